@@ -1,0 +1,120 @@
+"""The words: what a puzzle, its features, its grade, a backbone and a task are.
+
+One alphabet for shapes everywhere: N items, C channels, S input axes, D features, G feature axes, K classes, T frames.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from torch import Generator, Tensor, nn
+
+Tree = Any
+"""A tensor, or a tuple or dict of trees. Typed loosely because a task alone knows the structure of its own answer."""
+
+
+class Puzzle(NamedTuple):
+    """A question made from unlabelled data, and what solves it."""
+
+    question: Tree
+    """(N, C, *S), or a dict of them by modality: all that the backbone sees."""
+    answer: Tree
+    """What the head must say: a class, pixels, a frozen teacher's features, or a tuple of these."""
+    given: Tree = None
+    """What the head may know besides the features (a mask, a permutation); never the answer."""
+
+
+class Features(NamedTuple):
+    """What a backbone saw."""
+
+    stages: dict[str, Tensor]
+    """Name -> (N, D_i, *G_i), shallow to deep: probes tap them, distillation ties them."""
+    pooled: Tensor
+    """(N, D)"""
+
+
+class Grade(NamedTuple):
+    """How well a puzzle was solved."""
+
+    loss: Tensor
+    """()"""
+    scores: dict[str, Tensor]
+    """Each (), for the log only."""
+
+
+class Panel(NamedTuple):
+    """One picture of a drawing: an image with a caption, framed green or red where an answer was right or wrong."""
+
+    image: Tensor
+    """(3, H, W) in [0, 1]"""
+    caption: str = ""
+    right: bool | None = None
+    """None: nothing to judge, no frame."""
+
+
+class Backbone(nn.Module, ABC):
+    """A network that turns unnormalised input in [0, 1] into features; it does its own normalisation.
+
+    `dim` is the width of `Features.pooled`, `axes` the input axes it reads ("hw" images, "thw" clips, "t" waveforms),
+    `stages` the channels of each tapped stage by name, shallow to deep.
+    """
+
+    dim: int
+    axes: str
+    stages: dict[str, int]
+
+    @abstractmethod
+    def forward(self, x: Tree) -> Features:
+        """Look at (N, C, *S) in [0, 1] and return the features of every stage."""
+
+
+class Task(nn.Module, ABC):
+    """An exam: pose a question from unlabelled data, solve it from features, grade the solution.
+
+    The constructor's first argument is the backbone, so that the class is its own factory; a task keeps no reference
+    to it. Learnt parts (the head) are ordinary sub-modules, state (queues, prototypes) ordinary buffers.
+    """
+
+    @abstractmethod
+    def pose(self, x: Tree, rng: Generator) -> Puzzle:
+        """Make puzzles from `x`, (N, C, *S) in [0, 1], on its device, without changing it; all chance comes from `rng`."""
+
+    @abstractmethod
+    def solve(self, features: Features, given: Tree) -> Tree:
+        """Answer from the backbone's features (and from what is given) alone."""
+
+    @abstractmethod
+    def grade(self, prediction: Tree, answer: Tree) -> Grade:
+        """Compare a prediction with the answer."""
+
+    @abstractmethod
+    def chance(self) -> Grade:
+        """Return the loss and the scores of a blind guess."""
+
+    @abstractmethod
+    def draw(self, puzzle: Puzzle, prediction: Tree | None) -> Sequence[Sequence[Panel]]:
+        """Draw each puzzle as one row of panels: the question, the answer and, if there is one, the prediction."""
+
+    def follow(self, backbone: Backbone) -> None:  # noqa: B027  (a hook that most tasks have no use for)
+        """Do what must follow an optimiser step, such as moving a momentum teacher towards `backbone`."""
+
+
+TaskFactory = Callable[[Backbone], Task]
+"""What a config names for a task: the class, its backbone still to come."""
+
+
+def axis(letter: str, backbone: Backbone, asker: object) -> int:
+    """Find the dimension of the input axis `letter` ("h", "w", "t"), counted from the right, so it is negative.
+
+    Raises:
+        ValueError: `backbone` has no such axis; the message names the asker, what it wanted and what it got.
+
+    """
+    if letter not in backbone.axes:
+        raise ValueError(
+            f"{type(asker).__name__} needs a backbone with an axis {letter!r}, "
+            f"but {type(backbone).__name__} reads {backbone.axes!r}; choose another backbone or another task"
+        )
+    return backbone.axes.index(letter) - len(backbone.axes)
