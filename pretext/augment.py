@@ -1,0 +1,219 @@
+"""Augmentation of whole batches on the device: every sample with its own draw, no per-sample Python.
+
+The loader delivers square uint8 canvases a little larger than the crop; this module crops, flips and jitters them. The
+order is fixed: crop (or resized crop), flip, brightness, contrast, saturation, hue.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from pretext.moves import pick, reflect, whole
+
+LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, to torchvision's digits
+
+
+class Augment(nn.Module):
+    """Crop, flip and colour jitter for batches of square images, with per-sample draws.
+
+    With `scale=(1, 1)` the crop is a window of `crop` x `crop` pixels at native resolution, anywhere in the canvas,
+    which reflection makes `pad` pixels wider on each side: one gather on the uint8 data, no resampling. With any other
+    `scale` the window is a square whose share of the canvas's area is uniform in `scale`, resized to `crop` by the
+    triangle filter of PIL and torchvision (bilinear, antialiased).
+
+    Colour factors mean what `torchvision.transforms.v2.functional` means by them. They are uniform in
+    [max(0, 1 - b), 1 + b] for brightness, contrast and saturation, in [-hue, hue] for hue (in turns of the wheel).
+
+    Args:
+        crop: side of the result in pixels; None keeps the canvas's side.
+        pad: pixels that reflection adds on each side, for native crops only.
+        scale: smallest and largest share of the canvas's area, each in (0, 1].
+        flip: mirror left-right with probability 1/2.
+        brightness: half-width of the factor's range; 0 switches it off (so do the next three).
+        contrast: as `brightness`.
+        saturation: as `brightness`.
+        hue: at most 0.5, half a turn.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    """
+
+    def __init__(
+        self,
+        crop: int | None = None,
+        pad: int = 0,
+        scale: tuple[float, float] = (1.0, 1.0),
+        flip: bool = True,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+        hue: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if crop is not None and crop < 1:
+            raise ValueError(f"Augment: crop is {crop}; give a side of at least 1 pixel, or None to keep the canvas")
+        if pad < 0:
+            raise ValueError(f"Augment: pad is {pad}; give 0 or more pixels")
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise ValueError(f"Augment: scale is {tuple(scale)}; give shares of the area, 0 < smallest <= largest <= 1")
+        if pad and tuple(scale) != (1.0, 1.0):
+            raise ValueError(f"Augment: pad={pad} belongs to native crops; set it to 0 or scale to (1, 1)")
+        if min(brightness, contrast, saturation, hue) < 0 or hue > 0.5:
+            raise ValueError(
+                f"Augment: brightness={brightness}, contrast={contrast}, saturation={saturation}, hue={hue}; "
+                "none may be negative, hue at most 0.5"
+            )
+        self.crop, self.pad, self.scale, self.flip = crop, pad, (scale[0], scale[1]), flip
+        self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
+
+    def forward(self, x: Tensor, rng: Generator) -> Tensor:
+        """Augment canvases.
+
+        Args:
+            x: (N, C, S, S), uint8, or floats in [0, 1].
+            rng: on the device of `x`, the only source of chance.
+
+        Returns:
+            (N, C, crop, crop) float32 in [0, 1].
+
+        Raises:
+            ValueError: `x` is not square, the crop does not fit, or colour jitter is asked of other than 3 channels.
+
+        """
+        side = self._side(x)
+        # One row of uniforms per sample, every column always drawn: switching colour on does not move the crops.
+        draws = torch.rand(len(x), 8, generator=rng, device=x.device)
+        flip = (draws[:, 0] < 0.5) & self.flip
+        if self.scale == (1.0, 1.0):
+            places = x.shape[-1] + 2 * self.pad - side + 1
+            y = unit(self._window(x, side, whole(draws[:, 1], places), whole(draws[:, 2], places), flip))
+        else:
+            share = self.scale[0] + (self.scale[1] - self.scale[0]) * draws[:, 3]
+            box = (share.sqrt() * x.shape[-1]).round().clamp(min=1)
+            room = x.shape[-1] - box + 1
+            y = resized_crop(unit(x), whole(draws[:, 1], room), whole(draws[:, 2], room), box, side, flip)
+        return self._jitter(y, draws[:, 4:])
+
+    def centre(self, x: Tensor) -> Tensor:
+        """Crop the centre, at native resolution and without chance: (N, C, S, S) to (N, C, crop, crop) in [0, 1]."""
+        side = self._side(x)
+        start = torch.full((len(x),), (x.shape[-1] + 2 * self.pad - side) // 2, device=x.device)
+        return unit(self._window(x, side, start, start, torch.zeros_like(start, dtype=torch.bool)))
+
+    def _side(self, x: Tensor) -> int:
+        """Check the canvas and find the side of the result."""
+        canvas, side = x.shape[-1], self.crop or x.shape[-1]
+        if x.ndim != 4 or x.shape[-2] != canvas:
+            raise ValueError(
+                f"Augment wants square canvases (N, C, S, S), got {tuple(x.shape)}; resize or crop in the data module"
+            )
+        if side > canvas + 2 * self.pad:
+            raise ValueError(
+                f"Augment: a crop of {side} does not fit a canvas of {canvas} with pad={self.pad}; "
+                "lower crop, or ask the data module for a larger canvas"
+            )
+        return side
+
+    def _window(self, x: Tensor, side: int, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
+        """Cut a native window at each sample's corner (N,), in coordinates of the padded canvas."""
+        steps = torch.arange(side, device=x.device)
+        rows = top[:, None] + steps - self.pad
+        columns = left[:, None] + torch.where(flip[:, None], steps.flip(0), steps) - self.pad
+        if self.pad:
+            rows, columns = reflect(rows, x.shape[-1]), reflect(columns, x.shape[-1])
+        return pick(x, rows[:, None], columns[:, None])
+
+    def _jitter(self, x: Tensor, draws: Tensor) -> Tensor:
+        """Change colours by factors made from (N, 4) uniforms."""
+        if not (self.brightness or self.contrast or self.saturation or self.hue):
+            return x
+        if x.shape[1] != 3:
+            raise ValueError(f"Augment: colour jitter wants RGB, got {x.shape[1]} channels; set its four options to 0")
+        symmetric = (2 * draws - 1)[..., None, None, None]  # (N, 4, 1, 1, 1) in [-1, 1)
+        if self.brightness:
+            x = brightness(x, (1 + self.brightness * symmetric[:, 0]).clamp(min=0))
+        if self.contrast:
+            x = contrast(x, (1 + self.contrast * symmetric[:, 1]).clamp(min=0))
+        if self.saturation:
+            x = saturation(x, (1 + self.saturation * symmetric[:, 2]).clamp(min=0))
+        return hue(x, self.hue * symmetric[:, 3]) if self.hue else x
+
+
+def unit(x: Tensor) -> Tensor:
+    """Make float32 in [0, 1] of uint8 (or of floats that are in [0, 1] already)."""
+    return x.float() if x.is_floating_point() else x.float().div_(255)
+
+
+def resized_crop(x: Tensor, top: Tensor, left: Tensor, box: Tensor, side: int, flip: Tensor) -> Tensor:
+    """Resize each sample's own square box to `side`, as torchvision's antialiased `resized_crop` does, and mirror some.
+
+    A separable filter is two matrices per sample, so a batch of different boxes is two batched products; this also
+    antialiases, which sampling on a grid would not.
+
+    Args:
+        x: (N, C, S, S) floats.
+        top: (N,) first row of the box.
+        left: (N,) first column.
+        box: (N,) side of the box, whole pixels.
+        side: of the result.
+        flip: (N,) bool.
+
+    Returns:
+        (N, C, side, side).
+
+    """
+    rows = _triangles(top, box, x.shape[-1], side)
+    columns = _triangles(left, box, x.shape[-1], side)
+    columns = torch.where(flip[:, None, None], columns.flip(1), columns)
+    with torch.autocast(x.device.type, enabled=False):  # pixels keep float32, whatever the training step around us does
+        narrow = (x.flatten(1, 2) @ columns.mT).view(*x.shape[:3], side)  # (N, C, S, side)
+        return torch.matmul(rows.unsqueeze(1), narrow).clamp_(0, 1)
+
+
+def _triangles(start: Tensor, box: Tensor, canvas: int, side: int) -> Tensor:
+    """Weigh canvas pixels for each result pixel: (N, side, canvas), rows that sum to 1."""
+    device = start.device
+    ratio = (box / side)[:, None, None]
+    centres = start[:, None, None] + (torch.arange(side, device=device)[:, None] + 0.5) * ratio
+    pixels = torch.arange(canvas, device=device)
+    # Shrinking widens the triangle to cover all pixels that fall into one; enlarging interpolates between two.
+    weights = (1 - (pixels + 0.5 - centres).abs() / ratio.clamp(min=1)).clamp(min=0)
+    inside = (pixels >= start[:, None, None]) & (pixels < (start + box)[:, None, None])
+    weights = weights * inside
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def luma(x: Tensor) -> Tensor:
+    """Weigh RGB (N, 3, H, W) to brightness (N, 1, H, W)."""
+    red, green, blue = x.chunk(3, dim=1)
+    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+
+
+def brightness(x: Tensor, factor: Tensor) -> Tensor:
+    """Scale RGB (N, 3, H, W) in [0, 1] by each sample's factor (N, 1, 1, 1) >= 0; 1 changes nothing."""
+    return (x * factor).clamp_(0, 1)
+
+
+def contrast(x: Tensor, factor: Tensor) -> Tensor:
+    """Move every pixel away from (or towards) the image's mean luma; factors as in `brightness`."""
+    return torch.lerp(luma(x).mean((-1, -2), keepdim=True), x, factor).clamp_(0, 1)
+
+
+def saturation(x: Tensor, factor: Tensor) -> Tensor:
+    """Move every pixel away from (or towards) its own luma; factors as in `brightness`."""
+    return torch.lerp(luma(x), x, factor).clamp_(0, 1)
+
+
+def hue(x: Tensor, turn: Tensor) -> Tensor:
+    """Turn the HSV colour wheel by each sample's share of a turn (N, 1, 1, 1); 0 changes nothing."""
+    red, green, blue = x.chunk(3, dim=1)
+    top, bottom = x.amax(1, keepdim=True), x.amin(1, keepdim=True)
+    chroma = top - bottom
+    safe = chroma.clamp(min=1e-12)  # a grey pixel has no hue; its differences are 0, so any divisor will do
+    of_red, of_green, of_blue = (green - blue) / safe, (blue - red) / safe + 2, (red - green) / safe + 4
+    sextant = torch.where(top == red, of_red, torch.where(top == green, of_green, of_blue)) + 6 * turn
+    offsets = 5 - 2 * torch.arange(3, device=x.device).view(3, 1, 1)  # of red, green, blue on the wheel of six
+    place = (sextant + offsets).remainder(6)
+    return top - chroma * torch.minimum(place, 4 - place).clamp(0, 1)

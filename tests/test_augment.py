@@ -1,0 +1,207 @@
+"""Augmentation: torchvision is the reference, factor by factor; draws are per sample and from the key alone."""
+
+import pytest
+import torch
+from torch.nn import functional
+from torchvision.transforms.v2 import functional as reference
+
+from pretext.augment import Augment, brightness, contrast, hue, resized_crop, saturation
+from pretext.rng import rng
+
+
+def key(*parts):
+    return rng("cpu", "augment", *parts)
+
+
+def photos(n=6, side=20):
+    return torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=key("photos"))
+
+
+def coordinates(n, side):
+    """Canvases that say where a pixel came from: its row in channel 0, its column in channel 1."""
+    line = torch.arange(side, dtype=torch.uint8)
+    rows, columns = line[:, None].expand(side, side), line.expand(side, side)
+    return torch.stack((rows, columns, rows)).expand(n, -1, -1, -1).contiguous()
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "factors"),
+    [
+        (brightness, reference.adjust_brightness, [0.0, 0.4, 1.0, 1.3, 2.5]),
+        (contrast, reference.adjust_contrast, [0.0, 0.4, 1.0, 1.3, 2.5]),
+        (saturation, reference.adjust_saturation, [0.0, 0.4, 1.0, 1.3, 2.5]),
+        (hue, reference.adjust_hue, [-0.5, -0.13, 0.0, 0.2, 0.5]),
+    ],
+)
+def test_each_colour_change_is_torchvisions(mine, theirs, factors):
+    x = torch.rand(len(factors), 3, 9, 9, generator=key())
+    x[:, :, 0] = x[:, :1, 0]  # a grey row, which has no hue
+    x[:, :, 1, :3] = torch.eye(3)  # pure colours
+    out = mine(x, torch.tensor(factors).view(-1, 1, 1, 1))
+    for image, before, factor in zip(out, x, factors, strict=True):
+        torch.testing.assert_close(image, theirs(before, factor), rtol=0, atol=3e-6)
+
+
+def test_a_third_of_a_turn_makes_red_green():
+    red = torch.tensor([0.8, 0.1, 0.1]).view(1, 3, 1, 1)
+    torch.testing.assert_close(hue(red, torch.tensor(1 / 3)).flatten(), torch.tensor([0.1, 0.8, 0.1]))
+
+
+@pytest.mark.parametrize("side", [8, 20, 31])
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_resized_crop_is_torchvisions_antialiased_one(side, flipped):
+    x = torch.rand(5, 3, 24, 24, generator=key())
+    top, left, box = torch.tensor([0, 5, 3, 14, 2]), torch.tensor([0, 1, 9, 14, 0]), torch.tensor([24.0, 17, 8, 10, 20])
+    out = resized_crop(x, top, left, box, side, torch.full((5,), flipped))
+    for i in range(5):
+        size = int(box[i])
+        wanted = reference.resized_crop(x[i], int(top[i]), int(left[i]), size, size, [side, side], antialias=True)
+        torch.testing.assert_close(out[i], wanted.flip(-1) if flipped else wanted, rtol=0, atol=1e-5)
+
+
+def test_resizing_keeps_its_precision_under_autocast():
+    x, zero = torch.rand(2, 3, 16, 16, generator=key()), torch.zeros(2, dtype=torch.int64)
+    arguments = (x, zero, zero, torch.tensor([16.0, 11.0]), 8, torch.zeros(2, dtype=torch.bool))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = resized_crop(*arguments)
+    assert torch.equal(mixed, resized_crop(*arguments))
+
+
+def test_a_native_crop_is_a_window_of_the_canvas_bit_for_bit():
+    x = coordinates(200, 12)
+    out = Augment(crop=8)(x, key())
+    corners = (out[:, :2] * 255).round().long()
+    seen = set()
+    for image, where in zip(out, corners, strict=True):
+        top, ends = int(where[0, 0, 0]), sorted((int(where[1, 0, 0]), int(where[1, 0, -1])))
+        window = x[0, :, top : top + 8, ends[0] : ends[0] + 8] / 255
+        flipped = where[1, 0, 0] > where[1, 0, -1]
+        assert torch.equal(image, window.flip(-1) if flipped else window)
+        seen.add((top, ends[0], bool(flipped)))
+    assert {top for top, _, _ in seen} == {left for _, left, _ in seen} == set(range(5))
+    assert {flipped for _, _, flipped in seen} == {False, True}
+
+
+def test_padding_reflects_as_torch_does():
+    x = photos(50, 10)
+    out = Augment(pad=3, flip=False)(x, key())
+    assert out.shape == (50, 3, 10, 10)
+    padded = functional.pad(x / 255, (3, 3, 3, 3), mode="reflect")
+    windows = padded.unfold(2, 10, 1).unfold(3, 10, 1)  # (N, 3, 7, 7, 10, 10)
+    hits = (windows == out[:, :, None, None]).all(dim=(1, 4, 5)).flatten(1)
+    assert hits.any(1).all()
+    assert len(hits.nonzero()[:, 1].unique()) > 25  # of 49 corners, in 50 draws
+
+
+def test_offsets_are_uniform_and_half_are_mirrored():
+    out = (Augment(crop=8)(coordinates(4000, 11), key()) * 255).round().long()
+    tops, mirrored = out[:, 0, 0, 0], out[:, 1, 0, 0] > out[:, 1, 0, -1]
+    expected, deviation = 4000 / 4, (4000 * 0.25 * 0.75) ** 0.5
+    assert (tops.bincount(minlength=4) - expected).abs().max() < 4 * deviation
+    assert abs(mirrored.float().mean() - 0.5) < 4 * 0.5 / 4000**0.5
+
+
+def test_factors_fill_their_range_and_no_more():
+    """A constant image's value is its factor."""
+    x = torch.full((2000, 3, 1, 1), 0.5)
+    factors = 2 * Augment(brightness=0.4)(x, key())[:, 0].flatten()
+    assert 0.6 <= factors.min() < 0.61
+    assert 1.39 < factors.max() <= 1.4
+    assert abs(factors.mean() - 1) < 4 * 0.8 / 12**0.5 / 2000**0.5
+
+
+def test_a_share_of_the_area_is_the_windows_size():
+    """The step between result pixels says how large the window was."""
+    out = Augment(crop=20, scale=(0.25, 1.0), flip=False)(coordinates(500, 40), key()) * 255
+    box = (out[:, 1, 10, 15] - out[:, 1, 10, 5]) / 10 * 20
+    shares = (box / 40) ** 2
+    assert 0.24 < shares.min() < 0.27
+    assert 0.98 < shares.max() < 1.01
+    assert abs(shares.mean() - 0.625) < 4 * 0.75 / 12**0.5 / 500**0.5
+
+
+def test_items_are_drawn_apart_and_do_not_see_one_another():
+    everything = Augment(crop=16, scale=(0.3, 1.0), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+    x = photos(6)
+    out = everything(x, key())
+    other = x.clone()
+    other[3] = 255 - other[3]
+    again = everything(other, key())
+    changed = [not torch.equal(a, b) for a, b in zip(out, again, strict=True)]
+    assert changed == [False, False, False, True, False, False]
+    same = everything(x[:1].expand(6, -1, -1, -1), key())
+    assert len(same.flatten(1).unique(dim=0)) == 6
+
+
+def test_the_key_decides_and_the_input_stays():
+    x = photos()
+    before, augment = x.clone(), Augment(crop=16, brightness=0.4, hue=0.1)
+    out = augment(x, key("a"))
+    assert torch.equal(out, augment(x, key("a")))
+    assert not torch.equal(out, augment(x, key("b")))
+    assert torch.equal(x, before)
+
+
+def test_colour_does_not_move_the_crops():
+    x = photos()
+    plain, faint = Augment(crop=12)(x, key()), Augment(crop=12, brightness=1e-7)(x, key())
+    torch.testing.assert_close(plain, faint, rtol=0, atol=1e-6)
+
+
+def test_bytes_and_floats_give_the_same():
+    x = photos()
+    for augment in (Augment(crop=12, pad=2), Augment(crop=12, scale=(0.2, 0.9), saturation=0.5)):
+        out = augment(x, key())
+        assert out.dtype == torch.float32
+        assert torch.equal(out, augment(x / 255, key()))
+        assert 0 <= out.min() <= out.max() <= 1
+
+
+def test_nothing_asked_for_changes_nothing():
+    x = photos()
+    assert torch.equal(Augment(flip=False)(x, key()), x / 255)
+
+
+def test_one_colour_stays_that_colour_when_resized():
+    x = torch.full((8, 3, 30, 30), 0.7)
+    torch.testing.assert_close(Augment(crop=11, scale=(0.1, 1.0))(x, key()), x[..., :11, :11])
+
+
+@pytest.mark.parametrize(
+    "augment", [Augment(crop=12), Augment(crop=12, scale=(0.2, 1.0), hue=0.2), Augment(crop=20, pad=4)]
+)
+def test_the_centre_is_torchvisions_and_takes_no_chance(augment):
+    x = photos()
+    assert torch.equal(augment.centre(x), reference.center_crop(x, [augment.crop] * 2) / 255)
+
+
+def test_grey_images_of_one_channel_can_be_cropped():
+    x = photos()[:, :1]
+    assert Augment(crop=8)(x, key()).shape == (6, 1, 8, 8)
+    with pytest.raises(ValueError, match="Augment: colour jitter wants RGB, got 1 channels"):
+        Augment(crop=8, hue=0.1)(x, key())
+
+
+@pytest.mark.parametrize("call", [lambda a, x: a(x, key()), lambda a, x: a.centre(x)], ids=["forward", "centre"])
+def test_what_does_not_fit_is_an_error(call):
+    with pytest.raises(ValueError, match=r"Augment: a crop of 25 does not fit a canvas of 20 with pad=2"):
+        call(Augment(crop=25, pad=2), photos())
+    with pytest.raises(ValueError, match=r"Augment wants square canvases .* got \(6, 3, 20, 10\)"):
+        call(Augment(crop=8), photos()[..., :10])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop": 0}, "crop is 0"),
+        ({"pad": -1}, "pad is -1"),
+        ({"scale": (0.0, 1.0)}, "scale is"),
+        ({"scale": (0.8, 0.2)}, "scale is"),
+        ({"scale": (0.5, 1.0), "pad": 4}, "pad=4 belongs to native crops"),
+        ({"hue": 0.6}, "hue=0.6"),
+        ({"contrast": -0.1}, "contrast=-0.1"),
+    ],
+)
+def test_options_out_of_range_are_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        Augment(**options)
