@@ -79,7 +79,7 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def pose(self, x: Tree, rng: Generator) -> Puzzle:
-        """Make puzzles from `x`, (N, C, *S) in [0, 1], on its device, without changing it; all chance comes from `rng`."""
+        """Make puzzles from `x`, (N, C, *S) in [0, 1], on its device, unchanged; all chance comes from `rng`."""
 
     @abstractmethod
     def solve(self, features: Features, given: Tree) -> Tree:
@@ -97,7 +97,7 @@ class Task(nn.Module, ABC):
     def draw(self, puzzle: Puzzle, prediction: Tree | None) -> Sequence[Sequence[Panel]]:
         """Draw each puzzle as one row of panels: the question, the answer and, if there is one, the prediction."""
 
-    def follow(self, backbone: Backbone) -> None:  # noqa: B027  (a hook that most tasks have no use for)
+    def follow(self, backbone: Backbone) -> None:
         """Do what must follow an optimiser step, such as moving a momentum teacher towards `backbone`."""
 
 
