@@ -48,7 +48,9 @@ def test_a_file_imports_only_from_lower_floors(file):
             beside = theirs == mine and mine in (0, 4)  # pure moves and commands may share
             assert theirs < mine or inside or beside, f"{file} (floor {mine}) imports {module} (floor {theirs})"
         if room(module) == "tasks":
-            assert parts[0] in ("tasks", "commands", "__main__"), f"{file}: tasks are known by their abstract type alone"
+            assert parts[0] in ("tasks", "commands", "__main__"), (
+                f"{file}: tasks are known by their abstract type alone"
+            )
 
 
 def test_tasks_do_not_know_one_another():

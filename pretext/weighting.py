@@ -1,0 +1,58 @@
+"""From the losses of several tasks to the one that is minimised."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Weighting(nn.Module, ABC):
+    """A module from {task name: loss} to one loss. Its constructor's first argument is the names of the tasks."""
+
+    @abstractmethod
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Combine losses, each (), to one loss, ()."""
+
+
+WeightingFactory = Callable[[Sequence[str]], Weighting]
+"""What a config names for a weighting: the class, the names of the tasks still to come."""
+
+
+class Fixed(Weighting):
+    """A weighted sum; a task without a weight counts once.
+
+    Raises:
+        ValueError: a weight names a task that does not exist, or is negative.
+
+    """
+
+    def __init__(self, names: Sequence[str], weights: dict[str, float] | None = None) -> None:
+        super().__init__()
+        weights = weights or {}
+        if unknown := sorted(set(weights) - set(names)):
+            raise ValueError(f"Fixed: weights for unknown tasks {unknown}; the tasks are {sorted(names)}")
+        if negative := sorted(name for name, weight in weights.items() if weight < 0):
+            raise ValueError(f"Fixed: negative weights for {negative}; use 0 to switch a task off")
+        self.weights = {name: float(weights.get(name, 1.0)) for name in names}
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+
+
+class Uncertainty(Weighting):
+    """Homoscedastic uncertainty: sum of L exp(-s) + s / 2 with one learnt log-variance s per task, at first 0.
+
+    For a constant loss L the optimum is s = ln 2L. Paper: https://arxiv.org/abs/1705.07115.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.index = {name: i for i, name in enumerate(names)}
+        self.log_variances = nn.Parameter(torch.zeros(len(names)))
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        s = self.log_variances[[self.index[name] for name in losses]]
+        return (torch.stack(list(losses.values())) * torch.exp(-s) + s / 2).sum()
