@@ -1,0 +1,343 @@
+"""The report of a run: one HTML file with everything inside, made from nothing but the files in the run's folder."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from pretext.commands.charts import SPLITS, Line, chart, keys, level
+
+Curves = dict[str, dict[int, float]]
+"""Of each column of metrics.csv the value at each step."""
+
+
+def write_report(run: Path) -> Path:
+    """Write `report.html` into a run's folder and return its path. A part that is not there says how to make it.
+
+    Raises:
+        FileNotFoundError: `run` is not a folder.
+        ValueError: a file of the run cannot be read; the message names it.
+
+    """
+    facts = _read(run)
+    date = str(facts.environment.get("date", ""))[:16].replace("T", " ")
+    template = Template((files("pretext.commands") / "report.html").read_text(encoding="utf-8"))
+    page = template.substitute(
+        name=escape(_name(run)),
+        about=escape(" · ".join(part for part in (", ".join(facts.tasks), date) if part)),
+        headline=_headline([*_task_numbers(facts), *_probe_numbers(facts.probe)]),
+        puzzles=_puzzles(run),
+        training=_training(facts),
+        probe=_probe(facts),
+        skipped=_skipped(run / "skipped.txt"),
+        repeat=_repeat(facts),
+        config=_config(run / "config.yaml"),
+        environment=_environment(facts.environment),
+    )
+    out = run / "report.html"
+    out.write_text(page, encoding="utf-8")
+    return out
+
+
+# ---- What the files say
+
+
+class _Run(NamedTuple):
+    """The files of a run; what is missing is empty."""
+
+    folder: Path
+    curves: Curves
+    chance: dict[str, Any]
+    probe: dict[str, Any]
+    environment: dict[str, Any]
+    tasks: list[str]
+
+
+def _read(run: Path) -> _Run:
+    if not run.is_dir():
+        raise FileNotFoundError(f"report: {run} is not a folder; give the folder of a run, such as runs/rotation/0")
+    curves, chance = _curves(run / "metrics.csv"), _json(run / "chance.json")
+    tasks = dict.fromkeys([*chance, *(column.split("/")[1] for column in curves if column.count("/") == 2)])
+    return _Run(run, curves, chance, _json(run / "probe.json"), _json(run / "environment.json"), list(tasks))
+
+
+def _json(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"report: {file} is not complete JSON ({error}); delete it or make it again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"report: {file} holds a {type(content).__name__}, not a dict; delete it or make it again")
+    return content
+
+
+def _curves(file: Path) -> Curves:
+    """Read metrics.csv. Where a resumed run wrote a step again, its later row counts."""
+    if not file.exists():
+        return {}
+    curves: Curves = {}
+    with file.open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        columns = [column for column in reader.fieldnames or [] if column not in ("step", "epoch")]
+        for row in reader:
+            try:
+                for column in (column for column in columns if row[column]):
+                    curves.setdefault(column, {})[int(float(row["step"]))] = float(row[column])
+            except (KeyError, ValueError) as error:
+                raise ValueError(
+                    f"report: line {reader.line_num} of {file} is not a row of numbers: {error}"
+                ) from error
+    return {column: dict(sorted(curves[column].items())) for column in columns if column in curves}
+
+
+def _name(run: Path) -> str:
+    """Name a run by its folder; a mere number tells too little, so it brings its parent."""
+    run = run.resolve()
+    return f"{run.parent.name}/{run.name}" if run.name.isdigit() else run.name
+
+
+# ---- The headline
+
+
+class _Number(NamedTuple):
+    """A number to remember, with what it must be compared with."""
+
+    label: str
+    value: str
+    notes: list[str]
+
+
+def summary(run: Path) -> str:
+    """Say the headline numbers of a run in plain text, one per line. Raises as `write_report` does."""
+    facts = _read(run)
+    return "\n".join(
+        f"{n.label}: {n.value} ({'; '.join(n.notes)})" for n in [*_task_numbers(facts), *_probe_numbers(facts.probe)]
+    )
+
+
+def _task_numbers(run: _Run) -> Iterable[_Number]:
+    """Take each task's last score, in validation where there is one, and a blind guess beside it."""
+    for task in run.tasks:
+        found = [
+            (column, split, score)
+            for split in ("val", "train")
+            for score in ("accuracy", "loss")
+            if (column := f"{split}/{task}/{score}") in run.curves
+        ]
+        if found:
+            column, split, score = found[0]
+            step, value = list(run.curves[column].items())[-1]
+            guess = run.chance.get(task, {}).get(score)
+            notes = [f"{SPLITS[split]}, step {step}"]
+            notes += [] if guess is None else [f"blind guess {_say(guess, score)}"]
+            yield _Number(f"{task} · {score}", _say(value, score), notes)
+
+
+def _probe_numbers(probe: Mapping[str, Any]) -> Iterable[_Number]:
+    """Take the chosen stage's accuracy, with those of random features and of pixels beside it."""
+    chosen = {row["features"]: row for row in probe.get("rows", ()) if row["chosen"]}
+    if "trained" not in chosen:
+        return
+    for kind, words in (("linear", "linear probe"), ("knn", "kNN")):
+        best = chosen["trained"]
+        others = [f"{name} {_say(row[kind]['accuracy'])}" for name, row in chosen.items() if name != "trained"]
+        yield _Number(
+            f"{words} · {best['stage']}",
+            _say(best[kind]["accuracy"]),
+            [f"95 % interval {_interval(best[kind])}", *others],
+        )
+
+
+def _headline(numbers: Sequence[_Number]) -> str:
+    parts = (
+        f'<div><dt>{escape(n.label)}</dt><dd class="number">{escape(n.value)}</dd>'
+        f'<dd class="soft">{"<br>".join(map(escape, n.notes))}</dd></div>'
+        for n in numbers
+    )
+    return f'<dl class="headline">{"".join(parts)}</dl>' if numbers else ""
+
+
+def _say(value: float, score: str = "accuracy") -> str:
+    return f"{_percent(value)}\u00a0%" if score == "accuracy" else f"{value:.4g}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _interval(cell: Mapping[str, float]) -> str:
+    return f"{_percent(cell['low'])} to {_percent(cell['high'])}"
+
+
+# ---- The parts
+
+
+def _puzzles(run: Path) -> str:
+    file = run / "puzzles.png"
+    if not file.exists():
+        return _missing("No picture of the puzzles.", f"pretext show {shlex.quote(str(run))}")
+    with Image.open(file) as picture:
+        width = picture.width  # the page shows it smaller: pixels to spare keep it crisp on dense screens and in print
+    data = base64.b64encode(file.read_bytes()).decode()
+    words = "What each task asks, and how it was answered"
+    image = f'<img src="data:image/png;base64,{data}" style="--width: {width}px" alt="{words}">'
+    return _box("Puzzles", image)
+
+
+def _training(run: _Run) -> str:
+    """Draw one chart per score of each task, then of everything else that was logged."""
+    if not run.curves:
+        return _missing("No curves.", "pretext fit -c CONFIG")
+    charts: dict[str, dict[str, Line]] = {}
+    for column, values in run.curves.items():
+        split, _, score = column.partition("/")
+        name, kind = (score, split) if split in SPLITS and score else (column, "train")
+        charts.setdefault(name, {})[kind] = Line([(step, _scaled(value, name)) for step, value in values.items()])
+    for name, lines in charts.items():
+        task, _, score = name.partition("/")
+        if (guess := run.chance.get(task, {}).get(score)) is not None:
+            lines["chance"] = level(_scaled(guess, name), f"blind guess {_say(guess, score)}", lines.values())
+    if len(run.tasks) == 1:
+        charts.pop("loss", None)  # it is the only task's
+    places = {task: place for place, task in enumerate(run.tasks)}
+    order = sorted(charts, key=lambda name: (places.get(name.split("/")[0], len(places)), not name.endswith("loss")))
+    kinds = [kind for kind in (*SPLITS, "chance") if any(kind in lines for lines in charts.values())]
+    figures = "".join(chart(_title(name), charts[name]) for name in order)
+    return f'{keys(kinds)}<div class="charts">{figures}</div><p class="soft">From left to right: optimiser steps.</p>'
+
+
+def _title(name: str) -> str:
+    plain = {"loss": "loss of all tasks", "lr": "learning rate", "items/s": "items per second"}.get(
+        name, name.replace("/", " · ")
+    )
+    return plain + (", %" if name.endswith("/accuracy") else "")
+
+
+def _scaled(value: float, name: str) -> float:
+    """Show accuracies in per cent, everything else as it is."""
+    return 100 * value if name.endswith("/accuracy") else value
+
+
+def _probe(run: _Run) -> str:
+    probe = run.probe
+    if not probe:
+        return _missing("Not probed yet.", f"pretext probe {shlex.quote(str(run.folder))}")
+    rows = probe["rows"]
+    stages = list(dict.fromkeys(row["stage"] for row in rows if row["features"] != "pixels"))
+    around = [100 * row[kind][end] for row in rows for kind in ("knn", "linear") for end in ("low", "high")]
+    figures = ""
+    for kind, title in (("linear", "Linear probe, accuracy in %"), ("knn", "kNN, accuracy in %")):
+        lines = {features: _by_stage(rows, features, kind, stages) for features in ("trained", "random")}
+        lines = {features: line for features, line in lines.items() if line.points}
+        for row in (row for row in rows if row["features"] == "pixels"):
+            value = row[kind]["accuracy"]
+            lines["pixels"] = level(100 * value, f"pixels {_say(value)}", lines.values())
+        figures += chart(title, lines, stages, around)
+    kinds = [kind for kind in ("trained", "random", "pixels") if any(row["features"] == kind for row in rows)]
+    plain = {**{f"data: {key}": value for key, value in probe.get("data", {}).items()}, **probe.get("protocol", {})}
+    plain |= {key: probe[key] for key in ("seconds",) if key in probe}
+    return f'{keys(kinds)}<div class="charts">{figures}</div>{_probe_table(rows)}<h3>Protocol</h3>{_facts(plain)}'
+
+
+def _by_stage(rows: Iterable[Mapping[str, Any]], features: str, kind: str, stages: Sequence[str]) -> Line:
+    found = {row["stage"]: row[kind] for row in rows if row["features"] == features}
+    there = [(place, found[stage]) for place, stage in enumerate(stages) if stage in found]
+    points = [(float(place), 100 * cell["accuracy"]) for place, cell in there]
+    return Line(points, [(100 * cell["low"], 100 * cell["high"]) for _, cell in there])
+
+
+def _probe_table(rows: Iterable[Mapping[str, Any]]) -> str:
+    head = (
+        '<th>Features</th><th>Stage</th><th class="n">Width</th><th class="n">Linear, %</th><th></th>'
+        '<th class="n">L2</th><th class="n">On validation, %</th><th class="n">kNN, %</th><th></th><th class="n">k</th>'
+    )
+    groups: dict[str, str] = {}
+    for row in rows:
+        groups[row["features"]] = groups.get(row["features"], "") + _probe_row(row)
+    body = "".join(f"<tbody>{group}</tbody>" for group in groups.values())
+    table = f'<table class="wide"><thead><tr>{head}</tr></thead>{body}</table>'
+    note = "★ the stage chosen on validation; beside each accuracy its 95 % interval."
+    return f'<h3>Every stage</h3>{_box("Probe table", table)}<p class="soft">{note}</p>'
+
+
+def _probe_row(row: Mapping[str, Any]) -> str:
+    linear, knn = row["linear"], row["knn"]
+    cells = [
+        ("", row["features"]),
+        ("", row["stage"] + (" ★" if row["chosen"] else "")),
+        ("n", str(row["dims"])),
+        ("n", _percent(linear["accuracy"])),
+        ("soft", _interval(linear)),
+        ("n", f"{linear['l2']:g}"),
+        ("n", _percent(linear["validation"])),
+        ("n", _percent(knn["accuracy"])),
+        ("soft", _interval(knn)),
+        ("n", str(knn["k"])),
+    ]
+    text = "".join(f'<td class="{name}">{escape(text)}</td>' for name, text in cells)
+    return f'<tr class="chosen">{text}</tr>' if row["chosen"] else f"<tr>{text}</tr>"
+
+
+def _skipped(file: Path) -> str:
+    """List what the data module could not read: a name and a cause per line, separated by a tab."""
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
+    if not lines:
+        return ""
+    causes = {name: cause for name, _, cause in (line.partition("\t") for line in lines)}
+    table = _box("Skipped files", _facts(causes))
+    return (
+        f"<section><h2>Skipped files</h2><details><summary>{len(causes)} files could not be read</summary>"
+        f"{table}</details></section>"
+    )
+
+
+def _repeat(run: _Run) -> str:
+    folder = shlex.quote(str(run.folder))
+    fit = run.environment.get("command", f"pretext fit -c {shlex.quote(str(run.folder / 'config.yaml'))}")
+    probe = run.probe.get("command", f"pretext probe {folder}")
+    lines = [str(fit), f"pretext show {folder}", str(probe), f"pretext report {folder}"]
+    words = ("".join(f"<span>{escape(word)}</span> " for word in line.split()) for line in lines)
+    return f'<pre class="command">{"<br>".join(words)}</pre>'
+
+
+def _config(file: Path) -> str:
+    if not file.exists():
+        return _missing("No config.yaml: this is not the folder of a run.", "pretext fit -c CONFIG")
+    text = escape(file.read_text(encoding="utf-8").rstrip())
+    return f'<details><summary>config.yaml</summary><pre tabindex="0">{text}</pre></details>'
+
+
+def _environment(environment: Mapping[str, Any]) -> str:
+    plain = {key: value for key, value in environment.items() if key != "command"}  # shown above
+    return _facts(plain) if plain else _missing("Not recorded.", "pretext fit -c CONFIG")
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    """Write a dict as a table of two columns; a list as its items."""
+    rows = (
+        f"<tr><th>{escape(str(key))}</th>"
+        f"<td>{escape(', '.join(map(str, value)) if isinstance(value, list) else str(value))}</td></tr>"
+        for key, value in facts.items()
+    )
+    return f'<table class="facts">{"".join(rows)}</table>'
+
+
+def _missing(what: str, command: str) -> str:
+    return f'<p class="missing">{escape(what)} Run <code>{escape(command)}</code></p>'
+
+
+def _box(name: str, content: str) -> str:
+    """Let wide content scroll inside its own box, by keyboard too, so that the page never does."""
+    return f'<div class="box" tabindex="0" role="region" aria-label="{escape(name)}">{content}</div>'
