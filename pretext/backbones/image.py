@@ -1,0 +1,310 @@
+"""Backbones for images: any torchvision classification model, its stages found in its graph."""
+
+from __future__ import annotations
+
+import copy
+import math
+from difflib import get_close_matches
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torchvision
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional as F
+
+from pretext.types import Backbone, Features
+
+RGB = tuple[float, float, float]
+IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
+IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
+
+# torchvision's names. A container is no part of a network, its children are; the head is what a backbone ends before.
+CONTAINERS = frozenset({"features", "layers", "blocks", "trunk_output", "encoder"})
+HEAD = frozenset({"avgpool", "classifier", "fc", "head", "heads"})
+SIZED = {"vit_": "image_size", "maxvit_": "input_size"}  # families built for one image size, and its name there
+# Auxiliary classifiers would be weights that no feature uses; naming the initialisation is what torchvision warns for.
+AUXILIARY = {name: {"aux_logits": False, "init_weights": True} for name in ("googlenet", "inception_v3")}
+SIZE = 224  # of the images that the sized families read unless told otherwise
+PROBE = 480  # size at which every other family is measured: large, so that unpadded borders do not blur the strides
+TOKEN_STAGES = 4  # of a transformer without strides, evenly spaced
+
+
+class Normalise(nn.Module):
+    """Subtract the mean of each colour and divide by its standard deviation; the input's dtype is kept.
+
+    The constants are not in the state dict, which so stays torchvision's: they are constructor arguments of a backbone.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: RGB = IMAGENET_MEAN, std: RGB = IMAGENET_STD) -> None:
+        super().__init__()
+        self.constants = (mean, std)  # as they were given, whatever dtype the buffers are moved to
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise floats (N, 3, H, W) in [0, 1].
+
+        Raises:
+            TypeError: `x` is not float.
+            ValueError: `x` is not (N, 3, H, W).
+
+        """
+        if not x.is_floating_point():
+            raise TypeError(f"Normalise: an image backbone reads floats in [0, 1], got {x.dtype}; divide bytes by 255")
+        if x.ndim != 4 or x.shape[1] != 3:
+            raise ValueError(f"Normalise: an image backbone reads (N, 3, H, W), got {tuple(x.shape)}; expand grey")
+        return ((x - self.mean) / self.std).to(x.dtype)  # float32 buffers, so bfloat16 is rounded once, at the end
+
+
+class TorchVision(Backbone):
+    """Any torchvision classification model by name, at random initialisation, without its classifier.
+
+    A stage is the output of the last part of the network at each resolution: for a ResNet `stem` (after the first
+    activation; the max pooling that follows already is layer1's resolution), `layer1` ... `layer4`. `stem` is the first
+    stage where a single convolution leads to it; all others are called after torchvision's module (`features.3`
+    becomes `features_3`). A ViT has four, evenly spaced, the last after its final norm, each without the class token.
+    Every stage is (N, D, h, w). `pooled` is the mean over the last stage, for a ViT the class token.
+
+    `net` is the trunk alone: its state dict is torchvision's without the classifier, and no weight is without use. Any
+    image size will do that the network does not pool away; ViT and MaxVit read `image_size` (224) only.
+
+    Args:
+        name: as in `torchvision.models.list_models(module=torchvision.models)`.
+        stem: "small", for images up to 64 px, makes the first convolution 3x3 and leaves the first max pooling out.
+        stem_stride: stride of that small first convolution, 1 or 2.
+        image_size: side of the images, for the families that are built for one size.
+        mean: of each colour in [0, 1], subtracted.
+        std: standard deviation of each colour, divided by.
+
+    Raises:
+        ValueError: unknown name, or an option that this family does not have.
+
+    """
+
+    axes = "hw"
+
+    def __init__(
+        self,
+        name: str = "resnet18",
+        stem: Literal["imagenet", "small"] = "imagenet",
+        stem_stride: int = 1,
+        image_size: int | None = None,
+        mean: RGB = IMAGENET_MEAN,
+        std: RGB = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        if stem not in ("imagenet", "small") or stem_stride not in ((1, 2) if stem == "small" else (1,)):
+            raise ValueError(
+                f"TorchVision: stem is 'imagenet' or 'small', only the latter with a stem_stride, 1 or 2; "
+                f"got stem={stem!r}, stem_stride={stem_stride}"
+            )
+        self.name, self.stem, self.stem_stride = name, stem, stem_stride
+        self.options, self.image_size = _options(name, image_size)
+        model = _build(name, self.options)
+        changes = _small_stem(model, name, stem_stride) if stem == "small" else {}
+        graph, taps = _tap(model, self.image_size or PROBE)  # before the changes, which make two stages of one size
+        self.adaptation = [_replace(model, path, module) for path, module in changes.items()]
+        self.version: int = model._version
+        self.normalise = Normalise(mean, std)
+        self.net = _prune(model, graph)
+        self.layouts = {tap.name: tap.layout for tap in taps}
+        self.stages = {tap.name: tap.channels for tap in taps}
+        self.last, self.dim = taps[-1].name, taps[-1].channels
+
+    def forward(self, x: Tensor) -> Features:
+        if self.image_size is not None and x.shape[-2:] != (self.image_size, self.image_size):
+            raise ValueError(
+                f"TorchVision: {self.name} was built for {self.image_size} x {self.image_size} px, got "
+                f"{x.shape[-2]} x {x.shape[-1]}; crop or resize, or build it with image_size"
+            )
+        seen: dict[str, Tensor] = self.net(self.normalise(x))
+        stages = {name: _grid(seen[name], layout) for name, layout in self.layouts.items()}
+        tokens = self.layouts[self.last] == "nld"
+        return Features(stages, seen[self.last][:, 0] if tokens else stages[self.last].mean((-2, -1)))
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the trunk's state dict such that torchvision's own model loads it, with `strict=False`."""
+        weights: dict[str, Tensor] = self.net.state_dict()
+        weights._metadata[""]["version"] = self.version  # type: ignore[attr-defined]  # MNASNet has two
+        return weights
+
+
+Layout = Literal["nchw", "nhwc", "nld"]
+
+
+def _grid(x: Tensor, layout: Layout) -> Tensor:
+    """Turn what a network calls a feature map, in any layout, into (N, D, h, w)."""
+    if layout == "nhwc":
+        return x.permute(0, 3, 1, 2)
+    if layout == "nld":
+        n, tokens, d = x.shape  # 1 + h*w tokens, the class token first
+        side = math.isqrt(tokens - 1)
+        return x[:, 1:].transpose(1, 2).reshape(n, d, side, side)
+    return x
+
+
+def _options(name: str, image_size: int | None) -> tuple[dict[str, Any], int | None]:
+    """Find what to build torchvision's model with, and the one image size that it reads, if there is only one."""
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        close = get_close_matches(name, known, n=5, cutoff=0.5)
+        hint = "did you mean " + ", ".join(close) + "?" if close else "choose one of " + ", ".join(known)
+        raise ValueError(f"TorchVision: torchvision has no classification model {name!r}; {hint}")
+    for family, option in SIZED.items():
+        if name.startswith(family):
+            size = SIZE if image_size is None else image_size
+            return {option: size if option == "image_size" else (size, size)}, size
+    if image_size is not None:
+        raise ValueError(f"TorchVision: {name} reads any image size; leave image_size={image_size} out")
+    return AUXILIARY.get(name, {}), None
+
+
+def _build(name: str, options: dict[str, Any]) -> nn.Module:
+    """Build torchvision's model at random initialisation."""
+    try:
+        model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+    except (AssertionError, ValueError) as error:  # a size that the patches or windows do not divide
+        raise ValueError(f"TorchVision: torchvision cannot build {name} with {options}: {error}") from error
+    return model
+
+
+def _small_stem(model: nn.Module, name: str, stride: int) -> dict[str, nn.Module]:
+    """Make what has to be put in place, by path, for a stem that suits small images."""
+    path, first = next((p, m) for p, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    if first.kernel_size == first.stride or name.startswith(tuple(SIZED)):
+        raise ValueError(
+            f"TorchVision: {name} has no small stem, because it cuts the image into patches or is built for one image "
+            f"size; choose a convolutional network such as resnet18, or stem='imagenet'"
+        )
+    small = nn.Conv2d(3, first.out_channels, 3, stride, padding=1, bias=first.bias is not None)
+    nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")  # as in He et al.'s ResNet
+    if small.bias is not None:
+        nn.init.zeros_(small.bias)
+    pools = [p for p, m in model.named_modules() if isinstance(m, nn.MaxPool2d)]
+    return {path: small} | {pool: nn.Identity() for pool in pools[:1]}
+
+
+def _replace(model: nn.Module, path: str, module: nn.Module) -> str:
+    """Put `module` in place and return the Python that does so in torchvision's: `model.features[0] = ...`."""
+    model.set_submodule(path, module)
+    place = "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in path.split("."))
+    return f"model{place} = torch.nn.{module!r}"
+
+
+def _prune(model: nn.Module, graph: fx.Graph) -> fx.GraphModule:
+    """Make a module of what the graph's outputs need, under torchvision's names."""
+    whole = fx.GraphModule(model, graph)
+    whole.graph.eliminate_dead_code()
+    return fx.GraphModule(model, whole.graph, class_name=type(model).__name__)  # takes over only what the graph reads
+
+
+class _Tracer(fx.Tracer):
+    """Symbolic tracing that keeps torchvision's own operators whole: the control flow in them cannot be traced."""
+
+    proxy_buffer_attributes = True  # else MaxVit's position indices become nameless constants
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return m.__module__.startswith("torchvision.ops") or super().is_leaf_module(m, module_qualified_name)
+
+
+class _Tap(NamedTuple):
+    """A place where a network is tapped."""
+
+    name: str
+    node: fx.Node
+    channels: int
+    layout: Layout
+
+
+def _tap(model: nn.Module, size: int) -> tuple[fx.Graph, list[_Tap]]:
+    """Trace `model` and return its graph, which ends in a dict of the tapped stages, and the taps, shallow to deep.
+
+    Evaluation mode is traced: the only branches on the mode in torchvision's models are auxiliary heads, which are not
+    built, and functional dropout at rate 0.
+    """
+    graph = _Tracer().trace(model.eval())
+    model.train()
+    shapes = _shapes(model, graph, size)
+    parts = _parts(graph, shapes)
+    taps = _token_taps(parts, shapes) or _image_taps(model, parts, shapes, size)
+    graph.erase_node(next(node for node in graph.nodes if node.op == "output"))
+    graph.output({tap.name: tap.node for tap in taps})
+    return graph, taps
+
+
+def _shapes(model: nn.Module, graph: fx.Graph, size: int) -> dict[str, tuple[int, ...]]:
+    """Find the shape of every node with tensors, () for several, without computing: on a copy on the meta device."""
+    ghost = fx.GraphModule(copy.deepcopy(model).to("meta"), copy.deepcopy(graph))
+    ShapeProp(ghost).propagate(torch.zeros(1, 3, size, size, device="meta"))
+    metas = {node.name: node.meta["tensor_meta"] for node in ghost.graph.nodes if "tensor_meta" in node.meta}
+    return {name: tuple(getattr(meta, "shape", ())) for name, meta in metas.items()}
+
+
+def _parts(graph: fx.Graph, shapes: dict[str, tuple[int, ...]]) -> dict[str, fx.Node]:
+    """Find the tensor with which the image leaves each part of the trunk, by the path of the part, in order.
+
+    Only a tensor through which everything flows counts, past which no branch of a block leads.
+    """
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    parts: dict[str, fx.Node] = {}
+    seen: set[fx.Node] = set()  # what depends on the image
+    path, reach = "", 0  # reach: the furthest node that reads something computed so far
+    for node in graph.nodes:
+        path = _part(node) or path
+        if path in HEAD or node.target is F.adaptive_avg_pool2d:
+            break
+        if node.name in shapes and (node.op == "placeholder" or not seen.isdisjoint(node.all_input_nodes)):
+            seen.add(node)
+            if path and reach <= order[node] and len(shapes[node.name]) > 2:  # 2: already pooled
+                parts[path] = node
+            reach = max([reach, *(order[user] for user in node.users if user.name in shapes)])
+    return parts
+
+
+def _part(node: fx.Node) -> str:
+    """Return the path of the outermost module around `node` that is not a container, "" where there is none."""
+    stack = node.meta.get("nn_module_stack", {})
+    path: str = next(reversed(stack.values()))[0] if stack else ""
+    steps = path.split(".")
+    depth = next((i for i, step in enumerate(steps) if step not in CONTAINERS), len(steps))
+    return ".".join(steps[: depth + 1]) if depth < len(steps) else ""
+
+
+def _name(path: str) -> str:
+    """Name a part: "features.3" is `features_3`, "trunk_output.block1" is `block1`."""
+    steps = path.split(".")
+    return "_".join(steps[-2:]) if steps[-1].isdigit() else steps[-1]
+
+
+def _image_taps(
+    model: nn.Module, parts: dict[str, fx.Node], shapes: dict[str, tuple[int, ...]], size: int
+) -> list[_Tap]:
+    """Tap the last part at each halving of the resolution, and name the stage after the last part with weights."""
+    taps: dict[int, _Tap] = {}
+    layers = 0
+    for path, node in parts.items():
+        part, shape = model.get_submodule(path), shapes[node.name]
+        layout: Layout = "nchw" if shape[2] == shape[3] else "nhwc"
+        channels, side = (shape[1], shape[3]) if layout == "nchw" else (shape[3], shape[2])
+        halvings = round(math.log2(size / side))
+        layers += sum(isinstance(module, nn.Conv2d | nn.Linear) for module in part.modules())
+        name = "stem" if layers == 1 else _name(path)
+        if not any(True for _ in part.parameters()):
+            if halvings in taps:
+                name = taps[halvings].name
+            elif path != next(reversed(parts)):
+                continue  # a pooling between two stages
+        taps[halvings] = _Tap(name, node, channels, layout)
+    return list(taps.values())
+
+
+def _token_taps(parts: dict[str, fx.Node], shapes: dict[str, tuple[int, ...]]) -> list[_Tap]:
+    """Tap evenly spaced blocks of a ViT, the last one after the final norm; of another network, nothing."""
+    blocks = [path for path in parts if path.startswith("encoder.layers.")]
+    ends = [len(blocks) * i // TOKEN_STAGES for i in range(1, TOKEN_STAGES + 1)] if blocks else []
+    nodes = {_name(blocks[end - 1]): parts[blocks[end - 1] if end < len(blocks) else "encoder.ln"] for end in ends}
+    return [_Tap(name, node, shapes[node.name][-1], "nld") for name, node in nodes.items()]
