@@ -1,0 +1,144 @@
+"""The law that every data module keeps: what a batch holds, which items are whose, and what happens to a bad one.
+
+A batch is a dict {"x": uint8 (N, 3, S, S), "index": int64 (N,), and "y": int64 (N,) where labelled}. S is the canvas, a
+square a little larger than the crop that the host takes on the device. The index counts a split's items in order, the
+validation share of "train" included, so that (split, index) names an item for ever.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from datamodules.loader import Batch, InOrder, Shuffled, Source, shuffled
+
+Split = Literal["train", "test"]
+
+
+class DataError(ValueError):
+    """Something is wrong with the data or with how it was asked for; the message says what and what to do."""
+
+
+class DataModule(LightningDataModule, ABC):
+    """A data set for training, validation, test and probing.
+
+    Args:
+        batch_size: items per batch and process.
+        val: share of the training set held out to validate the pretext task, the same for every seed.
+        limit: use only so many items of the training set, a random choice that is the same for every seed.
+        seed: of the order of training, and of nothing else.
+
+    """
+
+    def __init__(self, batch_size: int, val: float, limit: int | None, seed: int) -> None:
+        super().__init__()
+        self._refuse_unless(batch_size >= 1, f"batch_size={batch_size}", "at least 1")
+        self._refuse_unless(0 <= val < 1, f"val={val}", "a share from 0 to below 1")
+        self._refuse_unless(limit is None or limit >= 1, f"limit={limit}", "at least 1, or none at all")
+        self.batch_size, self.val, self.limit, self.seed = batch_size, val, limit, seed
+        self.skipped: dict[str, str] = {}
+        """Files that could not be read so far, by name, each with its cause."""
+        self._sources: dict[Split, Source] = {}
+
+    @property
+    @abstractmethod
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of their labels; empty where unlabelled."""
+
+    @abstractmethod
+    def open(self, split: Split) -> Source:
+        """Open a split, of "train" only what `limit` leaves of it; called once for each split, when it is needed.
+
+        Raises:
+            DataError: the data is missing, empty or not laid out as expected.
+
+        """
+
+    def setup(self, stage: str | None = None) -> None:
+        self._source("test" if stage in ("test", "predict") else "train")
+        self._list_skipped()
+
+    def train_dataloader(self) -> Iterable[Batch]:
+        source, (train, _) = self._source("train"), self._division()
+        if getattr(self.trainer, "overfit_batches", 0) > 0:  # Lightning asks for a fixed order then
+            return InOrder(source, train, self.batch_size)
+        # Not what Lightning tells a sampler: resumed with max_steps from the end of an epoch, that is one too many.
+        clock = None if self.trainer is None else partial(getattr, self.trainer, "current_epoch")
+        return Shuffled(source, train, self.batch_size, self.seed, clock)
+
+    def val_dataloader(self) -> Iterable[Any]:
+        source, (_, val) = self._source("train"), self._division()
+        return InOrder(source, val, self.batch_size) if len(val) else iter(())  # Lightning warns at an empty list
+
+    def test_dataloader(self) -> Iterable[Batch]:
+        source = self._source("test")
+        return InOrder(source, torch.arange(len(source)), self.batch_size)
+
+    def predict_dataloader(self) -> Iterable[Batch]:
+        return self.test_dataloader()
+
+    def ordered(self, split: Split) -> Iterable[Batch]:
+        """Go through a split in order, each item once; "train" includes the validation share; never shared by rank."""
+        source = self._source(split)
+        return InOrder(source, torch.arange(len(source)), self.batch_size, whole=True)
+
+    def fingerprint(self, split: Split) -> str:
+        """Hash what `ordered(split)` yields: equal hashes promise equal batches, whatever the seed."""
+        return self._source(split).fingerprint()
+
+    def _source(self, split: Split) -> Source:
+        if split not in self._sources:
+            self._refuse_unless(split in ("train", "test"), f"split={split!r}", '"train" or "test"')
+            self._sources[split] = self.open(split)
+        return self._sources[split]
+
+    def _division(self) -> tuple[Tensor, Tensor]:
+        """Split the positions of the training set into those to train on and those to validate on, both sorted."""
+        n = len(self._source("train"))
+        held, kept = held_out(n, self.val, "val")
+        self._refuse_unless(len(kept) > 0, f"val={self.val} of {n} items", "some items left to train on")
+        return kept, held
+
+    def _refuse_unless(self, sound: bool, got: str, wanted: str) -> None:
+        if not sound:
+            raise DataError(f"{type(self).__name__} got {got}, but wants {wanted}")
+
+    def _skip(self, causes: dict[str, str]) -> None:
+        """Take note of files that cannot be read."""
+        self.skipped.update(causes)
+        self._list_skipped()
+
+    def _list_skipped(self) -> None:
+        """Append to the run folder's list what it does not name yet (a resumed run finds its own list there)."""
+        if self.trainer is None or not self.skipped:
+            return
+        path = Path(self.trainer.default_root_dir) / "skipped.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+", encoding="utf-8", errors="surrogateescape") as file:
+            file.seek(0)
+            known = {line.split("\t")[0] for line in file.read().split("\n")}
+            lines = {one_line(name): one_line(cause) for name, cause in self.skipped.items()}
+            file.writelines(f"{name}\t{cause}\n" for name, cause in lines.items() if name not in known)
+
+
+def one_line(text: str) -> str:
+    """Escape what would break a line of a tab-separated list."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+
+
+def held_out(n: int, share: float, purpose: str) -> tuple[Tensor, Tensor]:
+    """Hold out a share of `n` items, at random but always the same: sorted positions held out, and those that stay."""
+    order, count = shuffled(n, purpose), round(n * share)
+    return order[:count].sort().values, order[count:].sort().values
+
+
+def chosen(n: int, limit: int | None) -> Tensor:
+    """Choose at most `limit` of `n` items, at random but always the same: sorted positions; more contain the fewer."""
+    return shuffled(n, "limit")[:limit].sort().values

@@ -1,0 +1,166 @@
+"""Batches by position: what a split's items are read from, and the two loaders that say which come next.
+
+A plan is a list of tensors of positions, one tensor per batch. A `Source` turns a plan into batches; it alone knows
+whether the items lie in memory or are still to be decoded. A loader makes the plan and knows nothing of images.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
+
+import torch
+from torch import Generator, Tensor, distributed
+
+Batch = dict[str, Tensor]
+"""{"x": uint8 (N, 3, S, S), "index": int64 (N,), and "y": int64 (N,) where labelled}."""
+
+
+class Source(ABC):
+    """The items of one split, read by position."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Count the items."""
+
+    @abstractmethod
+    def read(self, plan: Sequence[Tensor], pool: Tensor | None = None) -> Iterator[Batch]:
+        """Yield one batch for each tensor of positions.
+
+        An item that turns out to be unreadable is left out or, with a `pool` (sorted positions), replaced by the next
+        readable one of the pool, so that the shape of every batch is kept.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hash what `read` yields; cheap."""
+
+
+class Memory(Source):
+    """Items that lie in memory: `x` uint8 (N, 3, S, S) and, where labelled, `y` int64 (N,)."""
+
+    def __init__(self, x: Tensor, y: Tensor | None) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def read(self, plan: Sequence[Tensor], pool: Tensor | None = None) -> Iterator[Batch]:
+        for positions in plan:
+            yield batch_of(self.x[positions], positions, self.y)
+
+    def fingerprint(self) -> str:
+        digest = blake2b(repr(tuple(self.x.shape)).encode(), digest_size=16)
+        for part in (self.x, self.y):
+            if part is not None:
+                digest.update(part.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+def batch_of(x: Tensor, positions: Tensor, y: Tensor | None) -> Batch:
+    """Make a batch from pictures, their positions and the labels of all items; in pinned memory if there is CUDA."""
+    batch = {"x": x, "index": positions} | ({} if y is None else {"y": y[positions]})
+    if torch.cuda.is_available():  # pinned pages travel to the device while it still computes
+        batch = {name: tensor.pin_memory() for name, tensor in batch.items()}
+    return batch
+
+
+def shuffled(n: int, *key: int | str) -> Tensor:
+    """Permute 0 ... n-1, (n,), by nothing but `n` and the key."""
+    seed = int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
+    return torch.randperm(n, generator=Generator().manual_seed(seed))
+
+
+def place() -> tuple[int, int]:
+    """Tell this process's rank and the number of ranks, (0, 1) where training is not distributed."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def training_plan(order: Tensor, batch_size: int, rank: int, world: int) -> Sequence[Tensor]:
+    """Cut a rank's share of `order` into batches of one size, leaving over what fills none.
+
+    Every rank has as many batches as the others. Fewer items than a batch make one smaller batch.
+    """
+    mine = order[rank::world][: len(order) // world]
+    size = max(1, min(batch_size, len(mine)))
+    return [mine[start : start + size] for start in range(0, len(mine) - size + 1, size)] if len(mine) else []
+
+
+def ordered_plan(items: Tensor, batch_size: int, rank: int, world: int) -> Sequence[Tensor]:
+    """Cut a rank's share of `items`, in order, into batches of nearly equal size, leaving nothing over.
+
+    Every rank has as many batches as the others (else they would wait for one another for ever).
+    """
+    largest = -(-len(items) // world)
+    return items.tensor_split(world)[rank].tensor_split(-(-largest // batch_size)) if largest else []
+
+
+class Shuffled:
+    """Training batches in an order made from (seed, epoch) alone, each rank its share, the incomplete batch dropped.
+
+    Lightning saves `state_dict` in every checkpoint; after `load_state_dict` the next pass goes on with exactly the
+    batch that would have come next. Any other pass begins at the start of its epoch.
+
+    Args:
+        source: what to read from.
+        items: sorted positions of the items to train on.
+        batch_size: items per batch and rank.
+        seed: of the order.
+        clock: tells the epoch when a pass begins; without one, `set_epoch` does.
+
+    """
+
+    def __init__(
+        self, source: Source, items: Tensor, batch_size: int, seed: int, clock: Callable[[], int] | None = None
+    ) -> None:
+        self.source, self.items, self.batch_size, self.seed, self.clock = source, items, batch_size, seed, clock
+        self._epoch = 0
+        self._batch = 0  # how many batches of this epoch were handed out
+        self._resume = 0  # how many of them the next pass leaves out
+
+    def __len__(self) -> int:
+        return len(training_plan(self.items, self.batch_size, *place()))
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator runs its first line at the first `next`: Lightning calls `iter` before it knows the epoch.
+        if self.clock is not None:
+            self.set_epoch(self.clock())
+        start, self._resume = self._resume, 0
+        self._batch = start if start < len(self) else 0
+        order = self.items[shuffled(len(self.items), self.seed, self._epoch)]
+        plan = training_plan(order, self.batch_size, *place())[self._batch :]
+        for batch in self.source.read(plan, pool=self.items):
+            self._batch += 1  # before the batch leaves: a checkpoint taken after its step counts it
+            yield batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the epoch; another one than so far begins at its first batch."""
+        if epoch != self._epoch:
+            self._epoch, self._batch, self._resume = epoch, 0, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Say where we are, as plain numbers."""
+        return {"epoch": self._epoch, "batch": self._batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next pass go on from there."""
+        self._epoch, self._batch, self._resume = state["epoch"], state["batch"], state["batch"]
+
+
+class InOrder:
+    """Batches in order, each item once, of nearly equal size; each rank its share unless `whole`."""
+
+    def __init__(self, source: Source, items: Tensor, batch_size: int, whole: bool = False) -> None:
+        self.source, self.items, self.batch_size, self.whole = source, items, batch_size, whole
+
+    def _plan(self) -> Sequence[Tensor]:
+        return ordered_plan(self.items, self.batch_size, *((0, 1) if self.whole else place()))
+
+    def __len__(self) -> int:
+        return len(self._plan())
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.source.read(self._plan())
