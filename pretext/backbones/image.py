@@ -11,6 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from pretext.backbones.stages import Layout, prune, tap
+from pretext.backbones.strided import Strided
 from pretext.types import Backbone, Features
 
 RGB = tuple[float, float, float]
@@ -102,6 +103,9 @@ class TorchVision(Backbone):
         changes = _small_stem(model, name, stem_stride) if stem == "small" else {}
         graph, taps = tap(model, self.image_size or PROBE)  # before the changes, which make two stages of one size
         self.adaptation = [_replace(model, path, module) for path, module in changes.items()]
+        for path, part in list(model.named_modules()):
+            if type(part) is nn.Conv2d and part.stride != (1, 1) and part.kernel_size > part.stride:
+                model.set_submodule(path, Strided.of(part))
         self.version: int = model._version
         self.normalise = Normalise(mean, std)
         self.net = prune(model, graph)
