@@ -101,9 +101,7 @@ class Pretrainer(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         key = (self.global_rank, self.current_epoch, batch_idx)
-        torch.manual_seed(
-            seed_of(self.seed, "train", "network", *key)
-        )  # for dropout: a resumed run drops the same units
+        torch.manual_seed(seed_of(self.seed, "train", "network", *key))  # dropout: a resumed run drops the same
         with torch.no_grad():
             x = self._augmented(batch["x"], rng(self.device, self.seed, "train", "augment", *key))
         loss = self._weighted({n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}, "train")

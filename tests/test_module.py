@@ -140,3 +140,11 @@ def test_a_task_on_the_wrong_kind_of_backbone_is_refused_when_built():
     net.axes = "t"
     with pytest.raises(ValueError, match=r"Rotation needs a backbone with an axis '\w', but TinyNet reads 't'"):
         Pretrainer(net, {"turn": Rotation})
+
+
+def test_a_diverging_run_stops_and_names_the_task():
+    from pretext.callbacks import Divergence
+
+    module = pretrainer(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e30), warmup=0.0)
+    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) at step \d+ \(tasks: turn\); lower"):
+        train(module, steps=50, callbacks=[Divergence()])

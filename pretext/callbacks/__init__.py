@@ -1,0 +1,19 @@
+"""What watches a run: checkpoints, progress, the record of its circumstances, its history."""
+
+from pretext.callbacks.checkpoint import AtomicCheckpointIO, Checkpoint
+from pretext.callbacks.divergence import Divergence
+from pretext.callbacks.history import History
+from pretext.callbacks.predictions import Predictions
+from pretext.callbacks.progress import Progress, Throughput
+from pretext.callbacks.record import Record
+
+__all__ = [
+    "AtomicCheckpointIO",
+    "Checkpoint",
+    "Divergence",
+    "History",
+    "Predictions",
+    "Progress",
+    "Record",
+    "Throughput",
+]

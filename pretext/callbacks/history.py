@@ -1,0 +1,41 @@
+"""The run's metrics as a CSV file that a resumed run continues."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from pathlib import Path
+
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+
+
+class History(CSVLogger):
+    """Lightning's CSV logger that writes `metrics.csv` straight into the run and loses nothing on resume.
+
+    Lightning deletes the file of an earlier start. Here the rows before step `resumed_at` stay; later ones are dropped,
+    since the resumed run writes them again.
+    """
+
+    def __init__(self, run: str, resumed_at: int = 0, flush_logs_every_n_steps: int = 20) -> None:
+        super().__init__(run, name="", version="", flush_logs_every_n_steps=flush_logs_every_n_steps)
+        self._kept = _rows_before(Path(run) / "metrics.csv", resumed_at)
+
+    @property
+    def experiment(self) -> ExperimentWriter:
+        if self._experiment is None:
+            with warnings.catch_warnings():
+                # It would delete the metrics of an earlier start; those that count were read and are kept.
+                warnings.filterwarnings("ignore", "Experiment logs directory", UserWarning)
+                self._experiment = ExperimentWriter(log_dir=self.log_dir)
+            self._experiment.metrics = self._kept
+        return self._experiment  # type: ignore[return-value]  # the base class types it as Fabric's
+
+
+def _rows_before(file: Path, step: int) -> list[dict[str, float]]:
+    if step == 0 or not file.exists():
+        return []
+    with file.open(newline="") as lines:
+        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
+    # Steps and epochs are whole numbers; everything else is a measure.
+    return [{k: int(v) if k in ("step", "epoch") else v for k, v in row.items()} for row in rows if row["step"] < step]

@@ -1,0 +1,32 @@
+"""What `pretext predict` leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+class Predictions(pl.Callback):
+    """Write the pooled features (N, D) and the indices (N,) of all items to `features.safetensors` in the run."""
+
+    def __init__(self) -> None:
+        self._batches: list[dict[str, Tensor]] = []
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._batches = []
+
+    def on_predict_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: int
+    ) -> None:
+        self._batches.append({key: value.cpu() for key, value in outputs.items()})
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        whole = {key: torch.cat([batch[key] for batch in self._batches]) for key in self._batches[0]}
+        file = Path(trainer.default_root_dir) / "features.safetensors"
+        save_file(whole, file)
+        print(f"{len(whole['index'])} items, features of width {whole['pooled'].shape[1]}: {file}")

@@ -1,0 +1,72 @@
+"""Progress that a person can read, on a terminal and in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
+
+
+class Throughput(pl.Callback):
+    """Log `items/s`: items of the batch (not puzzles made of them) per second over the last `window` steps."""
+
+    def __init__(self, window: int = 20) -> None:
+        self._marks: deque[tuple[float, int]] = deque(maxlen=window + 1)
+        self._items = 0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._marks.clear()  # validation lies between two epochs
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._items += len(batch["index"]) * trainer.world_size
+        self._marks.append((time.monotonic(), self._items))
+        (start, before), (end, after) = self._marks[0], self._marks[-1]
+        if end > start:
+            pl_module.log("items/s", (after - before) / (end - start), prog_bar=True)
+
+
+class Progress(ProgressBar):
+    """One plain line every `seconds`, for output that is not a terminal, where a bar would fill the file."""
+
+    def __init__(self, seconds: float = 15.0) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self._shown = 0.0
+        self._first: tuple[float, int] | None = None
+
+    def disable(self) -> None:
+        self.seconds = float("inf")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        self._first = self._first or (now, trainer.global_step)
+        if now - self._shown >= self.seconds:
+            self._shown = now
+            self._say(trainer, pl_module, batch_idx)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking and self.seconds != float("inf"):
+            values = {k: v for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+            print("  ".join(f"{key} {float(value):.4f}" for key, value in values.items()), file=sys.stderr, flush=True)
+
+    def _say(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch_idx: int) -> None:
+        metrics = self.get_metrics(trainer, pl_module)
+        values = "  ".join(f"{k} {v:.4g}" for k, v in metrics.items() if isinstance(v, int | float) and k != "v_num")
+        where = f"epoch {trainer.current_epoch} step {batch_idx + 1}/{self.total_train_batches}"
+        print(f"{where}  {values}{self._left(trainer)}", file=sys.stderr, flush=True)
+
+    def _left(self, trainer: pl.Trainer) -> str:
+        assert self._first is not None
+        (start, first), total = self._first, trainer.estimated_stepping_batches
+        done = trainer.global_step - first
+        if done < 1 or total == float("inf"):
+            return ""
+        return f"  {(time.monotonic() - start) / done * (total - trainer.global_step) / 60:.1f} min left"

@@ -1,0 +1,58 @@
+"""Every shipped config takes one real training step and opens with its command, cost and measured result."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.io import write_jpeg
+
+from pretext.__main__ import main
+from pretext.run import build, find, read
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Make a labelled folder of a few real JPEG files."""
+    root = tmp_path_factory.mktemp("images")
+    chance = torch.Generator().manual_seed(0)
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for i in range(4):
+                image = torch.randint(0, 256, (3, 48, 40), generator=chance, dtype=torch.uint8)
+                write_jpeg(image, str(root / split / name / f"{i}.jpg"))
+    return root
+
+
+def options(config, folder):
+    data = read(config)["data"]
+    size = ["--data.batch_size", "4"]
+    return (
+        [*size, "--data.root", str(folder), "--data.val", "0.25"]
+        if data["class_path"] != "datamodules.Digits"
+        else size
+    )
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda f: str(f.relative_to(ROOT / "configs")))
+def test_config_trains_a_step_and_loads_again(config, folder, tmp_path, capsys):
+    run = tmp_path / "run"
+    limits = ["--trainer.max_steps", "1", "--trainer.limit_val_batches", "1", "--trainer.accelerator", "cpu"]
+    assert (
+        main(["fit", "-c", str(config), "--trainer.default_root_dir", str(run), *limits, *options(config, folder)]) == 0
+    )
+    module, data = build(read(find(run) / "config.yaml"))
+    assert data is not None
+    weights = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert weights["global_step"] == 1
+    module.load_state_dict(weights["state_dict"])
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda f: str(f.relative_to(ROOT / "configs")))
+def test_config_says_how_to_run_it_what_it_costs_and_what_came_out(config):
+    header = [line for line in config.read_text().splitlines() if line.startswith("#")]
+    for word in ("Command:", "Cost:", "Result:"):
+        assert any(word in line for line in header), f"{config.name}: its header lacks {word!r}"
