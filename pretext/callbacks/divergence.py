@@ -23,8 +23,8 @@ class Divergence(pl.Callback):
             return
         if torch.isfinite(loss):
             return
-        losses = {k: v for k, v in trainer.callback_metrics.items() if k.startswith("train/") and k.endswith("/loss")}
-        culprits = [name.split("/")[1] for name, value in losses.items() if not torch.isfinite(value)]
+        logged = {name: trainer.callback_metrics.get(f"train/{name}/loss") for name in getattr(pl_module, "tasks", {})}
+        culprits = [name for name, value in logged.items() if value is not None and not torch.isfinite(value)]
         raise FloatingPointError(
             f"the loss is {float(loss.detach())} at step {step} (tasks: {', '.join(culprits) or 'unknown'}); lower the learning "
             "rate, lengthen the warm-up or clip gradients (--trainer.gradient_clip_val 1.0)"
