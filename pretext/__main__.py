@@ -126,7 +126,10 @@ def show(args: list[str]) -> None:
     trained = run is not None and (run / LAST).exists()
     if run is not None and trained:
         restore(module, run)
-    first = next(iter(data.ordered("train")))  # type: ignore[attr-defined]  # the batch law's, not Lightning's
+    data.prepare_data()
+    data.setup("validate")
+    held_out = next(iter(data.val_dataloader()), None)  # what the head answers to images that it was not trained on
+    first = held_out or next(iter(data.ordered("train")))  # type: ignore[attr-defined]  # the batch law's, not Lightning's
     drawings = puzzles(module, first, own.count, trained)
     out = own.out or (run or Path()) / "puzzles.png"
     paint(drawings, out)

@@ -181,6 +181,20 @@ class TestRun:
         assert main(["fit", "-c", str(config), *where, "--model.tasks.puzzle.permutations", "5"]) == 0
         assert pretext.load(tmp_path / "run").tasks["puzzle"].table.shape[0] == 5
 
+    def test_interpolation_between_parts_of_a_config(self, tmp_path):
+        file = tmp_path / "linked.yaml"
+        augment = "  augment: {class_path: pretext.Augment, init_args: {crop: '${data.init_args.size}'}}"
+        file.write_text(TINY.replace("data:", f"{augment}\ndata:").replace("size: 32", "size: 24", 1))
+        where = ["--trainer.default_root_dir", str(tmp_path / "run"), "--trainer.max_steps", "1"]
+        assert main(["fit", "-c", str(file), *where]) == 0
+        assert pretext.load(tmp_path / "run").augment.crop == 24
+
+    @pytest.mark.slow  # the compiler alone takes a minute and more
+    def test_a_compiled_run_saves_plain_names(self, config, tmp_path):
+        where = ["--trainer.default_root_dir", str(tmp_path / "run"), "--trainer.max_steps", "2"]
+        assert main(["fit", "-c", str(config), *where, "--model.compile", "true"]) == 0
+        assert pretext.load(tmp_path / "run").backbone(torch.rand(2, 3, 32, 32)).pooled.isfinite().all()
+
     def test_one_seed_seeds_everything(self, config, tmp_path):
         from pretext.run import build, read
 

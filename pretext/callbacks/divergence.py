@@ -26,6 +26,6 @@ class Divergence(pl.Callback):
         logged = {name: trainer.callback_metrics.get(f"train/{name}/loss") for name in getattr(pl_module, "tasks", {})}
         culprits = [name for name, value in logged.items() if value is not None and not torch.isfinite(value)]
         raise FloatingPointError(
-            f"the loss is {float(loss.detach())} at step {step} (tasks: {', '.join(culprits) or 'unknown'}); lower the learning "
-            "rate, lengthen the warm-up or clip gradients (--trainer.gradient_clip_val 1.0)"
+            f"the loss is {float(loss.detach())} at step {step} (tasks: {', '.join(culprits) or 'unknown'}); lower "
+            "the learning rate, lengthen the warm-up or clip gradients (--trainer.gradient_clip_val 1.0)"
         )
