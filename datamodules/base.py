@@ -75,7 +75,9 @@ class DataModule(LightningDataModule, ABC):
 
     def val_dataloader(self) -> Iterable[Any]:
         source, (_, val) = self._source("train"), self._division()
-        return InOrder(source, val, self.batch_size) if len(val) else iter(())  # Lightning warns at an empty list
+        # Folders come class by class: mixed, always alike, so that the first batches alone are a fair sample too.
+        mixed = val[shuffled(len(val), "val order")]
+        return InOrder(source, mixed, self.batch_size) if len(val) else iter(())  # Lightning warns at an empty list
 
     def test_dataloader(self) -> Iterable[Batch]:
         source = self._source("test")

@@ -260,3 +260,11 @@ def test_an_image_option_out_of_range_is_named(tmp_path, wrong):
     (name,) = wrong
     with pytest.raises(DataError, match=f"{name}="):
         ImageFolder(tmp_path, **wrong)
+
+
+def test_validation_mixes_the_classes_always_alike(photos):
+    root = photos(20)
+    one, other = (ImageFolder(root, canvas=8, batch_size=5, val=0.5, seed=seed) for seed in (0, 1))
+    batches = list(one.val_dataloader())
+    assert all(len(batch["y"].unique()) == 2 for batch in batches)  # the folders come one after the other
+    assert same(batches, list(other.val_dataloader()))
