@@ -1,0 +1,1 @@
+"""Functions of embedded data: embed once through every stage, then compare what the stages know."""

@@ -1,0 +1,190 @@
+"""Look at every image once and keep what every stage says: the only place where evaluation runs a backbone.
+
+Features are stored as float16, on disk memory-mapped: 1.3 M images x 5 stages of (512 + 2048) values take 33 GB of disk
+and one batch of memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
+from itertools import chain
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+
+from pretext.evaluation.cache import Columns, cached, digest
+from pretext.types import Backbone, Features
+
+VERSION = 1  # of what this file computes: raise it with any change to that, and old caches are left behind
+DIMS = 2048
+# A stage whose largest value in the first batch lies outside is stored as float32. At random initialisation many are:
+# torchvision's EfficientNet-B0 ends at 1e-13, which float16 would turn into a baseline of zeros, ResNet-101 at 3e4.
+HALF = (2.0**-6, 2.0**10)
+
+Batch = Mapping[str, Tensor]
+View = Callable[[Tensor], Tensor]
+"""Turns a batch as it is loaded, uint8 (N, 3, S, S), into what the backbone sees, float [0, 1], without chance."""
+
+
+class Embedded(NamedTuple):
+    """A set of N items seen through every stage; float16 (or float32, see `HALF`), memory-mapped if cached."""
+
+    mean: dict[str, Tensor]
+    """Stage -> (N, D_i), averaged over the grid: for nearest neighbours."""
+    grid: dict[str, Tensor]
+    """Stage -> (N, D_i * prod(p)), pooled to a coarser grid: for linear classifiers, which can use the place."""
+    labels: Tensor
+    """(N,), or (0,) where the batches have no "y"."""
+
+
+class Cache(NamedTuple):
+    """Where to keep features, and what names them besides backbone and pooling."""
+
+    folder: Path
+    data: str
+    """Fingerprint of the images, their labels and their order."""
+    view: str
+    """Says what `view` does to them."""
+
+
+class Pixels(Backbone):
+    """No network at all: the image itself as its only stage, coarsened to at most `dims` values."""
+
+    def __init__(self, dims: int = DIMS, axes: str = "hw") -> None:
+        super().__init__()
+        self.dims, self.axes = dims, axes
+        self.dim, self.stages = dims, {"pixels": dims}
+
+    def forward(self, x: Tensor) -> Features:
+        pixels = coarse(x, self.dims)
+        return Features({"pixels": pixels}, pixels)
+
+
+def embed(
+    backbone: Backbone,
+    batches: Iterable[Batch],
+    view: View,
+    *,
+    cache: Cache | None = None,
+    dims: int = DIMS,
+    dtype: torch.dtype = torch.float32,
+    title: str = "embedding",
+) -> Embedded:
+    """Look at `batches` of {"x", "y"} once, on the backbone's device, and pool every stage both ways.
+
+    The backbone is in eval mode meanwhile and afterwards as before, parameters and buffers untouched. `dtype` bfloat16
+    uses autocast. With a `cache`, features that are there already are not computed again (`batches` is not iterated).
+
+    Raises:
+        ValueError: no images, or features that are NaN or out of range (the message names the stage).
+
+    """
+    chunks = _look(backbone, batches, view, dims, dtype, title)
+    with _evaluating(backbone):
+        if cache is None:
+            columns = _gather(chunks)
+        else:
+            key = digest(backbone, VERSION, cache.data, cache.view, dims, dtype)
+            columns = cached(cache.folder / key, chunks)
+    mean = {name.removeprefix("mean/"): rows for name, rows in columns.items() if name.startswith("mean/")}
+    grid = {name: columns.get(f"grid/{name}", rows) for name, rows in mean.items()}
+    return Embedded(mean, grid, columns.get("labels", torch.empty(0, dtype=torch.long)))
+
+
+def coarse(stage: Tensor, dims: int) -> Tensor:
+    """Average a stage (N, D, *G) over the finest grid of p cells a side with at most `dims` values; flat, (N, <= dims).
+
+    p never exceeds the stage's own grid, along each axis, nor goes below 1; (N, D) stays as it is.
+    """
+    if stage.ndim == 2:
+        return stage
+    grid = stage.shape[2:]
+    sides = [tuple(min(p, g) for g in grid) for p in range(1, max(grid) + 1)]
+    fits = [side for side in sides if stage.shape[1] * prod(side) <= dims] or sides[:1]
+    pool: Any = (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[len(grid) - 1]
+    pooled: Tensor = pool(stage, fits[-1])
+    return pooled.flatten(1)
+
+
+def _look(
+    backbone: Backbone, batches: Iterable[Batch], view: View, dims: int, dtype: torch.dtype, title: str
+) -> Iterator[Columns]:
+    """Yield the rows of each batch: "mean/<stage>", "grid/<stage>" where there is a grid, "labels" where there are."""
+    device = next((t.device for t in chain(backbone.parameters(), backbone.buffers())), torch.device("cpu"))
+    dtypes: dict[str, torch.dtype] = {}
+    for batch in _progress(batches, title):
+        rows = _rows(backbone, batch["x"].to(device, non_blocking=True), view, dims, dtype)
+        yield _stored(rows, dtypes, backbone) | ({"labels": batch["y"].cpu()} if "y" in batch else {})
+    if not dtypes:
+        raise ValueError("embed got no images; look at the data's folder and split")
+
+
+@torch.inference_mode()
+def _rows(backbone: Backbone, x: Tensor, view: View, dims: int, dtype: torch.dtype) -> Columns:
+    low = dtype == torch.bfloat16
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=low):  # not enabled: off, also within another one
+        stages = backbone(view(x)).stages
+    rows = {}
+    for name, stage in stages.items():
+        rows[f"mean/{name}"] = stage.float().flatten(2).mean(2) if stage.ndim > 2 else stage.float()
+        if stage.ndim > 2:
+            rows[f"grid/{name}"] = coarse(stage.float(), dims)
+    return rows
+
+
+def _stored(rows: Columns, dtypes: dict[str, torch.dtype], backbone: Backbone) -> Columns:
+    """Round each column to the type that its first batch decides on, and refuse what that cannot hold."""
+    stored = {}
+    for name, values in rows.items():
+        if name not in dtypes:
+            largest = float(values.abs().max())
+            dtypes[name] = torch.float16 if largest == 0 or HALF[0] <= largest <= HALF[1] else torch.float32
+        stored[name] = values.to(dtypes[name]).cpu()
+        if not stored[name].isfinite().all():
+            what = "NaN" if values.isnan().any() else f"values beyond the range of {dtypes[name]}, unlike at first"
+            raise ValueError(
+                f"embed: stage {name.split('/', 1)[1]!r} of {type(backbone).__name__} gives {what}; "
+                "its weights have diverged: look at the run's loss"
+            )
+    return stored
+
+
+@contextmanager
+def _evaluating(backbone: Backbone) -> Iterator[None]:
+    """Put a backbone in eval mode, and every module back as it was."""
+    training = {module: module.training for module in backbone.modules()}
+    backbone.eval()
+    try:
+        yield
+    finally:
+        for module, was in training.items():
+            module.training = was
+
+
+def _progress(batches: Iterable[Batch], title: str) -> Iterator[Batch]:
+    """Yield the batches; where stderr is a terminal, show how many images a second."""
+    console, begin, images = Console(stderr=True), time.perf_counter(), 0
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[speed]}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        total = len(batches) if isinstance(batches, Sized) else None
+        task = bar.add_task(title, total=total, speed="")
+        for batch in batches:
+            yield batch
+            images += len(batch["x"])
+            speed = f"{images} images, {images / (time.perf_counter() - begin):.0f}/s"
+            bar.update(task, advance=1, speed=speed)
+
+
+def _gather(chunks: Iterable[Columns]) -> Columns:
+    """Collect columns in memory."""
+    rows = list(chunks)
+    with torch.autocast("cpu", enabled=False):  # which joins no float16, should it surround us
+        return {name: torch.cat([chunk[name] for chunk in rows]) for name in rows[0]}

@@ -1,0 +1,31 @@
+"""How far to trust an accuracy."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import NamedTuple
+
+
+class Interval(NamedTuple):
+    """Where the true share lies, with 95 % confidence unless asked otherwise."""
+
+    low: float
+    high: float
+
+
+def wilson(right: int, total: int, z: float = 1.959964) -> Interval:
+    """Bound the share of which `right` of `total` independent trials is a sample: Wilson's score interval.
+
+    Unlike the textbook `p ± z sqrt(p (1 - p) / n)` it stays within [0, 1] and keeps its width at 0 % and 100 %.
+    `z` is the normal quantile; its default covers 95 %. (Wilson, JASA 1927.)
+
+    Raises:
+        ValueError: not 0 <= right <= total, or total is 0.
+
+    """
+    if not 0 <= right <= total or total == 0:
+        raise ValueError(f"wilson got right={right}, total={total}; it wants 0 <= right <= total and total > 0")
+    share, spare = right / total, z * z / total
+    middle = share + spare / 2
+    reach = z * sqrt(share * (1 - share) / total + spare / (4 * total))
+    return Interval(max(0.0, (middle - reach) / (1 + spare)), min(1.0, (middle + reach) / (1 + spare)))

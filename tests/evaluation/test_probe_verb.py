@@ -1,0 +1,145 @@
+import io
+import json
+
+import pytest
+import torch
+from matplotlib.image import imread
+from nets import TinyNet
+from rich.console import Console
+from torch.nn.functional import cross_entropy
+
+from datamodules import Digits
+from pretext.commands.probe import probe_run
+from pretext.commands.probe_view import markdown, table
+from pretext.evaluation.interval import wilson
+
+
+def view(x):
+    return x.float() / 255
+
+
+class Relabelled:
+    """Digits with other labels on the test images, or with no names for them at all."""
+
+    def __init__(self, classes=None):
+        self.data = Digits(size=8)
+        self.classes = self.data.classes if classes is None else classes
+
+    def ordered(self, split):
+        for batch in self.data.ordered(split):
+            yield batch | ({"y": batch["y"].flip(0)} if split == "test" else {})
+
+    def fingerprint(self, split):
+        return "flipped" + self.data.fingerprint(split)
+
+
+def net(seed):
+    torch.manual_seed(seed)
+    return TinyNet()
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Taught the classes themselves, so there is no doubt that it learned something."""
+    backbone, data = net(0), Digits(size=8)
+    head = torch.nn.Linear(backbone.dim, 10)
+    optimizer = torch.optim.Adam([*backbone.parameters(), *head.parameters()], 1e-2)
+    for _ in range(4):
+        for batch in data.train_dataloader():
+            loss = cross_entropy(head(backbone(view(batch["x"])).pooled), batch["y"])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return backbone
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, trained):
+    folder = tmp_path_factory.mktemp("run")
+    return folder, probe_run(trained, net(1), Digits(size=8), view, folder, "pretext probe RUN", device="cpu")
+
+
+def of(result, features):
+    return {row["stage"]: row for row in result["rows"] if row["features"] == features}
+
+
+def test_what_was_learnt_shows_beside_random_and_pixels(run):
+    _, result = run
+    trained, random, pixels = (of(result, features) for features in ("trained", "random", "pixels"))
+    assert list(trained) == list(random) == ["conv1", "conv2"]
+    assert trained["conv2"]["knn"]["low"] > random["conv2"]["knn"]["high"]
+    assert trained["conv2"]["linear"]["accuracy"] > random["conv2"]["linear"]["accuracy"] > 0.9
+    assert pixels["pixels"]["linear"]["accuracy"] > 0.9  # handwritten digits are nearly linear in their pixels
+    assert pixels["pixels"]["knn"]["accuracy"] > 0.95
+    assert trained["conv2"]["dims"] == 16 * 2 * 2
+    assert result["data"] == {"class": "Digits", "train": 1297, "test": 500, "classes": list("0123456789")}
+
+
+def test_every_accuracy_stands_in_its_interval(run):
+    for row in run[1]["rows"]:
+        for score in (row["knn"], row["linear"]):
+            right = round(score["accuracy"] * 500)
+            assert (score["low"], score["high"]) == wilson(right, 500)
+
+
+def test_the_best_stage_is_the_one_with_the_best_validation(run):
+    for features in ("trained", "random", "pixels"):
+        rows = of(run[1], features).values()
+        (chosen,) = (row for row in rows if row["chosen"])
+        assert chosen["linear"]["validation"] == max(row["linear"]["validation"] for row in rows)
+
+
+def test_test_labels_choose_nothing(run, tmp_path, trained):
+    blind = probe_run(trained, net(1), Relabelled(), view, tmp_path, "", device="cpu")
+    for one, other in zip(run[1]["rows"], blind["rows"], strict=True):
+        assert one["chosen"] == other["chosen"]
+        assert one["knn"]["k"] == other["knn"]["k"]
+        assert one["linear"]["l2"] == other["linear"]["l2"]
+        assert one["linear"]["validation"] == other["linear"]["validation"]
+        assert other["linear"]["accuracy"] < 0.3
+
+
+def test_files_hold_the_result_and_a_second_run_looks_at_nothing(run, trained):
+    folder, result = run
+    assert json.loads((folder / "probe.json").read_text()) == result
+    seen = []
+    hook = trained.register_forward_hook(lambda *_: seen.append(1))
+    again = probe_run(trained, net(1), Digits(size=8), view, folder, "pretext probe RUN", device="cpu")
+    hook.remove()
+    assert seen == []
+    assert again["rows"] == result["rows"]
+    picture = imread(folder / "probe.png")
+    assert picture.shape[1] > picture.shape[0] > 400
+    assert picture[..., :3].std() > 0.05
+
+
+def test_another_view_is_another_set_of_features(run, trained):
+    folder, result = run
+    upside_down = probe_run(trained, net(1), Digits(size=8), lambda x: view(x).flip(2), folder, "", device="cpu")
+    assert upside_down["rows"] != result["rows"]
+
+
+def test_the_table_fits_a_narrow_terminal_and_a_pipe(run):
+    _, result = run
+    out = io.StringIO()
+    Console(file=out, width=80).print(table(result))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+    for row in result["rows"]:
+        accuracy = f"{100 * row['linear']['accuracy']:.1f} ({100 * row['linear']['low']:.1f}-"
+        assert any(row["stage"] in line and accuracy in line for line in lines)
+
+
+def test_markdown_has_a_row_for_each_stage(run):
+    _, result = run
+    rows = [line for line in markdown(result).splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(result["rows"])
+    assert len({line.count("|") for line in rows}) == 1
+    assert sum("★" in line for line in rows) == 3
+
+
+def test_unlabelled_data_is_refused_with_advice(tmp_path):
+    with pytest.raises(ValueError, match=r"Relabelled has none; .*--data datamodules\.ImageFolder --data.root DIR"):
+        probe_run(net(0), net(1), Relabelled(classes=[]), view, tmp_path, "", device="cpu")
