@@ -5,7 +5,8 @@ BIN := .venv/bin
 .PHONY: demo test slow clean
 
 demo: .venv/installed
-	$(BIN)/pretext fit -c configs/image/demo.yaml --trainer.default_root_dir runs/demo
+	if [ -e runs/demo/checkpoints/last.ckpt ]; then $(BIN)/pretext fit runs/demo; \
+	else $(BIN)/pretext fit -c configs/image/digits.yaml --trainer.default_root_dir runs/demo; fi
 	$(BIN)/pretext show runs/demo
 	$(BIN)/pretext probe runs/demo
 	$(BIN)/pretext report runs/demo

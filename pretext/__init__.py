@@ -1,28 +1,44 @@
 """Self-supervised pretext tasks on one shared backbone, and an honest look at what it learned."""
 
-from pretext.augment import Augment
-from pretext.backbones import NIN, AlexNet, TorchVision
-from pretext.module import Pretrainer
-from pretext.run import load
-from pretext.tasks import Jigsaw, Rotation
-from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pretext.augment import Augment as Augment
+    from pretext.backbones import NIN as NIN
+    from pretext.backbones import AlexNet as AlexNet
+    from pretext.backbones import TorchVision as TorchVision
+    from pretext.module import Pretrainer as Pretrainer
+    from pretext.run import load as load
+    from pretext.tasks import Jigsaw as Jigsaw
+    from pretext.tasks import Rotation as Rotation
+    from pretext.types import Backbone as Backbone
+    from pretext.types import Features as Features
+    from pretext.types import Grade as Grade
+    from pretext.types import Panel as Panel
+    from pretext.types import Puzzle as Puzzle
+    from pretext.types import Task as Task
+    from pretext.types import axis as axis
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "NIN",
-    "AlexNet",
-    "Augment",
-    "Backbone",
-    "Features",
-    "Grade",
-    "Jigsaw",
-    "Panel",
-    "Pretrainer",
-    "Puzzle",
-    "Rotation",
-    "Task",
-    "TorchVision",
-    "axis",
-    "load",
-]
+# Imported when first used: torch and Lightning take seconds, which `pretext --help` should not.
+_HOMES = {
+    "pretext.augment": ["Augment"],
+    "pretext.backbones": ["NIN", "AlexNet", "TorchVision"],
+    "pretext.module": ["Pretrainer"],
+    "pretext.run": ["load"],
+    "pretext.tasks": ["Jigsaw", "Rotation"],
+    "pretext.types": ["Backbone", "Features", "Grade", "Panel", "Puzzle", "Task", "axis"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'pretext' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

@@ -8,12 +8,14 @@ import os
 import re
 import shlex
 import sys
+import traceback
 import warnings
+from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, cast
 
-from jsonargparse import ArgumentError
+from yaml import YAMLError
 
 HELP = """\
 pretext: self-supervised pretext tasks on one shared backbone
@@ -34,7 +36,9 @@ A RUN is the folder that `fit` made (config.yaml and checkpoints), by default ru
 """
 
 # What a user can cause and mend. Anything else is our bug and deserves its traceback.
-USER_ERRORS = (ArgumentError, ValueError, TypeError, OSError, ImportError, FloatingPointError)
+USER_ERRORS = (ArgumentError, ValueError, TypeError, OSError, ImportError, FloatingPointError, YAMLError)
+# The same from libraries that are too slow to import for a line of help.
+USER_MESSAGES = re.compile(r"^(MisconfigurationException: |RuntimeError: Error\(s\) in loading state_dict)")
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -55,22 +59,42 @@ def main(args: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.WARNING)  # no device tables and advertisements
     try:
         _verb(args[0])(args)
-    except USER_ERRORS as error:
-        if os.environ.get("PRETEXT_TRACEBACK"):
-            raise
-        print(f"pretext {args[0]}: {one_line(error)}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        print(f"pretext {args[0]}: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        users = isinstance(error, USER_ERRORS) or USER_MESSAGES.match(f"{type(error).__name__}: {error}")
+        if os.environ.get("PRETEXT_TRACEBACK") or not users:
+            raise
+        print(f"pretext {args[0]}: {one_line(error)}{_hint(error)}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _hint(error: BaseException) -> str:
+    """Point to the traceback where the error is not one that this package or a parser words for its users."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    ours = frame.f_globals.get("__name__", "").split(".")[0] in ("pretext", "datamodules", "jsonargparse", "argparse")
+    return "" if ours or isinstance(error, ArgumentError) else " (PRETEXT_TRACEBACK=1 shows where)"
+
+
+def _run_of(args: list[str]) -> tuple[str | None, list[str]]:
+    """Split `VERB RUN options` to the run, if there is one, and the options (whose values are never taken for it)."""
+    named = len(args) > 1 and not args[1].startswith("-")
+    return (args[1], args[2:]) if named else (None, args[1:])
+
+
+def _needed(run: str | None) -> str:
+    if run is None:
+        raise ValueError("give a run, the folder that `pretext fit` made, before any option")
+    return run
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises instead of printing its usage."""
 
-    def __init__(self, verb: Callable[[list[str]], None]) -> None:
-        super().__init__(f"pretext {verb.__name__}", description=verb.__doc__, allow_abbrev=False)
+    def __init__(self, verb: Callable[[list[str]], None], run: str) -> None:
+        usage = f"pretext {verb.__name__} {run} [options]"
+        super().__init__(usage=usage, description=verb.__doc__, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
@@ -107,19 +131,19 @@ def fit(args: list[str]) -> None:
 
 
 def show(args: list[str]) -> None:
-    """Draw the puzzles of a run or of a config."""
+    """Draw what the tasks of a run or a config ask. Further options, such as --data.root DIR, override the config's."""
     from pretext.commands.show import paint, puzzles
     from pretext.run import CONFIG, LAST, build, find, read, restore
 
-    parser = Parser(show)
-    parser.add_argument("run", nargs="?", help="a run")
-    parser.add_argument("-c", "--config", help="a config, to look before training")
+    name, rest = _run_of(args)
+    parser = Parser(show, "[RUN]")
+    parser.add_argument("-c", "--config", help="a config instead of a run, to look before training")
     parser.add_argument("--out", type=Path, help="the picture (default: puzzles.png, in the run if there is one)")
     parser.add_argument("--count", type=int, default=6, help="puzzles per task (default 6)")
-    own, options = parser.parse_known_args(args[1:])
-    if (own.run is None) == (own.config is None):
-        raise ValueError("give either a run or -c CONFIG")
-    run = find(own.run) if own.run else None
+    own, options = parser.parse_known_args(rest)
+    if (name is None) == (own.config is None):
+        raise ValueError("give either a run, before any option, or -c CONFIG")
+    run = find(name) if name else None
     module, data = build(read(run / CONFIG if run else own.config), options)
     if data is None:
         raise ValueError("the config names no data; add --data CLASS")
@@ -130,21 +154,19 @@ def show(args: list[str]) -> None:
     data.setup("validate")
     held_out = next(iter(data.val_dataloader()), None)  # what the head answers to images that it was not trained on
     first = held_out or next(iter(data.ordered("train")))  # type: ignore[attr-defined]  # the batch law's, not Lightning's
-    drawings = puzzles(module, first, own.count, trained)
     out = own.out or (run or Path()) / "puzzles.png"
-    paint(drawings, out)
-    print(f"{out}")
+    paint(puzzles(module, first, own.count, trained), out)
+    print(out)
 
 
 def probe(args: list[str]) -> None:
-    """Measure what every stage of a run's backbone learned."""
+    """Measure what every stage of a run's backbone learned. Options override: --data datamodules.X --data.root DIR."""
     from pretext.commands.probe import Labelled, probe_run
     from pretext.run import CONFIG, build, find, read, restore
 
-    parser = Parser(probe)
-    parser.add_argument("run", help="a run")
-    own, options = parser.parse_known_args(args[1:])
-    run = find(own.run)
+    name, rest = _run_of(args)
+    _, options = Parser(probe, "RUN").parse_known_args(rest)
+    run = find(_needed(name))
     config = read(run / CONFIG)
     fresh, data = build(config, options)
     trained, _ = build({key: value for key, value in config.items() if key != "data"})
@@ -152,7 +174,10 @@ def probe(args: list[str]) -> None:
         raise ValueError("the run names no data; add --data CLASS")
     restore(trained, run)
     labelled = cast(Labelled, data)  # the batch law's methods, which Lightning does not know
-    probe_run(trained.backbone, fresh.backbone, labelled, trained.view, run, command=shlex.join(["pretext", *args]))
+    crop = trained.augment.crop if trained.augment and trained.augment.crop else trained.canvas
+    seen = f"centre {crop} px of canvases of {trained.canvas} px, as in training"
+    command = shlex.join(["pretext", *args])
+    probe_run(trained.backbone, fresh.backbone, labelled, trained.view, run, command, view_key=seen)
 
 
 def report(args: list[str]) -> None:
@@ -160,9 +185,9 @@ def report(args: list[str]) -> None:
     from pretext.commands.report import write_report
     from pretext.run import find
 
-    parser = Parser(report)
-    parser.add_argument("run", help="a run")
-    print(write_report(find(parser.parse_args(args[1:]).run)))
+    name, rest = _run_of(args)
+    Parser(report, "RUN").parse_args(rest)
+    print(write_report(find(_needed(name))))
 
 
 def export(args: list[str]) -> None:
@@ -170,13 +195,14 @@ def export(args: list[str]) -> None:
     from pretext.commands.export import export as write
     from pretext.run import find, load
 
-    parser = Parser(export)
-    parser.add_argument("run", help="a run")
+    name, rest = _run_of(args)
+    parser = Parser(export, "RUN")
     parser.add_argument("--to", choices=("torchvision", "safetensors"), required=True)
     parser.add_argument("--out", type=Path, help="the file (default: backbone.pth or backbone.safetensors in the run)")
-    own = parser.parse_args(args[1:])
+    own = parser.parse_args(rest)
+    run = find(_needed(name))
     suffix = {"torchvision": ".pth", "safetensors": ".safetensors"}[own.to]
-    print(write(load(own.run).backbone, own.out or find(own.run) / f"backbone{suffix}", own.to))
+    print(write(load(run).backbone, own.out or run / f"backbone{suffix}", own.to))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import AdamW, Optimizer
 
 from pretext.augment import Augment
@@ -61,6 +62,8 @@ class Pretrainer(pl.LightningModule):
             )
         if not 0 <= warmup <= 1:
             raise ValueError(f"Pretrainer: warmup is a share of all steps in [0, 1], got {warmup}")
+        if bad := [name for name in tasks if not name.isidentifier() or hasattr(nn.ModuleDict(), name)]:
+            raise ValueError(f"Pretrainer: {bad} cannot name a task; take a plain word that torch does not use itself")
         self.backbone = backbone
         self.tasks = nn.ModuleDict({name: build(backbone) for name, build in tasks.items()})
         self.weighting = weighting(list(tasks))
@@ -72,6 +75,7 @@ class Pretrainer(pl.LightningModule):
         self.seed = seed
         self.channels_last = channels_last
         self.compile_backbone = compile
+        self.canvas: int | None = None  # side of the canvases that it is trained on; travels in the checkpoint
 
     def setup(self, stage: str) -> None:
         if self.channels_last:
@@ -81,13 +85,19 @@ class Pretrainer(pl.LightningModule):
 
     def look(self, question: Tree) -> Features:
         """Let the backbone see a question: the one place where it is called in training."""
+        question = _cast(question, next(self.backbone.parameters()).dtype)  # bfloat16 where the weights are
         if self.channels_last and isinstance(question, Tensor) and question.dim() == 4:
             question = question.contiguous(memory_format=torch.channels_last)
         features: Features = self.backbone(question)
         return features
 
     def view(self, x: Tensor) -> Tensor:
-        """Turn a uint8 canvas (N, C, S, S) into what evaluation sees: its centre crop in [0, 1]."""
+        """Turn uint8 canvases (N, C, S, S) into what evaluation sees: centre crops in [0, 1].
+
+        Canvases of another side than in training are resized to it first, or the crop would cut out another share.
+        """
+        if self.canvas is not None and x.shape[-1] != self.canvas:
+            x = F.interpolate(x, (self.canvas, self.canvas), mode="bilinear", antialias=True)
         return x.float() / 255 if self.augment is None else self.augment.centre(x)
 
     def exam(self, task: Task, x: Tensor, *key: int | str) -> Grade:
@@ -97,11 +107,12 @@ class Pretrainer(pl.LightningModule):
             puzzle = task.pose(x, rng(self.device, *key))
         prediction = task.solve(self.look(puzzle.question), puzzle.given)
         with exact:
-            return task.grade(_in_float(prediction), puzzle.answer)
+            return task.grade(_cast(prediction, torch.float32), puzzle.answer)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         key = (self.global_rank, self.current_epoch, batch_idx)
         torch.manual_seed(seed_of(self.seed, "train", "network", *key))  # dropout: a resumed run drops the same
+        self.canvas = batch["x"].shape[-1]
         with torch.no_grad():
             x = self._augmented(batch["x"], rng(self.device, self.seed, "train", "augment", *key))
         loss = self._weighted({n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}, "train")
@@ -125,19 +136,26 @@ class Pretrainer(pl.LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
-        for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
+        self.options = [{key: value for key, value in g.items() if key != "params"} for g in optimizer.param_groups]
         return optimizer
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["canvas"] = self.canvas
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.canvas = checkpoint["canvas"]
 
     def on_train_start(self) -> None:
         # Not in configure_optimizers: there this property makes Lightning open the training data before it has restored
         # where in the epoch a resumed run stopped, and the run would begin the epoch anew.
         self.steps = self.trainer.estimated_stepping_batches
+        for group, options in zip(self.trainer.optimizers[0].param_groups, self.options, strict=True):
+            group.update(options)  # the config decides, not what the resumed checkpoint says of rates and decays
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         factor = learning_rate(self.trainer.global_step, self.steps, self.warmup, self.schedule)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = group["initial_lr"] * factor
+        for group, options in zip(self.trainer.optimizers[0].param_groups, self.options, strict=True):
+            group["lr"] = options["lr"] * factor
 
     def _tasks(self) -> Iterable[tuple[str, Task]]:
         return self.tasks.items()  # type: ignore[return-value]  # ModuleDict forgets that its modules are tasks
@@ -179,13 +197,13 @@ def learning_rate(step: int, total: float, warmup: float, schedule: str) -> floa
     return 0.5 * (1 + math.cos(math.pi * (step - grown) / max(1, total - grown)))
 
 
-def _in_float(tree: Tree) -> Tree:
-    """Bring the floating tensors of a prediction to float32."""
+def _cast(tree: Tree, dtype: torch.dtype) -> Tree:
+    """Bring the floating tensors of a tree to `dtype`."""
     if isinstance(tree, Tensor):
-        return tree.float() if tree.is_floating_point() else tree
+        return tree.to(dtype) if tree.is_floating_point() else tree
     if isinstance(tree, dict):
-        return {key: _in_float(value) for key, value in tree.items()}
+        return {key: _cast(value, dtype) for key, value in tree.items()}
     if isinstance(tree, tuple):
-        values = [_in_float(value) for value in tree]
+        values = [_cast(value, dtype) for value in tree]
         return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
     return tree

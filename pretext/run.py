@@ -44,12 +44,14 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: it describes no model.
 
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no config file {path}")
     config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    assert isinstance(config, dict)
+    if not isinstance(config, dict) or "model" not in config:
+        raise ValueError(f"{path} is no config of a run: it has no `model`")
     return {str(key): value for key, value in config.items()}
 
 
@@ -84,7 +86,9 @@ def restore(module: Pretrainer, run: Path) -> Pretrainer:
     file = run / LAST
     if not file.is_file():
         raise FileNotFoundError(f"no checkpoint {file}; train it first with `pretext fit {run}`")
-    module.load_state_dict(torch.load(file, map_location="cpu", weights_only=True)["state_dict"])
+    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    module.on_load_checkpoint(checkpoint)
     return module.eval()
 
 

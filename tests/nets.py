@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from pretext.types import Backbone, Features
+from pretext.types import Backbone, Features, Task
 
 
 class TinyNet(Backbone):
@@ -32,6 +32,16 @@ class TinyNet(Backbone):
         first = self.conv1((x - 0.45) / 0.225)
         second = self.conv2(first)
         return Features({"conv1": first, "conv2": second}, self.dropout(second.mean((-2, -1))))
+
+
+class Broken(Task):
+    """A plug-in with a bug in it."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        int("not a number")
+
+    pose = solve = grade = chance = draw = None
 
 
 class WaveNet(Backbone):

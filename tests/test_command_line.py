@@ -4,13 +4,16 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from folders import labelled_folder
 from torchvision.models import resnet18
 
 import pretext
 from pretext.__main__ import HELP, main
+from pretext.run import build, find, read
 
 TINY = """
 model:
@@ -21,6 +24,7 @@ model:
 data: {class_path: datamodules.Digits, init_args: {size: 32, batch_size: 32}}
 trainer: {max_steps: 2, limit_val_batches: 1, limit_test_batches: 1, limit_predict_batches: 1, accelerator: cpu}
 """
+ROOT = Path(__file__).parents[1]
 VERBS = ("fit", "validate", "test", "predict", "show", "probe", "report", "export")
 
 
@@ -29,6 +33,11 @@ def config(tmp_path_factory):
     file = tmp_path_factory.mktemp("config") / "tiny.yaml"
     file.write_text(TINY)
     return file
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return labelled_folder(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +89,25 @@ class TestErrors:
     def test_unknown_class(self, config, capsys):
         assert "Digitz" in refused(capsys, "fit", "-c", config, "--data", "datamodules.Digitz")
 
+    def test_broken_yaml_and_a_config_without_a_model(self, tmp_path, capsys):
+        file = tmp_path / "bad.yaml"
+        for text in ("model: {backbone: [", "trainer: {max_steps: 1}", "- a list"):
+            file.write_text(text)
+            assert refused(capsys, "show", "-c", file)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
+    def test_a_device_that_is_not_there(self, config, tmp_path, capsys):
+        where = ("--trainer.default_root_dir", tmp_path / "run", "--trainer.accelerator", "cuda")
+        assert "CUDA" in refused(capsys, "fit", "-c", config, *where).upper()
+
+    def test_a_checkpoint_of_another_architecture(self, run, capsys):
+        line = refused(capsys, "validate", run, "--model.backbone.name", "resnet34")
+        assert "loading state_dict" in line
+
+    def test_an_error_from_elsewhere_says_how_to_see_where(self, config, capsys):
+        line = refused(capsys, "fit", "-c", config, "--model.tasks.bug", "nets.Broken")
+        assert "PRETEXT_TRACEBACK=1 shows where" in line
+
     def test_missing_config(self, tmp_path, capsys):
         assert "nowhere.yaml" in refused(capsys, "fit", "-c", tmp_path / "nowhere.yaml")
 
@@ -113,7 +141,7 @@ class TestErrors:
         assert "no run in" in refused(capsys, "fit", "-c", config, *where, "--ckpt_path", "last")
 
     def test_show_wants_a_run_or_a_config(self, capsys):
-        assert "either a run or -c CONFIG" in refused(capsys, "show")
+        assert "or -c CONFIG" in refused(capsys, "show")
 
     def test_unknown_verb_and_unknown_option(self, run, capsys):
         assert "unknown verb 'trian'" in refused(capsys, "trian")
@@ -133,7 +161,7 @@ class TestRun:
         for number in ("0", "1"):
             assert main(["fit", "-c", str(config), "--trainer.max_steps", "1"]) == 0
             assert (tmp_path / "runs" / "tiny" / number / "checkpoints" / "last.ckpt").is_file()
-        assert pretext.run.find("runs/tiny") == pretext.run.Path("runs/tiny/1")
+        assert find("runs/tiny") == Path("runs/tiny/1")
 
     def test_record(self, run):
         chance = json.loads((run / "chance.json").read_text())
@@ -169,6 +197,20 @@ class TestRun:
             assert out.read_bytes().startswith(b"\x89PNG")
             out.unlink()
 
+    def test_show_takes_the_data_from_an_option_whose_value_is_no_run(self, folder, tmp_path):
+        config, out = str(ROOT / "configs" / "image" / "rotation.yaml"), tmp_path / "puzzles.png"
+        assert main(["show", "-c", config, "--data.root", str(folder), "--out", str(out), "--count", "2"]) == 0
+        assert out.is_file()
+
+    def test_probe_on_another_labelled_set(self, run, folder, capsys):
+        assert main(["probe", str(run), "--data", "datamodules.ImageFolder", "--data.root", str(folder)]) == 0
+        result = json.loads((run / "probe.json").read_text())
+        assert result["data"]["class"] == "ImageFolder"
+        assert result["protocol"]["view"] == "centre 32 px of canvases of 32 px, as in training"
+        assert [row["stage"] for row in result["rows"]][:5] == ["stem", "layer1", "layer2", "layer3", "layer4"]
+        assert main(["report", str(run)]) == 0
+        assert "ImageFolder" in (run / "report.html").read_text()
+
     def test_export_to_torchvision_by_name(self, run, tmp_path):
         assert main(["export", str(run), "--to", "torchvision"]) == 0
         state = torch.load(run / "backbone.pth", weights_only=True)
@@ -196,8 +238,6 @@ class TestRun:
         assert pretext.load(tmp_path / "run").backbone(torch.rand(2, 3, 32, 32)).pooled.isfinite().all()
 
     def test_one_seed_seeds_everything(self, config, tmp_path):
-        from pretext.run import build, read
-
         where = ["--trainer.default_root_dir", str(tmp_path / "run"), "--trainer.max_steps", "1"]
         assert main(["fit", "-c", str(config), *where, "--seed_everything", "7"]) == 0
         module, data = build(read(tmp_path / "run" / "config.yaml"))

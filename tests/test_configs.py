@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchvision.io import write_jpeg
+from folders import labelled_folder
 
 from pretext.__main__ import main
 from pretext.run import build, find, read
@@ -15,16 +15,7 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Make a labelled folder of a few real JPEG files."""
-    root = tmp_path_factory.mktemp("images")
-    chance = torch.Generator().manual_seed(0)
-    for split in ("train", "test"):
-        for name in ("cat", "dog"):
-            (root / split / name).mkdir(parents=True)
-            for i in range(4):
-                image = torch.randint(0, 256, (3, 48, 40), generator=chance, dtype=torch.uint8)
-                write_jpeg(image, str(root / split / name / f"{i}.jpg"))
-    return root
+    return labelled_folder(tmp_path_factory.mktemp("images"))
 
 
 def options(config, folder):
@@ -55,4 +46,7 @@ def test_config_trains_a_step_and_loads_again(config, folder, tmp_path, capsys):
 def test_config_says_how_to_run_it_what_it_costs_and_what_came_out(config):
     header = [line for line in config.read_text().splitlines() if line.startswith("#")]
     for word in ("Command:", "Cost:", "Result:"):
-        assert any(word in line for line in header), f"{config.name}: its header lacks {word!r}"
+        told = next((line for line in header if word in line), "")
+        assert told, f"{config.name}: its header lacks {word!r}"
+        assert "not measured" not in told, f"{config.name}: {told}"
+        assert word == "Command:" or any(c.isdigit() for c in told), f"{config.name}: no figure in {told!r}"

@@ -42,6 +42,7 @@ def train(module, steps=3, **options):
         enable_model_summary=False,
         accelerator="cpu",
         log_every_n_steps=1,
+        num_sanity_val_steps=0,
         **options,
     )
     trainer.fit(module, batches(), batches(1))
@@ -81,7 +82,7 @@ class TestTraining:
             task = module.tasks["turn"]
             seen[label] = record_poses(task)
             train(module)
-        assert len(seen["alone"]) == 4  # three steps and a validation batch
+        assert len(seen["alone"]) == 3
         for (x, seed), (other, other_seed) in zip(seen["alone"], seen["both"], strict=True):
             assert torch.equal(x, other)
             assert seed == other_seed
@@ -100,6 +101,8 @@ class TestTraining:
         for flag in (False, True):
             module = pretrainer(channels_last=flag)
             module.setup("fit")
+            weight = module.backbone.conv2[0].weight
+            assert weight.is_contiguous(memory_format=torch.channels_last) == flag
             x = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
             results.append(module.eval().look(x).pooled)
         assert torch.allclose(*results, atol=1e-5)
@@ -121,11 +124,50 @@ def test_the_blind_guess_scale_makes_losses_comparable():
     assert module.scales == pytest.approx({"turn": math.log(4), "puzzle": math.log(24)})
 
 
-def test_validation_poses_the_same_puzzles_every_epoch():
-    module = pretrainer()
-    x = torch.rand(4, 3, 16, 16)
-    grades = [module.eval().exam(module.tasks["turn"], x, 0, "val", "turn", 0, 0, 0).loss for _ in range(2)]
-    assert torch.equal(*grades)
+def test_validation_poses_the_same_puzzles_every_epoch_and_training_others():
+    module = pretrainer(tasks={"puzzle": jigsaw})
+    posed = record_poses(module.tasks["puzzle"])
+    train(module, steps=8, check_val_every_n_epoch=1)  # two epochs: 4 training batches and 1 for validation in each
+    seeds = [seed for _, seed in posed]
+    assert len(seeds) == 10
+    assert seeds[4] == seeds[9]
+    assert len(set(seeds)) == 9
+
+
+def test_rank_and_split_reach_the_puzzles(monkeypatch):
+    for logging in ("log", "log_dict"):  # which need a trainer
+        monkeypatch.setattr(Pretrainer, logging, lambda *values, **options: None)
+    module = pretrainer(tasks={"puzzle": jigsaw})
+    posed = record_poses(module.tasks["puzzle"])
+    batch = {"x": torch.zeros(2, 3, 16, 16, dtype=torch.uint8), "index": torch.arange(2)}
+    for rank, split in ((0, "val"), (1, "val"), (0, "test")):
+        monkeypatch.setattr(Pretrainer, "global_rank", rank)
+        module._examine(batch, 0, split)
+    assert len({seed for _, seed in posed}) == 3
+
+
+def test_weights_in_bfloat16_train_too():
+    module = pretrainer(tasks={"turn": Rotation, "puzzle": jigsaw})
+    trainer = train(module, precision="bf16-true")
+    assert next(module.backbone.parameters()).dtype == torch.bfloat16
+    assert trainer.callback_metrics["train/loss"].isfinite()
+
+
+def test_canvases_of_another_size_are_resized_to_that_of_training():
+    module = pretrainer(augment=Augment(crop=8))
+    train(module)
+    assert module.canvas == 16
+    x = torch.randint(0, 256, (2, 3, 16, 16)).byte()
+    twice = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert module.view(twice).shape == (2, 3, 8, 8)
+    assert (module.view(twice) - module.view(x)).abs().mean() < 0.15  # the same part of the picture, smoothed
+    assert torch.equal(module.view(x), Augment(crop=8).centre(x))
+
+
+@pytest.mark.parametrize("name", ["train", "a.b", "two words"])
+def test_a_name_that_no_task_can_have_is_refused(name):
+    with pytest.raises(ValueError, match="cannot name a task"):
+        Pretrainer(TinyNet(), {name: Rotation})
 
 
 def test_no_task_and_a_bad_warm_up_are_refused():

@@ -50,6 +50,47 @@ def kill_after_step(process, file, step):
     raise AssertionError("no checkpoint in time")
 
 
+def test_ctrl_c_saves_and_the_run_goes_on_where_it_was(tmp_path):
+    config = tmp_path / "tiny.yaml"
+    config.write_text(CONFIG)
+    run, options = tmp_path / "torn", ("--checkpoint.every_n_steps", "1000")
+    process = start("-c", config, "--trainer.default_root_dir", run, *options, "--trainer.max_epochs", "500")
+    wait_for(run / "metrics.csv", process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert f"continue: pretext fit {run}" in output
+    assert "Traceback" not in output
+    step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert step > 0
+    finish(start(run, "--trainer.max_epochs", "-1", "--trainer.max_steps", step + 2))
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step + 2
+
+
+def test_more_steps_for_a_finished_run_and_another_rate(tmp_path):
+    """Stopped by max_steps inside an epoch and given more, a run sees the batches that one longer run sees."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(CONFIG.replace("model:\n", "model:\n  schedule: constant\n  warmup: 0.0\n"))
+    whole, grown = tmp_path / "whole", tmp_path / "grown"
+    once = ("-c", config, "--trainer.max_epochs", "-1")
+    finish(start(*once, "--trainer.default_root_dir", whole, "--trainer.max_steps", "9"))
+    finish(start(*once, "--trainer.default_root_dir", grown, "--trainer.max_steps", "5"))
+    finish(start(grown, "--trainer.max_steps", "9"))
+    assert losses(whole) == losses(grown)
+    finish(start(grown, "--trainer.max_steps", "11", "--model.optimizer.lr", "0.001"))
+    rates = {key: value for key, value in losses(grown).items() if key[1] == "lr"}
+    assert float(rates["8", "lr"]) == 0.05
+    assert float(rates["9", "lr"]) == 0.001
+
+
+def wait_for(file, process):
+    deadline = time.monotonic() + 120
+    while not file.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"no {file} in time"
+        time.sleep(0.05)
+
+
 def losses(run):
     """Merge the rows of metrics.csv to {(step, column): text}; equal text is equal to the last bit."""
     with (run / "metrics.csv").open(newline="") as file:
@@ -61,7 +102,7 @@ def test_killed_twice_and_resumed_is_bit_identical(tmp_path):
     config = tmp_path / "tiny.yaml"
     config.write_text(CONFIG)
     whole, torn = tmp_path / "whole", tmp_path / "torn"
-    options = ("--checkpoint.every_n_steps", "7")
+    options = ("--checkpoint.every_n_steps", "6")  # 18 steps an epoch: at its end too
     finish(start("-c", config, "--trainer.default_root_dir", whole, *options))
     last = torn / "checkpoints" / "last.ckpt"
     first = kill_after_step(start("-c", config, "--trainer.default_root_dir", torn, *options), last, 7)

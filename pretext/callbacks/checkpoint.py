@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoint(pl.Callback):
-    """Keep `checkpoints/last.ckpt` of the run up to date: every `every_n_steps` steps and at the end.
+    """Keep `checkpoints/last.ckpt` of the run up to date: every `every_n_steps` steps, at the end, and at Ctrl-C.
+
+    The first Ctrl-C lets the step finish and saves; a second one stops at once.
 
     Raises:
         ValueError: `every_n_steps` is not positive.
@@ -45,19 +50,41 @@ class Checkpoint(pl.Callback):
             raise ValueError(f"Checkpoint: every_n_steps must be positive, got {every_n_steps}")
         self.every_n_steps = every_n_steps
         self._saved = -1
+        self._interrupted = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():  # the only one that may catch signals
+            self._before = signal.signal(signal.SIGINT, self._interrupt)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
         step = trainer.global_step
-        if step % self.every_n_steps == 0 and step != self._saved:
+        # Also at the last step: only here, and not at the end of training, does Lightning know that the epoch it stops
+        # in is not over, so that a run that gets more steps later goes on with the very next batch.
+        if step != self._saved and (step % self.every_n_steps == 0 or step == trainer.max_steps or self._interrupted):
             self._save(trainer)
+        if self._interrupted:
+            print(f"interrupted at step {step}; continue: pretext fit {trainer.default_root_dir}", file=sys.stderr)
+            raise KeyboardInterrupt
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._save(trainer)
+        if trainer.global_step != self._saved:
+            self._save(trainer)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if hasattr(self, "_before"):
+            signal.signal(signal.SIGINT, self._before)
+            del self._before
+
+    def _interrupt(self, *signal_and_frame: Any) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
 
     def _save(self, trainer: pl.Trainer) -> None:
+        loss = trainer.callback_metrics.get("train/loss")
+        if trainer.fast_dev_run or (loss is not None and not torch.isfinite(loss)):  # type: ignore[attr-defined]
+            return  # a trial run leaves nothing behind, a diverged one keeps the last good checkpoint
         self._saved = trainer.global_step
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # a trial run leaves nothing behind
-            return
         for logger in trainer.loggers:
             logger.save()  # first: a run resumed from here must find the metrics up to here
         trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")

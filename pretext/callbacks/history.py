@@ -6,6 +6,7 @@ import csv
 import warnings
 from pathlib import Path
 
+from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
@@ -17,11 +18,12 @@ class History(CSVLogger):
     since the resumed run writes them again.
     """
 
-    def __init__(self, run: str, resumed_at: int = 0, flush_logs_every_n_steps: int = 20) -> None:
-        super().__init__(run, name="", version="", flush_logs_every_n_steps=flush_logs_every_n_steps)
+    def __init__(self, run: str, resumed_at: int = 0) -> None:
+        super().__init__(run, name="", version="")
         self._kept = _rows_before(Path(run) / "metrics.csv", resumed_at)
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
         if self._experiment is None:
             with warnings.catch_warnings():

@@ -27,6 +27,7 @@ class Predictions(pl.Callback):
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         whole = {key: torch.cat([batch[key] for batch in self._batches]) for key in self._batches[0]}
-        file = Path(trainer.default_root_dir) / "features.safetensors"
+        rank = "" if trainer.world_size == 1 else f"-{trainer.global_rank}"  # each rank has its share
+        file = Path(trainer.default_root_dir) / f"features{rank}.safetensors"
         save_file(whole, file)
         print(f"{len(whole['index'])} items, features of width {whole['pooled'].shape[1]}: {file}")

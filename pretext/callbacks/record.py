@@ -23,11 +23,13 @@ class Record(pl.Callback):
         self.command = command
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage != "fit" or not trainer.is_global_zero:
+        if stage != "fit" or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         run = Path(trainer.default_root_dir)
         run.mkdir(parents=True, exist_ok=True)
-        _write(run / "environment.json", {**environment(), "command": self.command})
+        file = run / "environment.json"
+        first = json.loads(file.read_text()) if file.exists() else None  # a resumed run keeps how it began
+        _write(file, first | {"resumed": self.command} if first else {**environment(), "command": self.command})
         tasks = getattr(pl_module, "tasks", {})
         _write(run / "chance.json", {name: _blind_guess(task) for name, task in tasks.items()})
 

@@ -36,10 +36,14 @@ class SaveConfig(SaveConfigCallback):
     """Write the whole config into the run, at fit alone: `validate RUN` must not rewrite how RUN was trained."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit" and trainer.is_global_zero:
+        if stage == "fit" and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             run = Path(trainer.default_root_dir)
             run.mkdir(parents=True, exist_ok=True)
-            (run / CONFIG).write_text(self.parser.dump(self.config, skip_none=False))
+            config = self.config.clone()
+            config.ckpt_path = None  # who starts anew from this config does not mean to resume
+            half = run / f"{CONFIG}.half"
+            half.write_text(self.parser.dump(config, skip_none=False))
+            half.replace(run / CONFIG)
 
 
 class PretextCLI(LightningCLI):
@@ -122,6 +126,8 @@ def _with_run(args: list[str]) -> list[str]:
 
 def _fresh(home: Path, chosen: bool) -> Path:
     """Choose a folder for a new run: the one that was asked for, else the next number."""
+    if not chosen and (home / CONFIG).exists():
+        raise FileExistsError(f"{home} is itself a run; choose another folder with --trainer.default_root_dir")
     if not chosen:
         return home / str(int(numbered(home)[-1].name) + 1 if numbered(home) else 0)
     if (home / LAST).exists():
