@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
@@ -36,6 +38,8 @@ _TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
     8: (True, (0,)),
 }
 """What each EXIF orientation undoes: whether to swap the axes, and which to flip then."""
+_LARGE = 16_000_000  # pixels: above, threads decode one file at a time, or each could hold gigabytes at once
+_LARGE_ONE_BY_ONE = Lock()
 
 
 def scan(root: Path, below: str = "") -> list[str]:
@@ -78,12 +82,13 @@ def decode(path: Path, canvas: int, max_pixels: int) -> Pixels:
 
     """
     with path.open("rb") as file:
-        orientation = _read_header(file, max_pixels)
+        orientation, size = _read_header(file, max_pixels)
         file.seek(0)
         data = torch.from_numpy(np.fromfile(file, np.uint8))
-    image = _decode(data, _RGB, True)  # True: turn it as its EXIF orientation says
-    if image.dtype == torch.uint16:  # PNG with 16 bits: 65535 becomes 255
-        image = ((image.int() + 128) // 257).byte()
+    with _LARGE_ONE_BY_ONE if size > _LARGE else nullcontext():
+        image = _decode(data, _RGB, True)  # True: turn it as its EXIF orientation says
+        if image.dtype == torch.uint16:  # PNG with 16 bits: 65535 becomes 255
+            image = ((image.int() + 128) // 257).byte()
     pixels = _turn(image.permute(1, 2, 0).numpy(), orientation)
     height, width = pixels.shape[:2]
     side = min(height, width)
@@ -94,8 +99,8 @@ def decode(path: Path, canvas: int, max_pixels: int) -> Pixels:
     return small
 
 
-def _read_header(file: BinaryIO, max_pixels: int) -> int:
-    """Refuse what is no image or too large a one; return the orientation that is left for us to undo (1: none)."""
+def _read_header(file: BinaryIO, max_pixels: int) -> tuple[int, int]:
+    """Refuse what is no image or too large a one; return the orientation that we must undo (1: none), and its pixels."""
     magic = file.read(12)
     if not magic:
         raise DataError("empty file")
@@ -112,7 +117,7 @@ def _read_header(file: BinaryIO, max_pixels: int) -> int:
         raise DataError("not a JPEG, PNG or WebP image")
     if size[0] * size[1] > max_pixels:
         raise DataError(f"{size[0]} x {size[1]} pixels, more than max_pixels={max_pixels}")
-    return orientation
+    return orientation, size[0] * size[1]
 
 
 def _turn(pixels: Pixels, orientation: int) -> Pixels:

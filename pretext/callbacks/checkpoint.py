@@ -50,6 +50,7 @@ class Checkpoint(pl.Callback):
             raise ValueError(f"Checkpoint: every_n_steps must be positive, got {every_n_steps}")
         self.every_n_steps = every_n_steps
         self._saved = -1
+        self._due = False
         self._interrupted = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -57,14 +58,15 @@ class Checkpoint(pl.Callback):
             self._before = signal.signal(signal.SIGINT, self._interrupt)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
-        step = trainer.global_step
         # Also at the last step: only here, and not at the end of training, does Lightning know that the epoch it stops
         # in is not over, so that a run that gets more steps later goes on with the very next batch.
-        if step != self._saved and (step % self.every_n_steps == 0 or step == trainer.max_steps or self._interrupted):
-            self._save(trainer)
-        if self._interrupted:
-            print(f"interrupted at step {step}; continue: pretext fit {trainer.default_root_dir}", file=sys.stderr)
-            raise KeyboardInterrupt
+        step = trainer.global_step
+        self._due |= step != self._saved and (step % self.every_n_steps == 0 or step == trainer.max_steps)
+        if not trainer.is_last_batch:  # else validation comes first, which a run resumed from here would leave out
+            self._save_if_due(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save_if_due(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step != self._saved:
@@ -80,7 +82,16 @@ class Checkpoint(pl.Callback):
             raise KeyboardInterrupt
         self._interrupted = True
 
+    def _save_if_due(self, trainer: pl.Trainer) -> None:
+        if self._due or self._interrupted:
+            self._save(trainer)
+        if self._interrupted:
+            run, step = trainer.default_root_dir, trainer.global_step
+            print(f"interrupted at step {step}; continue: pretext fit {run}", file=sys.stderr)
+            raise KeyboardInterrupt
+
     def _save(self, trainer: pl.Trainer) -> None:
+        self._due = False
         loss = trainer.callback_metrics.get("train/loss")
         if trainer.fast_dev_run or (loss is not None and not torch.isfinite(loss)):  # type: ignore[attr-defined]
             return  # a trial run leaves nothing behind, a diverged one keeps the last good checkpoint
