@@ -100,7 +100,7 @@ def decode(path: Path, canvas: int, max_pixels: int) -> Pixels:
 
 
 def _read_header(file: BinaryIO, max_pixels: int) -> tuple[int, int]:
-    """Refuse what is no image or too large a one; return the orientation that we must undo (1: none), and its pixels."""
+    """Refuse what is no image or too large a one; return the orientation to undo (1: none), and its pixels."""
     magic = file.read(12)
     if not magic:
         raise DataError("empty file")
