@@ -109,7 +109,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=os.environ.get("PRETEXT_DATA"))
-    parser.add_argument("--steps", type=int, default=30, help="steps in a block")
+    parser.add_argument("--steps", type=int, default=15, help="steps in a block")
     parser.add_argument("--blocks", type=int, default=4)
     own = parser.parse_args()
     if own.root is None or not (own.root / "cifar10").is_dir() or not (own.root / "clothing10").is_dir():

@@ -1,0 +1,37 @@
+"""The task that README shows is a real one: it keeps the contract, and `pretext fit` takes it."""
+
+import re
+from pathlib import Path
+
+import torch
+from nets import TinyNet
+
+from pretext.__main__ import main
+from pretext.testing import check_task
+
+ROOT = Path(__file__).parents[1]
+
+
+def plug_in():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return next(block for block in blocks if "class Mirror(Task)" in block)
+
+
+def test_the_plug_in_keeps_the_contract_and_has_about_30_lines(tmp_path, monkeypatch):
+    assert len([line for line in plug_in().splitlines() if line.strip()]) <= 30
+    (tmp_path / "mirror.py").write_text(plug_in())
+    monkeypatch.syspath_prepend(tmp_path)
+    from mirror import Mirror
+
+    torch.manual_seed(0)
+    x = torch.rand(16, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    check_task(Mirror, TinyNet(), x)
+
+
+def test_the_plug_in_beside_a_config_trains_and_is_drawn(tmp_path, monkeypatch):
+    (tmp_path / "mirror.py").write_text(plug_in())
+    monkeypatch.chdir(tmp_path)
+    config = ["-c", str(ROOT / "configs" / "image" / "digits.yaml"), "--model.tasks.mirror", "mirror.Mirror"]
+    assert main(["fit", *config, "--trainer.default_root_dir", "run", "--trainer.max_steps", "1"]) == 0
+    assert main(["show", "run", "--count", "2"]) == 0
+    assert (tmp_path / "run" / "puzzles.png").is_file()
