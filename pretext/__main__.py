@@ -55,8 +55,6 @@ def main(args: Sequence[str] | None = None) -> int:
     # Lightning 2.6 asks torch's pytree in a way that torch 2.14 calls deprecated; a user can do nothing about it.
     warnings.filterwarnings("ignore", ".isinstance.treespec, LeafSpec", FutureWarning)
     sys.path.append(str(Path.cwd()))  # a plug-in beside the config is found, as with `python -m pretext`
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # no device tables and advertisements
     try:
         _verb(args[0])(args)
     except KeyboardInterrupt:
@@ -127,6 +125,7 @@ def fit(args: list[str]) -> None:
     """Train, validate, test or predict."""
     from pretext.commands.fit import PretextCLI
 
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # no device tables and advertisements
     PretextCLI(args)
 
 
