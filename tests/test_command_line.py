@@ -218,9 +218,10 @@ class TestRun:
         assert set(missing) == {"fc.weight", "fc.bias"}
         assert not unexpected
 
-    def test_an_option_of_one_task_can_be_overridden(self, config, tmp_path):
+    def test_an_option_of_one_task_can_be_overridden_and_is_told(self, config, tmp_path, capsys):
         where = ["--trainer.default_root_dir", str(tmp_path / "run"), "--trainer.max_steps", "1"]
         assert main(["fit", "-c", str(config), *where, "--model.tasks.puzzle.permutations", "5"]) == 0
+        assert "permutations=5, min_distance=" in capsys.readouterr().err  # the realised distances are reported
         assert pretext.load(tmp_path / "run").tasks["puzzle"].table.shape[0] == 5
 
     def test_interpolation_between_parts_of_a_config(self, tmp_path):

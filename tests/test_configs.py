@@ -31,7 +31,16 @@ def options(config, folder):
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda f: str(f.relative_to(ROOT / "configs")))
 def test_config_trains_a_step_and_loads_again(config, folder, tmp_path, capsys):
     run = tmp_path / "run"
-    limits = ["--trainer.max_steps", "1", "--trainer.limit_val_batches", "1", "--trainer.accelerator", "cpu"]
+    limits = [
+        "--trainer.log_every_n_steps",
+        "1",
+        "--trainer.max_steps",
+        "1",
+        "--trainer.limit_val_batches",
+        "1",
+        "--trainer.accelerator",
+        "cpu",
+    ]
     assert (
         main(["fit", "-c", str(config), "--trainer.default_root_dir", str(run), *limits, *options(config, folder)]) == 0
     )

@@ -36,8 +36,9 @@ class Record(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             trained = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
-            tasks = ", ".join(getattr(pl_module, "tasks", {})) or type(pl_module).__name__
-            print(f"{tasks}: {trained / 1e6:.1f} M parameters, run {trainer.default_root_dir}", file=sys.stderr)
+            print(f"{trained / 1e6:.1f} M parameters, run {trainer.default_root_dir}", file=sys.stderr)
+            for name, task in getattr(pl_module, "tasks", {}).items():
+                print(f"  {name}: {type(task).__name__}({task.extra_repr()})", file=sys.stderr)
 
 
 def environment() -> dict[str, str]:
