@@ -70,7 +70,7 @@ def framework(config: Path, folder: str) -> list[float]:
 def bare(crop: int, stem: str, stride: int, images: int, steps: int) -> list[float]:
     """Time the steps of a plain loop."""
     torch.manual_seed(0)
-    backbone = TorchVision("resnet18", stem=stem, stem_stride=stride)  # type: ignore[arg-type]
+    backbone = TorchVision("resnet18", stem=stem, stem_stride=stride)  # type: ignore[arg-type]  # a literal
     head = nn.Linear(backbone.dim, 4)
     optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=0.01, momentum=0.9)
     x, y = torch.rand(images, 3, crop, crop), torch.arange(4).repeat_interleave(images // 4)

@@ -93,7 +93,8 @@ class Checkpoint(pl.Callback):
     def _save(self, trainer: pl.Trainer) -> None:
         self._due = False
         loss = trainer.callback_metrics.get("train/loss")
-        if trainer.fast_dev_run or (loss is not None and not torch.isfinite(loss)):  # type: ignore[attr-defined]
+        diverged = loss is not None and not torch.isfinite(loss)
+        if trainer.fast_dev_run or diverged:  # type: ignore[attr-defined]  # Lightning sets it outside the class
             return  # a trial run leaves nothing behind, a diverged one keeps the last good checkpoint
         self._saved = trainer.global_step
         for logger in trainer.loggers:

@@ -23,7 +23,8 @@ class Record(pl.Callback):
         self.command = command
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage != "fit" or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
+        if stage != "fit" or not trainer.is_global_zero or trial:
             return
         run = Path(trainer.default_root_dir)
         run.mkdir(parents=True, exist_ok=True)

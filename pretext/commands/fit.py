@@ -36,7 +36,8 @@ class SaveConfig(SaveConfigCallback):
     """Write the whole config into the run, at fit alone: `validate RUN` must not rewrite how RUN was trained."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit" and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
+        if stage == "fit" and trainer.is_global_zero and not trial:
             run = Path(trainer.default_root_dir)
             run.mkdir(parents=True, exist_ok=True)
             config = self.config.clone()
