@@ -8,8 +8,12 @@ OpenCV, scikit-image and kornia share; with them greys are neutral to 0.005 only
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
+
+Matrix = tuple[tuple[float, ...], ...]
 
 XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 WHITE = (0.95047, 1.0, 1.08883)  # D65
@@ -25,7 +29,7 @@ def rgb_to_lab(x: Tensor) -> Tensor:
 
     float32 whatever comes in. Differentiable, also at black.
     """
-    lab = _mix(LAB, _root(_mix(_over_white(), _linear(x.float()))))
+    lab = _mix(LAB, _root(_mix(_SEEN, _linear(x.float()))))
     lab.select(-3, 0).sub_(OFFSET)
     return lab
 
@@ -33,10 +37,10 @@ def rgb_to_lab(x: Tensor) -> Tensor:
 def lab_to_rgb(lab: Tensor) -> Tensor:
     """Convert CIE Lab (..., 3, H, W) to sRGB in [0, 1], float32; colours that no screen can show are clamped."""
     lab = lab.float()
-    root = _mix(_inverse(LAB), lab).add_(OFFSET / LAB[0][1])
+    root = _mix(_UNLAB, lab).add_(OFFSET / LAB[0][1])
     edge = DARK ** (1 / 3)
     cubed = root.clamp(max=edge).sub_(edge).mul_(1 / SLOPE).add_(root.clamp(min=edge).pow(3))
-    return _gamma(_mix(_inverse(_over_white()), cubed)).clamp(0, 1)
+    return _gamma(_mix(_UNSEEN, cubed)).clamp(0, 1)
 
 
 def lightness(x: Tensor) -> Tensor:
@@ -49,8 +53,7 @@ def project(x: Tensor) -> Tensor:
 
     What a lens shifts between its colours then cannot be measured: https://arxiv.org/abs/1505.05192, section 3.1.
     """
-    a = torch.tensor(ABERRATION, dtype=torch.float64)
-    return _mix((torch.eye(3, dtype=torch.float64) - a.outer(a) / a.dot(a)).tolist(), x.float()).to(x.dtype)
+    return _mix(_BLIND, x.float()).to(x.dtype)
 
 
 # In place wherever the backward pass does not need what is overwritten: it needs the input of log2 and the result of
@@ -82,17 +85,29 @@ def _power(x: Tensor, exponent: float) -> Tensor:
     return logarithm.mul_(exponent).exp2_()
 
 
-def _mix(matrix: tuple[tuple[float, ...], ...] | list[list[float]], x: Tensor) -> Tensor:
+def _mix(matrix: Matrix, x: Tensor) -> Tensor:
     """Multiply the channels of (..., 3, H, W) by a matrix (R, 3), in full precision also under autocast."""
     with torch.autocast(x.device.type, enabled=False):
-        weights = torch.tensor(matrix, dtype=x.dtype, device=x.device)
-        return torch.matmul(weights, x.flatten(-2)).unflatten(-1, x.shape[-2:])
+        mixed = torch.matmul(_constant(matrix, x.device), x.flatten(-2))
+    return mixed.reshape(*mixed.shape[:-1], *x.shape[-2:])
 
 
-def _over_white() -> list[list[float]]:
-    return [[weight / white for weight in row] for row, white in zip(XYZ, WHITE, strict=True)]
+@lru_cache(maxsize=64)
+def _constant(matrix: Matrix, device: torch.device) -> Tensor:
+    """Put a matrix on a device once, where each step would else wait for the copy."""
+    with torch.inference_mode(False):  # a tensor born in inference mode could not take part in a backward pass later
+        return torch.tensor(matrix, device=device)
 
 
-def _inverse(matrix: tuple[tuple[float, ...], ...] | list[list[float]]) -> list[list[float]]:
-    inverse: list[list[float]] = torch.tensor(matrix, dtype=torch.float64).inverse().tolist()
-    return inverse
+def _inverse(matrix: Matrix) -> Matrix:
+    return _rows(torch.tensor(matrix, dtype=torch.float64).inverse())
+
+
+def _rows(matrix: Tensor) -> Matrix:
+    return tuple(tuple(row) for row in matrix.tolist())
+
+
+_SEEN = tuple(tuple(weight / white for weight in row) for row, white in zip(XYZ, WHITE, strict=True))
+_UNSEEN, _UNLAB = _inverse(_SEEN), _inverse(LAB)
+_AWAY = torch.tensor(ABERRATION, dtype=torch.float64)
+_BLIND = _rows(torch.eye(3, dtype=torch.float64) - _AWAY.outer(_AWAY) / _AWAY.dot(_AWAY))

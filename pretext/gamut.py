@@ -24,7 +24,7 @@ def bins() -> Tensor:
     They are the points of a grid of step 10 in the convex hull of sRGB's ab values, dilated by one step to every side:
     exactly the authors' list.
     """
-    return _bins().clone()  # the cache keeps its own
+    return _bins(torch.device("cpu")).clone()  # the cache keeps its own
 
 
 def soft_encode(ab: Tensor, neighbours: int = 10, sigma: float = 5.0) -> tuple[Tensor, Tensor]:
@@ -40,7 +40,7 @@ def soft_encode(ab: Tensor, neighbours: int = 10, sigma: float = 5.0) -> tuple[T
 
     """
     points = ab.float().flatten(0, -2)
-    centres = _bins().to(ab.device)
+    centres = _bins(ab.device)
     # Squared distances less |ab|^2, which shifts all bins alike: one product instead of a (..., 313, 2) difference.
     with torch.autocast(ab.device.type, enabled=False):
         near = torch.addmm(centres.square().sum(1), points, centres.T, alpha=-2)
@@ -67,19 +67,20 @@ def annealed_mean(logits: Tensor, temperature: float = 0.38) -> Tensor:
             f"got {tuple(logits.shape)} and {temperature}"
         )
     sharp = torch.softmax(logits.float() / temperature, 1)
-    return torch.einsum("nqhw,qc->nchw", sharp, _bins().to(logits.device))
+    return torch.einsum("nqhw,qc->nchw", sharp, _bins(logits.device))
 
 
-@lru_cache(maxsize=1)
-def _bins() -> Tensor:
-    """Compute as `bins` says: a point is inside the dilated hull if it is inside for every direction."""
-    steps = torch.linspace(0, 1, 17)
-    cube = torch.cartesian_prod(steps, steps, steps).T.reshape(3, 1, -1)  # every colour of sRGB, coarsely
-    shown = rgb_to_lab(cube)[1:].flatten(1).double()  # (2, M)
-    angles = torch.arange(720, dtype=torch.float64) * (2 * math.pi / 720)
-    directions = torch.stack((angles.cos(), angles.sin()), 1)  # the four axes, the square's normals, are among them
-    reach = (directions @ shown).amax(1) + STEP * directions.abs().sum(1)
-    axis = torch.arange(-REACH, REACH + 1, STEP, dtype=torch.float64)
-    grid = torch.cartesian_prod(axis, axis)
-    inside = (grid @ directions.T <= reach).all(1)
-    return grid[inside].float()
+@lru_cache(maxsize=8)
+def _bins(device: torch.device) -> Tensor:
+    """Compute as `bins` says, once per device: a point is in the dilated hull if it is inside for every direction."""
+    with torch.inference_mode(False):  # a tensor born in inference mode could not take part in a backward pass later
+        steps = torch.linspace(0, 1, 17)
+        cube = torch.cartesian_prod(steps, steps, steps).T.reshape(3, 1, -1)  # every colour of sRGB, coarsely
+        shown = rgb_to_lab(cube)[1:].flatten(1).double()  # (2, M)
+        angles = torch.arange(720, dtype=torch.float64) * (2 * math.pi / 720)
+        directions = torch.stack((angles.cos(), angles.sin()), 1)  # the square's normals, the axes, are among them
+        reach = (directions @ shown).amax(1) + STEP * directions.abs().sum(1)
+        axis = torch.arange(-REACH, REACH + 1, STEP, dtype=torch.float64)
+        grid = torch.cartesian_prod(axis, axis)
+        inside = (grid @ directions.T <= reach).all(1)
+        return grid[inside].float().to(device)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from pretext.resample import line
 
 
 class Hypercolumn(nn.Module):
     """Read a picture out of every stage at once, linearly: https://arxiv.org/abs/1411.5752, as in arXiv:1603.06668.
 
-    A 1x1 convolution on every stage at its own resolution, averaged down or enlarged bilinearly, and summed. That is the
-    same as one 1x1 convolution on the stack of all resized stages, without ever making that stack; and it adds no
+    A 1x1 convolution on every stage at its own resolution, averaged down or enlarged bilinearly, and summed. That is
+    the same as one 1x1 convolution on the stack of all resized stages, without ever making that stack; and it adds no
     capacity of its own, so that whatever a pixel takes to see has to be learnt by the backbone.
 
     Args:
@@ -30,12 +33,22 @@ class Hypercolumn(nn.Module):
 
     def forward(self, stages: dict[str, Tensor], side: tuple[int, int]) -> Tensor:
         """Read (N, outputs, *side) from stages (N, D_i, h_i, w_i)."""
-        grids: dict[tuple[int, ...], Tensor] = {}  # one resize per resolution
+        grids: dict[tuple[int, int], Tensor] = {}  # what is to be enlarged alike is summed before
         for name, reader in zip(self.names, self.readers, strict=True):
             stage = stages[name]
-            if stage.shape[-2] > side[0] or stage.shape[-1] > side[1]:  # averaged first: fewer pixels to read
-                stage = F.adaptive_avg_pool2d(stage, side)
-            seen, size = reader(stage), tuple(stage.shape[-2:])
+            # Averaged down first, so that fewer pixels are read; enlarged last, for the same reason.
+            seen = reader(
+                self._resized(stage, [min(a, b) for a, b in zip(stage.shape[-2:], side, strict=True)], "area")
+            )
+            size = (seen.shape[-2], seen.shape[-1])
             grids[size] = grids[size] + seen if size in grids else seen
-        parts = [g if g.shape[-2:] == side else F.interpolate(g, side, mode="bilinear") for g in grids.values()]
+        parts = [self._resized(grid, side, "bilinear") for grid in grids.values()]
         return torch.stack(parts).sum(0) + self.bias
+
+    @staticmethod
+    def _resized(x: Tensor, side: Sequence[int], kernel: str) -> Tensor:
+        """Resize by two matrix products in x's dtype: far faster than interpolation on the CPU."""
+        if tuple(x.shape[-2:]) == tuple(side):
+            return x
+        rows, columns = (line(a, b, kernel, x.device).to(x.dtype) for a, b in zip(x.shape[-2:], side, strict=True))
+        return rows @ (x @ columns.mT)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pretext import colour, gamut
 from pretext.colour import lab_to_rgb, lightness, project, rgb_to_lab
 from pretext.rng import rng
 
@@ -125,3 +126,15 @@ def test_leading_dimensions_are_free():
     x = torch.rand(2, 5, 3, 4, 6, generator=rng("cpu", "lead"))
     for function in (rgb_to_lab, project):
         torch.testing.assert_close(function(x)[1, 2], function(x[1, 2]))
+
+
+def test_constants_first_made_in_inference_mode_serve_training_too():
+    colour._constant.cache_clear()
+    gamut._bins.cache_clear()
+    with torch.inference_mode():
+        rgb_to_lab(torch.rand(3, 2, 2))
+        gamut.soft_encode(torch.zeros(1, 2))
+    x = torch.rand(3, 2, 2).requires_grad_()
+    gamut.annealed_mean(torch.zeros(1, 313, 1, 1).requires_grad_()).sum().backward()
+    rgb_to_lab(x).sum().backward()
+    assert x.grad.isfinite().all()
