@@ -58,6 +58,7 @@ def check_task(
     check_gradients(factory, backbone, x)
     check_independence(factory, backbone)
     check_copies(factory, backbone, x)
+    check_alone(factory, backbone, x)
     check_initial_loss(factory, backbone, x)
     check_right_answer(factory, backbone, x)
     if kinds:
@@ -70,7 +71,8 @@ def check_chance_law(factory: TaskFactory, backbone: Backbone, x: Tree, *, rando
     first = _pose(task, x)
     torch.rand(1)  # moves torch's own chance on: a task that uses it now draws otherwise
     _must(_same(first, _pose(task, x)), task, "the same key poses different puzzles: take all chance from `rng`")
-    differs = not _same(first, _pose(task, x, "another"))
+    # Several keys: one choice among few for the whole batch may well come out the same twice.
+    differs = any(not _same(first, _pose(task, x, "another", key)) for key in range(16))
     if random:
         _must(differs, task, "another key poses the same puzzle: draw from `rng` (or pass random=False)")
     else:
@@ -170,6 +172,33 @@ def check_copies(factory: TaskFactory, backbone: Backbone, x: Tree) -> None:
         with torch.no_grad():
             again = twin.solve(features, puzzle.given)
         _must(_same(again, prediction), task, f"its {name} predicts otherwise: keep state in buffers and parameters")
+
+
+@torch.no_grad()
+def check_alone(factory: TaskFactory, backbone: Backbone, x: Tree, *, tolerance: float = 1e-3, items: int = 8) -> None:
+    """Check that in eval mode an item's prediction does not depend on the others of its batch: alone it is the same.
+
+    Every tensor of a question, of what is given and of a prediction whose first dimension is a multiple of N is taken
+    to hold the items' rows one item after the other; other tensors are for all items. Up to `items` of the batch are
+    looked at. Each number may differ by `tolerance` of the largest prediction, for rounding. (In training, batch norm
+    mixes items; `check_content_free` judges whether that leaks.)
+    """
+    task, net = _build(factory, backbone)
+    task.eval(), net.eval()
+    puzzle, count = _pose(task, x), len(_leaves(x)[0])
+    together = task.solve(net(puzzle.question), puzzle.given)
+    for i in range(0, count, math.ceil(count / items)):
+        mine = partial(_rows, item=i, items=count)
+        try:
+            alone = task.solve(net(_map(mine, puzzle.question)), _map(mine, puzzle.given))
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise AssertionError(f"{type(task).__name__}: item {i} cannot be solved alone: {error}") from error
+        for one, other in zip(_leaves(alone), _leaves(_map(mine, together)), strict=True):
+            shapes = f"{tuple(one.shape)} alone and {tuple(other.shape)} among others"
+            _must(one.shape == other.shape, task, f"the prediction for item {i} has shape {shapes}: keep items apart")
+            room = tolerance * other.abs().max().item() + 1e-6 if other.numel() else 0.0
+            what = f"item {i} alone is predicted otherwise than among others"
+            _must(torch.allclose(one, other, rtol=0, atol=room), task, f"{what}: solve each item by itself")
 
 
 def check_initial_loss(factory: TaskFactory, backbone: Backbone, x: Tree, *, tolerance: float = 0.2) -> None:
@@ -316,6 +345,14 @@ def _swap(answer: Tree) -> Tree | None:
 
 def _roll(leaf: Tensor, shift: int) -> Tensor:
     return leaf.roll(shift, 0) if leaf.ndim else leaf
+
+
+def _rows(leaf: Tensor, item: int, items: int) -> Tensor:
+    """Take the rows of one of the items, if this is a tensor with rows of items."""
+    if leaf.ndim == 0 or len(leaf) % items:
+        return leaf
+    each = len(leaf) // items
+    return leaf[item * each : (item + 1) * each]
 
 
 def _reload(task: Task, factory: TaskFactory, backbone: Backbone) -> Task:

@@ -159,6 +159,21 @@ class HidesALayerInAFunction(Honest):
         self.look = backbone.conv2.forward
 
 
+class SubtractsTheBatchsMean(Honest):
+    def solve(self, features, given):
+        return self.head(features.pooled - features.pooled.mean(0))
+
+
+class LosesTheItemsOfABatchOfOne(Honest):
+    def solve(self, features, given):
+        return self.head(features.pooled).squeeze()
+
+
+class NeedsTwoItems(Honest):
+    def solve(self, features, given):
+        return self.head(features.pooled) + 0 * features.pooled[1, 0]
+
+
 class CannotBePickled(Honest):
     def __init__(self, backbone):
         super().__init__(backbone)
@@ -242,6 +257,9 @@ class CannotBeWon(Honest):
         (testing.check_independence, HidesALayerInAFunction, "keeps a reference to the backbone's module 'conv2'"),
         (testing.check_copies, CannotBePickled, "no pickled copy can be made"),
         (testing.check_copies, KeepsStateOutsideBuffers, "its checkpoint predicts otherwise"),
+        (testing.check_alone, SubtractsTheBatchsMean, "item 0 alone is predicted otherwise"),
+        (testing.check_alone, LosesTheItemsOfABatchOfOne, r"shape \(2,\) alone and \(1, 2\) among others"),
+        (testing.check_alone, NeedsTwoItems, "item 0 cannot be solved alone"),
         (testing.check_initial_loss, StartsSure, "the loss starts at"),
         (testing.check_initial_loss, IsWrongAboutChance, "the loss starts at 0.7.*, chance is 1.386"),
         (testing.check_initial_loss, ScoresOtherThanChance, "give both the same"),
