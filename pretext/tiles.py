@@ -1,4 +1,4 @@
-"""Grids of tiles: cut them, standardise them, mount them back; and sets of permutations that are far apart."""
+"""Grids of tiles: cut, exchange, standardise and mount them; and sets of permutations that are far apart."""
 
 from __future__ import annotations
 
@@ -72,6 +72,36 @@ def standardise(tiles: Tensor) -> Tensor:
     exact = tiles.float()
     variance, mean = torch.var_mean(exact, (-3, -2, -1), correction=0, keepdim=True)
     return ((exact - mean) / variance.sqrt().clamp(min=FLAT)).to(tiles.dtype)
+
+
+def exchange(tiles: Tensor, most: int, rng: Generator) -> Tensor:
+    """Put tiles of another item in place of 0 to `most` tiles of every item, (N, P, C, t, t): Jigsaw++'s clutter.
+
+    How many is drawn uniformly for each item, their places at random. The other item is the same number of steps on
+    in the batch for all, and its tiles come from distinct places drawn independently. A lone item keeps its own tiles.
+    """
+    items, places = tiles.shape[:2]
+    if items == 1 or most == 0:
+        return tiles
+    device = tiles.device
+    count = torch.randint(most + 1, (items, 1), generator=rng, device=device)
+    rank, source = torch.rand(2, items, places, generator=rng, device=device).argsort(-1)
+    shift = torch.randint(1, items, (), generator=rng, device=device)
+    other = (torch.arange(items, device=device) + shift) % items
+    return torch.where((rank < count)[..., None, None, None], tiles[other[:, None], source], tiles)
+
+
+def affine_set() -> Tensor:
+    """List the 72 maps x -> a x + b, a != 0, over the field of nine elements: (72, 9) int64, the identity first.
+
+    Two of them agree in at most one place, so they are 8 apart, and no set of more than 72 is. The field is Z_3[i] with
+    i * i = -1; its element p + q i has the number p + 3 q.
+    """
+    numbers = torch.arange(9)
+    a, b, x = numbers[1:].view(8, 1, 1), numbers.view(1, 9, 1), numbers
+    real = (a % 3) * (x % 3) - (a // 3) * (x // 3) + b % 3
+    imaginary = (a % 3) * (x // 3) + (a // 3) * (x % 3) + b // 3
+    return (real % 3 + 3 * (imaginary % 3)).view(72, 9)
 
 
 def permutation_set(items: int, count: int) -> Tensor:

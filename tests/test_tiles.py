@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from pretext.tiles import cell_side, cut, hamming, mount, permutation_set, restore, standardise
+from pretext.rng import rng
+from pretext.tiles import affine_set, cell_side, cut, exchange, hamming, mount, permutation_set, restore, standardise
 
 
 def rand(*shape):
@@ -120,19 +121,30 @@ def test_the_count_stays_under_the_bound_for_its_minimum():
 
 
 def test_distances_of_the_affine_maps_over_gf9_are_the_known_ones():
-    """72 maps x -> a x + b, a != 0: two agree in at most one place. GF(9) is Z_3[i], its a + b i numbered a + 3 b."""
-    field = list(itertools.product(range(3), range(3)))
+    """Two agree in at most one place: the bound 9! / 7! on sets that are 8 apart, and the mean's, are both met."""
+    table = affine_set()
+    assert table.shape == (72, 9)
+    assert torch.equal(table.sort(1).values, torch.arange(9).expand(72, -1))
+    assert hamming(table) == (8, pytest.approx(8 * 72 / 71))
+    assert table[0].tolist() == list(range(9))
 
-    def times(p, q):
-        return (p[0] * q[0] - p[1] * q[1]) % 3, (p[0] * q[1] + p[1] * q[0]) % 3
 
+def test_the_affine_maps_are_a_group():
+    maps = {tuple(row) for row in affine_set().tolist()}
+    assert {tuple(f[y] for y in g) for f in maps for g in maps} == maps
+    assert {tuple(f.index(x) for x in range(9)) for f in maps} == maps
+    apart = {(f[x], f[y]) for f in maps for x, y in [(0, 1)]}
+    assert apart == set(itertools.permutations(range(9), 2))  # any two places go to any two, by exactly one map
+
+
+def test_the_affine_maps_are_those_of_gf9():
+    """Done with complex numbers modulo 3: element p + q i has the number p + 3 q."""
+    field = [complex(k % 3, k // 3) for k in range(9)]
+    number = {z: k for k, z in enumerate(field)}
     maps = [
-        [(times(a, x)[0] + b[0]) % 3 + 3 * ((times(a, x)[1] + b[1]) % 3) for x in field]
-        for a in field
-        if a != (0, 0)
-        for b in field
+        [number[complex((a * x + b).real % 3, (a * x + b).imag % 3)] for x in field] for a in field[1:] for b in field
     ]
-    assert hamming(torch.tensor(maps)) == (8, pytest.approx(8 * 72 / 71))
+    assert affine_set().tolist() == maps
 
 
 @pytest.mark.parametrize(("items", "count"), [(3, 6), (4, 10), (5, 40)])
@@ -162,3 +174,30 @@ def test_a_longer_set_begins_with_the_shorter_and_nobody_can_spoil_the_cache():
 def test_more_permutations_than_there_are_is_an_error(items, count):
     with pytest.raises(ValueError, match=f"{count} permutations of {items} items"):
         permutation_set(items, count)
+
+
+def marked(items, places):
+    """Tiles of one pixel each that say whose they are and from where."""
+    return torch.arange(float(items * places)).view(items, places, 1, 1, 1)
+
+
+@pytest.mark.parametrize("most", [1, 3, 9])
+def test_foreign_tiles_are_one_other_items_distinct_and_as_many_as_drawn(most):
+    seen = torch.cat([exchange(marked(5, 9), most, rng("cpu", step)).long() for step in range(300)])[..., 0, 0, 0]
+    whose, own = seen // 9, torch.arange(5).repeat(300)[:, None]
+    foreign = whose != own
+    kept = seen == torch.arange(45).view(5, 9).repeat(300, 1)
+    assert torch.equal(kept, ~foreign)  # own tiles stay where they were
+    counts = foreign.sum(1).bincount(minlength=most + 1).float()
+    assert len(counts) == most + 1
+    assert ((counts - 1500 / (most + 1)) ** 2 / (1500 / (most + 1))).sum() < 30 + most  # chi-square
+    assert all(len(row[far].unique()) == far.sum() for row, far in zip(seen, foreign, strict=True))
+    assert all(len(row[far].unique()) <= 1 for row, far in zip(whose, foreign, strict=True))
+    for even in (foreign.sum(0).float(), (seen % 9)[foreign].bincount(minlength=9).float()):  # any place, from any
+        assert ((even - even.mean()) ** 2 / even.mean()).sum() < 36  # chi-square of 8 degrees: once in 50,000 times
+    assert {int(d) for d in ((whose - own) % 5)[foreign]} == {1, 2, 3, 4}
+
+
+def test_without_another_item_no_tile_is_foreign():
+    assert torch.equal(exchange(marked(1, 9), 4, rng("cpu", "lone")), marked(1, 9))
+    assert torch.equal(exchange(marked(5, 9), 0, rng("cpu", "none")), marked(5, 9))

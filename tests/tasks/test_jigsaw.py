@@ -1,16 +1,21 @@
 """Jigsaw: tiles stay in their cells, the answer undoes the shuffle, and nothing else gives it away."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from nets import TinyNet
+from torch import nn
 
+from pretext.backbones import TorchVision
 from pretext.rng import rng
 from pretext.tasks.jigsaw import MEAN, SPREAD, Jigsaw
 from pretext.testing import check_task
-from pretext.tiles import mount, restore
+from pretext.tiles import hamming, mount, restore
+from pretext.types import Backbone, Features
 
 SMALL = partial(Jigsaw, permutations=20, width=32, hidden=64)
 PLAIN = partial(SMALL, standardise=False, grey=0.0)
@@ -26,7 +31,35 @@ def pose(task, x, *parts):
 
 
 def tiles_of(task, puzzle):
+    """The tiles of every image, in the order of their cells."""
     return puzzle.question.unflatten(0, (-1, task.grid**2))
+
+
+def shuffled(task, puzzle):
+    """The tiles of every image's first puzzle, as they are asked."""
+    return torch.stack([tiles[order[0]] for tiles, order in zip(tiles_of(task, puzzle), puzzle.given, strict=True)])
+
+
+class TinyViT(Backbone):
+    """Patches of 4 px, places that are learnt, one layer of attention: for images of one side only."""
+
+    axes = "hw"
+
+    def __init__(self, side=24, width=16):
+        super().__init__()
+        self.dim, self.stages, self.side = width, {"patches": width, "last": width}, side
+        self.patches = nn.Conv2d(3, width, 4, 4)
+        self.places = nn.Parameter(torch.randn(1, width, side // 4, side // 4) * 0.1)
+        self.layer = nn.TransformerEncoderLayer(width, 2, 32, dropout=0.0, batch_first=True)
+
+    def forward(self, x):
+        assert x.shape[-2:] == (self.side, self.side)
+        patches = self.patches((x - 0.45) / 0.225) + self.places
+        last = self.layer(patches.flatten(2).transpose(1, 2)).transpose(1, 2).view_as(patches)
+        return Features({"patches": patches, "last": last}, last.mean((-2, -1)))
+
+
+MOSAIC = partial(SMALL, view="mosaic", gap=0.2, jitter=0.2, channel_jitter=0.0)  # cells of 10, tiles of 8, mosaic of 24
 
 
 def coordinates(n, height, width):
@@ -35,9 +68,17 @@ def coordinates(n, height, width):
     return where.expand(n, 3, height, width).contiguous()
 
 
-@pytest.mark.parametrize("factory", [SMALL, partial(SMALL, grid=2), partial(PLAIN, grid=4)])
-def test_it_keeps_the_contract(factory):
-    check_task(factory, TinyNet(), images(8, 24))
+@pytest.mark.parametrize(
+    ("factory", "backbone", "side"),
+    [
+        (SMALL, TinyNet(), 24),
+        (partial(PLAIN, grid=4), TinyNet(), 24),
+        (partial(SMALL, permutations="affine", puzzles=4, foreign=2), TinyNet(), 24),
+        (MOSAIC, TinyViT(), 30),
+    ],
+)
+def test_it_keeps_the_contract(factory, backbone, side):
+    check_task(factory, backbone, images(8, side))
 
 
 def test_tile_s_comes_from_the_cell_that_the_answers_permutation_names():
@@ -45,13 +86,15 @@ def test_tile_s_comes_from_the_cell_that_the_answers_permutation_names():
     cells = torch.arange(9.0).view(3, 3).repeat_interleave(10, 0).repeat_interleave(10, 1)
     puzzle = pose(task, cells.expand(30, 3, 30, 30))
     named = task.table[puzzle.answer][..., None, None, None]
-    assert torch.equal(tiles_of(task, puzzle), named.expand(30, 9, 3, 7, 7).float())
+    assert torch.equal(shuffled(task, puzzle), named.expand(30, 9, 3, 7, 7).float())
+    assert len(puzzle.answer.unique()) > 5
 
 
 def test_the_answer_is_enough_to_undo_the_question():
     x, task = images(6, 33), WHOLE(TinyNet())
     puzzle = pose(task, x)
-    assert torch.equal(mount(restore(tiles_of(task, puzzle), task.table[puzzle.answer]), 3), x)
+    assert torch.equal(mount(restore(shuffled(task, puzzle), task.table[puzzle.answer]), 3), x)
+    assert not torch.equal(mount(shuffled(task, puzzle), 3), x)
 
 
 def corners(task, size, steps=20):
@@ -59,7 +102,7 @@ def corners(task, size, steps=20):
     tops, lefts = [], []
     for step in range(steps):
         puzzle = pose(task, coordinates(20, size, size), step)
-        first = restore(tiles_of(task, puzzle), task.table[puzzle.answer])[..., 0, 0].long()
+        first = tiles_of(task, puzzle)[..., 0, 0].long()
         tops.append(first // size), lefts.append(first % size)
     return torch.cat(tops), torch.cat(lefts)
 
@@ -162,15 +205,141 @@ def test_labels_are_uniform():
     assert ((counts - 250) ** 2 / 250).sum() < 50  # chi-square of 19 degrees: once in 8,000 times
 
 
+def asked(task, net, puzzle):
+    return task.solve(net(puzzle.question), puzzle.given)
+
+
 def test_all_tiles_share_their_weights():
     """Permuting the tiles permutes what the head's shared layer makes of them, and changes its verdict."""
     net = TinyNet(norm=False).eval()
     task = SMALL(net)
-    tiles, order = tiles_of(task, pose(task, images(2))), torch.randperm(9, generator=rng("cpu", "order"))
-    straight, shuffled = net(tiles.flatten(0, 1)), net(tiles[:, order].flatten(0, 1))
-    embedded, moved = (task.each(f.pooled).unflatten(0, (2, 9)) for f in (straight, shuffled))
-    torch.testing.assert_close(embedded[:, order], moved)
-    assert not torch.allclose(task.solve(straight, None), task.solve(shuffled, None), rtol=1e-3)
+    puzzle = pose(task, images(2))
+    tiles, order = tiles_of(task, puzzle), torch.randperm(9, generator=rng("cpu", "order"))
+    straight, moved = net(tiles.flatten(0, 1)), net(tiles[:, order].flatten(0, 1))
+    embedded, permuted = (task.each(f.pooled).unflatten(0, (2, 9)) for f in (straight, moved))
+    torch.testing.assert_close(embedded[:, order], permuted)
+    logits = [task.solve(features, puzzle.given) for features in (straight, moved)]
+    assert not torch.allclose(*logits, rtol=1e-3)
+
+
+def test_shuffling_embeddings_is_shuffling_tiles():
+    net = TinyNet().eval()  # in train mode too, but for the order in which a batch's statistics are summed
+    task = SMALL(net, puzzles=3)
+    puzzle = pose(task, images(4))
+    assert puzzle.question.shape[0] == 4 * 9
+    assert torch.equal(puzzle.given.flatten(0, 1), task.table[puzzle.answer])
+    straight = torch.arange(9).expand(4, 1, -1)
+    for q in range(3):
+        tiles = torch.stack([t[o[q]] for t, o in zip(tiles_of(task, puzzle), puzzle.given, strict=True)])
+        logits = task.solve(net(tiles.flatten(0, 1)), straight)
+        torch.testing.assert_close(logits, asked(task, net, puzzle)[q::3])
+
+
+@pytest.mark.parametrize("puzzles", [1, 3])
+def test_renaming_the_cells_in_tiles_and_permutations_alike_leaves_the_logits(puzzles):
+    net = TinyNet().eval()
+    task = SMALL(net, puzzles=puzzles)
+    puzzle = pose(task, images(4))
+    name = torch.randperm(9, generator=rng("cpu", "names"))  # cell c is called name[c]
+    renamed = puzzle._replace(
+        question=tiles_of(task, puzzle)[:, name.argsort()].flatten(0, 1), given=name[puzzle.given]
+    )
+    torch.testing.assert_close(asked(task, net, renamed), asked(task, net, puzzle))
+    half = puzzle._replace(given=renamed.given)
+    assert not torch.allclose(asked(task, net, half), asked(task, net, puzzle), rtol=1e-3)
+
+
+def test_relabelling_the_permutations_relabels_the_logits():
+    net = TinyNet().eval()
+    task, again = SMALL(net), SMALL(net)
+    again.load_state_dict(task.state_dict())
+    names = torch.randperm(20, generator=rng("cpu", "labels"))
+    again.table, last = task.table[names], again.together[-1]
+    last.weight.data, last.bias.data = last.weight[names], last.bias[names]
+    puzzle = pose(task, images(4))
+    same = puzzle._replace(answer=names.argsort()[puzzle.answer])
+    assert torch.equal(again.table[same.answer], task.table[puzzle.answer])
+    torch.testing.assert_close(asked(again, net, same), asked(task, net, puzzle)[:, names])
+    losses = [t.grade(asked(t, net, p), p.answer).loss for t, p in ((task, puzzle), (again, same))]
+    torch.testing.assert_close(*losses)
+
+
+def test_several_puzzles_of_one_image_are_drawn_independently():
+    task = SMALL(TinyNet(), permutations=4, puzzles=2)
+    pairs = torch.cat([pose(task, images(100, 9), step).answer.view(-1, 2) for step in range(20)])
+    counts = (pairs[:, 0] * 4 + pairs[:, 1]).bincount(minlength=16)
+    assert ((counts - 125) ** 2 / 125).sum() < 48  # chi-square of 15 degrees: once in 40,000 times
+
+
+def test_a_mosaic_is_the_shuffled_tiles_and_its_embeddings_are_theirs():
+    """A net that only cuts patches sees each tile of the mosaic as it would see it alone."""
+    x, options = images(4, 30), {"view": "mosaic", "jitter": 0.0, "grey": 0.0}
+    task = MOSAIC(TinyViT(), standardise=False, **options)
+    question, answer, given = pose(task, x)
+    assert question.shape == (4, 3, 24, 24)
+    assert given is None
+    cells = x.unfold(2, 10, 10).unfold(3, 10, 10)[..., 1:9, 1:9].permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
+    expected = torch.stack([tiles[order] for tiles, order in zip(cells, task.table[answer], strict=True)])
+    assert torch.equal(question, mount(expected, 3))
+    patches = nn.functional.avg_pool2d(question, 4)
+    seen = task._patches(Features({"early": question, "last": patches}, patches.mean((2, 3))))
+    torch.testing.assert_close(seen, expected.mean((-2, -1)))
+
+
+def test_a_net_that_attends_to_all_of_a_mosaic_learns_its_shuffle():
+    assert learnt(TinyViT(), MOSAIC, bars(10), steps=200) > 0.9
+
+
+@pytest.mark.slow
+def test_a_real_vit_sees_whole_patches_of_tiles():
+    net = TorchVision("vit_b_16", image_size=144)
+    task = SMALL(net, view="mosaic")
+    question, answer, given = pose(task, images(2, 192))
+    assert question.shape == (2, 3, 144, 144)
+    features = net(question)
+    assert list(features.stages.values())[-1].shape == (2, 768, 9, 9)  # 3 x 3 patches of 16 px for each of 9 tiles
+    grade = task.grade(task.solve(features, given), answer)
+    assert grade.loss.item() == pytest.approx(task.chance().loss.item(), rel=0.2)
+    grade.loss.backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)
+
+
+def test_a_last_stage_coarser_than_the_grid_is_refused():
+    net = TinyNet()
+    task = SMALL(net, view="mosaic", grid=4, gap=0.25)
+    puzzle = pose(task, images(2, 16))  # tiles of 3, a mosaic of 12, a last stage of 3
+    with pytest.raises(ValueError, match="last stage has 3 x 3 places for a mosaic of 4 x 4 tiles"):
+        asked(task, net, puzzle)
+
+
+def test_foreign_tiles_come_from_another_image_and_leave_the_answer():
+    """Images of one colour each: their cells tell whose they are. Two of nine at most are another's."""
+    task = partial(PLAIN, foreign=2)(TinyNet())
+    x = (torch.arange(8.0) / 8).view(8, 1, 1, 1).expand(8, 3, 30, 30)
+    shares = []
+    for step in range(50):
+        puzzle = pose(task, x, step)
+        whose = (tiles_of(task, puzzle)[:, :, 0, 0, 0] * 8).round().long()
+        foreign = whose != torch.arange(8)[:, None]
+        assert foreign.sum(1).max() <= 2
+        assert torch.equal(task.table[puzzle.answer], puzzle.given[:, 0])
+        shares.append(foreign.sum(1))
+    assert torch.cat(shares).bincount().shape == (3,)
+
+
+def test_all_tiles_of_a_drained_image_are_grey_the_foreign_ones_too():
+    task = partial(SMALL, foreign=3, grey=0.5)(TinyNet())
+    tiles = tiles_of(task, pose(task, images(64, 30)))
+    drained = (tiles == tiles[:, :, :1]).flatten(2).all(2)
+    assert torch.equal(drained, drained[:, :1].expand_as(drained))
+    assert 0 < drained.float().mean() < 1
+
+
+def test_the_affine_set_has_72_permutations_8_apart():
+    task = Jigsaw(TinyNet(), permutations="affine", foreign=7)
+    assert hamming(task.table) == (task.min_distance, task.mean_distance) == (8, pytest.approx(8 * 72 / 71))
+    assert task.chance().loss.item() == pytest.approx(math.log(72))
+    assert "permutations=72, min_distance=8" in repr(task)
 
 
 @pytest.mark.parametrize("count", [10, 100, 1000])
@@ -182,22 +351,29 @@ def test_it_starts_at_ln_k(count):
     assert task.chance().loss.item() == pytest.approx(math.log(count))
 
 
-def test_it_learns_where_every_cell_shows_its_place():
+def bars(side):
     """Bars whose direction and width differ from cell to cell: a net that sees tiles one by one can sort them."""
-    torch.manual_seed(0)
-    line = torch.arange(12.0)
+    line = torch.arange(float(side))
     waves = [(line[:, None] * a + line * b).sin() * 0.5 + 0.5 for a in (0.0, 0.8, 2.2) for b in (0.0, 0.8, 2.2)]
-    x = mount(torch.stack(waves)[None, :, None].expand(16, 9, 3, 12, 12), 3)
-    net = TinyNet(16)
-    task = SMALL(net)
+    return mount(torch.stack(waves)[None, :, None].expand(16, 9, 3, side, side), 3)
+
+
+def learnt(net, factory, x, steps=150):
+    torch.manual_seed(0)
+    task = factory(net)
     optimiser = torch.optim.Adam([*net.parameters(), *task.parameters()], lr=3e-3)
-    for step in range(150):
-        question, answer, given = pose(task, x, step)
-        grade = task.grade(task.solve(net(question), given), answer)
+    for step in range(steps):
+        puzzle = pose(task, x, step)
+        grade = task.grade(asked(task, net, puzzle), puzzle.answer)
         optimiser.zero_grad()
         grade.loss.backward()
         optimiser.step()
-    assert grade.scores["accuracy"] > 0.9
+    return grade.scores["accuracy"]
+
+
+@pytest.mark.parametrize("options", [{}, {"puzzles": 4, "permutations": "affine"}])
+def test_it_learns_where_every_cell_shows_its_place(options):
+    assert learnt(TinyNet(16), partial(SMALL, **options), bars(12)) > 0.9
 
 
 def test_the_permutations_are_always_the_same_and_their_distances_told():
@@ -219,6 +395,13 @@ def test_the_permutations_are_always_the_same_and_their_distances_told():
         ({"grid": 1}, "grid=1"),
         ({"permutations": 1}, "permutations=1"),
         ({"grid": 2, "permutations": 25}, "25 permutations of 4 items"),
+        ({"grid": 4, "permutations": "affine"}, "grid=4, permutations='affine'"),
+        ({"permutations": "far"}, "permutations='far'"),
+        ({"puzzles": 0}, "puzzles=0"),
+        ({"puzzles": 2, "view": "mosaic"}, "puzzles=2 with view='mosaic'"),
+        ({"view": "whole"}, "view is 'whole'"),
+        ({"foreign": -1}, "foreign=-1"),
+        ({"foreign": 6}, "foreign=6, but permutations that differ in 6 places .* lower foreign"),
     ],
 )
 def test_options_out_of_range_are_errors(options, message):
@@ -253,11 +436,39 @@ def test_the_drawing_shows_the_shuffle_the_answer_and_what_the_head_would_make_o
     rows = task.draw(puzzle, prediction)
     assert [row[2].right for row in rows] == [True, False]
     seams = [i for i in range(35) if i % 12 != 11]  # tiles of 11, seams of 1
-    for i, (shuffled, answer, predicted) in enumerate(rows):
+    for i, (question, answer, predicted) in enumerate(rows):
+        assert torch.equal(question.image[:, seams][:, :, seams], mount(shuffled(task, puzzle), 3)[i])
         assert torch.equal(answer.image[:, seams][:, :, seams], x[i])
-        assert not torch.equal(shuffled.image, answer.image)
+        assert not torch.equal(question.image, answer.image)
         assert torch.equal(predicted.image, answer.image) == predicted.right
     same = int((task.table[wrong] == task.table[puzzle.answer[1]]).sum())
     assert rows[0][2].caption.endswith("9 of 9 in place")
     assert rows[1][2].caption.endswith(f"{same} of 9 in place")
     assert [len(row) for row in task.draw(puzzle, None)] == [2, 2]
+
+
+def test_every_puzzle_and_a_mosaic_are_drawn_alike():
+    x, net = images(2, 33), TinyNet()
+    several, mosaic = WHOLE(net, puzzles=3), WHOLE(net, view="mosaic")
+    puzzle = pose(several, x)
+    rows = several.draw(puzzle, None)
+    assert [row[1].caption for row in rows] == [f"answer: permutation {k}" for k in puzzle.answer.tolist()]
+    assert all(torch.equal(row[1].image, rows[i // 3 * 3][1].image) for i, row in enumerate(rows))  # of one image
+    puzzle = pose(mosaic, x)
+    seams = [i for i in range(35) if i % 12 != 11]
+    rows = mosaic.draw(puzzle._replace(question=puzzle.question.bfloat16()), torch.eye(20)[puzzle.answer].bfloat16())
+    for i, (question, answer, predicted) in enumerate(rows):
+        assert torch.equal(question.image[:, seams][:, :, seams], puzzle.question[i].bfloat16().float())
+        assert torch.equal(answer.image[:, seams][:, :, seams], x[i].bfloat16().float())
+        assert torch.equal(predicted.image, answer.image)
+
+
+@pytest.mark.parametrize(("permutations", "count"), [('"affine"', 72), ("20", 20)])
+def test_a_config_can_name_the_new_options(permutations, count):
+    parser = ArgumentParser()
+    parser.add_argument("--task", type=Callable[[Backbone], Jigsaw])
+    init = f'"permutations": {permutations}, "view": "mosaic", "puzzles": 1, "foreign": 2'
+    text = f'{{"class_path": "{Jigsaw.__module__}.Jigsaw", "init_args": {{{init}}}}}'
+    task = parser.instantiate(parser.parse_args(["--task", text])).task(TinyNet())
+    assert f"permutations={count}, " in repr(task)
+    assert "puzzles=1, view='mosaic', foreign=2" in repr(task)
