@@ -3,5 +3,6 @@
 from pretext.backbones.alexnet import AlexNet
 from pretext.backbones.image import TorchVision
 from pretext.backbones.nin import NIN
+from pretext.backbones.split import Split
 
-__all__ = ["NIN", "AlexNet", "TorchVision"]
+__all__ = ["NIN", "AlexNet", "Split", "TorchVision"]

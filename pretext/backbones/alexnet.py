@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from torchvision.ops import Conv2dNormActivation
 
 from pretext.backbones.image import IMAGENET_MEAN, IMAGENET_STD, RGB, Normalise
+from pretext.backbones.width import check_width, scaled
 from pretext.types import Backbone, Features
 
 CHANNELS = (64, 192, 384, 256, 256)  # of the five convolutions
@@ -25,18 +26,24 @@ class AlexNet(Backbone):
     The paper's code has biases in the convolutions; the batch norm behind them cancels a bias, so there is none here.
 
     Args:
-        fc: width of both fully connected layers.
+        fc: outputs of both fully connected layers, before `width`.
         mean: of each colour in [0, 1], subtracted.
         std: standard deviation of each colour, divided by.
+        width: all channels times this, rounded, those of the fully connected layers too.
+
+    Raises:
+        ValueError: the width is no positive number.
 
     """
 
     axes = "hw"
 
-    def __init__(self, fc: int = 4096, mean: RGB = IMAGENET_MEAN, std: RGB = IMAGENET_STD) -> None:
+    def __init__(self, fc: int = 4096, mean: RGB = IMAGENET_MEAN, std: RGB = IMAGENET_STD, width: float = 1.0) -> None:
         super().__init__()
+        check_width(width, "AlexNet")
         self.normalise = Normalise(mean, std)
-        one, two, three, four, five = CHANNELS
+        channels, fc = [scaled(count, width) for count in CHANNELS], scaled(fc, width)
+        one, two, three, four, five = channels
         self.convolutions = nn.ModuleDict(  # each without bias, followed by batch norm and ReLU
             {
                 "conv1": Conv2dNormActivation(3, one, 11, stride=4, padding=2),
@@ -47,7 +54,7 @@ class AlexNet(Backbone):
             }
         )
         self.fc = nn.Sequential(*_dense(five * GRID * GRID, fc), *_dense(fc, fc))
-        self.stages = dict(zip(self.convolutions, CHANNELS, strict=True))
+        self.stages = dict(zip(self.convolutions, channels, strict=True))
         self.dim = fc
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):  # He et al.; the paper's code says nothing

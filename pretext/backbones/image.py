@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pretext.backbones.stages import Layout, prune, tap
 from pretext.backbones.strided import Strided
+from pretext.backbones.width import check_width, scale
 from pretext.types import Backbone, Features
 
 RGB = tuple[float, float, float]
@@ -74,6 +75,7 @@ class TorchVision(Backbone):
         image_size: side of the images, for the families that are built for one size.
         mean: of each colour in [0, 1], subtracted.
         std: standard deviation of each colour, divided by.
+        width: all channels times this, rounded; the weights then fit no model of torchvision's own.
 
     Raises:
         ValueError: unknown name, or an option that this family does not have.
@@ -90,16 +92,20 @@ class TorchVision(Backbone):
         image_size: int | None = None,
         mean: RGB = IMAGENET_MEAN,
         std: RGB = IMAGENET_STD,
+        width: float = 1.0,
     ) -> None:
         super().__init__()
+        check_width(width, "TorchVision")
         if stem not in ("imagenet", "small") or stem_stride not in ((1, 2) if stem == "small" else (1,)):
             raise ValueError(
                 f"TorchVision: stem is 'imagenet' or 'small', only the latter with a stem_stride, 1 or 2; "
                 f"got stem={stem!r}, stem_stride={stem_stride}"
             )
-        self.name, self.stem, self.stem_stride = name, stem, stem_stride
+        self.name, self.stem, self.stem_stride, self.width = name, stem, stem_stride, width
         self.options, self.image_size = _options(name, image_size)
         model = _build(name, self.options)
+        if width != 1:
+            scale(model, name, width, self.image_size or PROBE)
         changes = _small_stem(model, name, stem_stride) if stem == "small" else {}
         graph, taps = tap(model, self.image_size or PROBE)  # before the changes, which make two stages of one size
         self.adaptation = [_replace(model, path, module) for path, module in changes.items()]
@@ -125,7 +131,7 @@ class TorchVision(Backbone):
         return Features(stages, seen[self.last][:, 0] if tokens else stages[self.last].mean((-2, -1)))
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the trunk's state dict such that torchvision's own model loads it, with `strict=False`."""
+        """Return the trunk's state dict such that torchvision's own model (of this width) loads it, `strict=False`."""
         weights: dict[str, Tensor] = self.net.state_dict()
         weights._metadata[""]["version"] = self.version  # type: ignore[attr-defined]  # MNASNet has two
         return weights

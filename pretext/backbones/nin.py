@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
 from pretext.backbones.image import RGB, Normalise
+from pretext.backbones.width import check_width, scaled
 from pretext.types import Backbone, Features
 
 CIFAR_MEAN: RGB = (125.3 / 255, 123.0 / 255, 113.9 / 255)
@@ -26,24 +27,26 @@ class NIN(Backbone):
         blocks: 3 for the paper's supervised network, 4 or 5 for its RotNets; these have no third pooling.
         mean: of each colour in [0, 1], subtracted; by default CIFAR-10's, as in the paper's code.
         std: standard deviation of each colour, divided by.
+        width: all channels times this, rounded.
 
     Raises:
-        ValueError: there are no blocks.
+        ValueError: there are no blocks, or no width.
 
     """
 
     axes = "hw"
 
-    def __init__(self, blocks: int = 4, mean: RGB = CIFAR_MEAN, std: RGB = CIFAR_STD) -> None:
+    def __init__(self, blocks: int = 4, mean: RGB = CIFAR_MEAN, std: RGB = CIFAR_STD, width: float = 1.0) -> None:
         super().__init__()
         if blocks < 1:
             raise ValueError(f"NIN: blocks must be at least 1, got {blocks}; RotNet has 4")
+        check_width(width, "NIN")
         self.normalise = Normalise(mean, std)
         self.blocks = nn.ModuleDict()
         self.stages = {}
         channels = 3
         for i in range(blocks):
-            widths = WIDTHS[min(i, len(WIDTHS) - 1)]
+            widths = tuple(scaled(channels, width) for channels in WIDTHS[min(i, len(WIDTHS) - 1)])
             self.blocks[f"conv{i + 1}"] = _block(channels, widths, KERNELS[min(i, len(KERNELS) - 1)], _pool(i))
             self.stages[f"conv{i + 1}"] = channels = widths[-1]
         self.dim = channels

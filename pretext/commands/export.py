@@ -21,10 +21,10 @@ def export(backbone: Backbone, out: Path, to: Literal["torchvision", "safetensor
 
     "torchvision": a plain state dict under torchvision's names, without the classifier's; for `TorchVision` only.
     "safetensors": the same, or any other backbone's own names, with metadata (strings; lists as JSON): `name`, `mean`,
-    `std`, `pretext` (our version), for `TorchVision` also `stem`, `stem_stride` and `options` (torchvision's).
+    `std`, `pretext` (our version), for `TorchVision` also `stem`, `stem_stride`, `width` and `options` (torchvision's).
 
     Raises:
-        ValueError: torchvision has no such network, or `to` is neither of the two.
+        ValueError: torchvision has no such network (of this width), or `to` is neither of the two.
         OSError: `out` cannot be written.
 
     """
@@ -34,6 +34,11 @@ def export(backbone: Backbone, out: Path, to: Literal["torchvision", "safetensor
         raise ValueError(
             f"export: torchvision has no network like {type(backbone).__name__}, only a TorchVision backbone "
             f"can be exported to it; use safetensors"
+        )
+    if to == "torchvision" and isinstance(backbone, TorchVision) and backbone.width != 1:
+        raise ValueError(
+            f"export: torchvision builds {backbone.name} in full width only, not with width={backbone.width}; "
+            f"use safetensors"
         )
     weights = backbone.weights() if isinstance(backbone, TorchVision) else backbone.state_dict()
     for name, tensor in weights.items():  # no device, no view and no channels-last reaches the file
@@ -67,7 +72,7 @@ def _metadata(backbone: Backbone) -> dict[str, str]:
     metadata = {"name": _title(backbone), "pretext": __version__}
     if isinstance(backbone, TorchVision):
         metadata |= {"stem": backbone.stem, "stem_stride": str(backbone.stem_stride)}
-        metadata |= {"options": json.dumps(backbone.options)}
+        metadata |= {"width": str(backbone.width), "options": json.dumps(backbone.options)}
     if constants := _constants(backbone):
         metadata |= {"mean": json.dumps(constants[0]), "std": json.dumps(constants[1])}
     return metadata
@@ -83,7 +88,14 @@ def _loading(backbone: Backbone, out: Path, to: str) -> str:
     load = "torch.load({!r}, weights_only=True)" if to == "torchvision" else "safetensors.torch.load_file({!r})"
     lines = [f"weights = {load.format(str(out))}"]
     title, modules = "To load it", ["torch" if to == "torchvision" else "safetensors.torch"]
-    if isinstance(backbone, TorchVision):
+    if isinstance(backbone, TorchVision) and backbone.width != 1:
+        title += " into the same backbone, which torchvision cannot build"
+        how = f"{backbone.name!r}, stem={backbone.stem!r}, stem_stride={backbone.stem_stride}, width={backbone.width}"
+        mean, std = backbone.normalise.constants
+        lines += [f"backbone = pretext.TorchVision({how}, mean={tuple(mean)}, std={tuple(std)})"]
+        lines += ["backbone.net.load_state_dict(weights)"]
+        modules.insert(0, "pretext")
+    elif isinstance(backbone, TorchVision):
         title += " into torchvision's model, whose classifier alone stays untrained"
         modules = sorted({"torch", "torchvision", *modules})
         options = ", ".join(f"{name}={value!r}" for name, value in backbone.options.items())

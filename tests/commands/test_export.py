@@ -118,6 +118,22 @@ def test_a_network_of_ours_goes_to_safetensors_and_comes_back(tmp_path):
     assert "mean (0.491373, 0.482353, 0.446667)" in message
 
 
+def test_a_thin_network_goes_to_safetensors_and_comes_back_by_the_printed_lines(tmp_path):
+    backbone, space = trained(stem="small", width=0.25, mean=[0.1, 0.2, 0.3]), {}
+    message = export(backbone, tmp_path / "thin.safetensors", "safetensors")
+    exec(code(message), space)
+    with torch.no_grad():
+        assert torch.equal(space["backbone"].eval()(X).pooled, backbone(X).pooled)
+    with safe_open(tmp_path / "thin.safetensors", "pt") as file:
+        assert file.metadata()["width"] == "0.25"
+
+
+def test_torchvision_has_no_thin_network(tmp_path):
+    with pytest.raises(ValueError, match=r"resnet18 in full width only, not with width=0\.25; use safetensors"):
+        export(TorchVision(width=0.25), tmp_path / "x.pth", "torchvision")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("network", [NIN, AlexNet])
 def test_torchvision_has_no_such_network_and_no_file_is_left(tmp_path, network):
     with torch.device("meta"), pytest.raises(ValueError, match=f"like {network.__name__}.*use safetensors"):
