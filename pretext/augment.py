@@ -1,7 +1,7 @@
 """Augmentation of whole batches on the device: every sample with its own draw, no per-sample Python.
 
 The loader delivers square uint8 canvases a little larger than the crop; this module crops, flips and jitters them. The
-order is fixed: crop (or resized crop), flip, brightness, contrast, saturation, hue.
+order is fixed: crop (or resized crop), flip, brightness, contrast, saturation, hue, loss of colour.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ class Augment(nn.Module):
 
     With `scale=(1, 1)` the crop is a window of `crop` x `crop` pixels at native resolution, anywhere in the canvas,
     which reflection makes `pad` pixels wider on each side: one gather on the uint8 data, no resampling. With any other
-    `scale` the window is a square whose share of the canvas's area is uniform in `scale`, resized to `crop` by the
-    triangle filter of PIL and torchvision (bilinear, antialiased).
+    `scale` the window is a box whose share of the canvas's area is uniform in `scale` and whose logarithm of width by
+    height is uniform in that of `aspect`, resized to `crop` by the triangle filter of PIL and torchvision (bilinear,
+    antialiased). Where a box of that area would leave the canvas, `aspect` is narrowed to what fits, so that the area
+    is always the one drawn (torchvision draws both again instead, which makes large boxes rarer).
 
     Colour factors mean what `torchvision.transforms.v2.functional` means by them. They are uniform in
     [max(0, 1 - b), 1 + b] for brightness, contrast and saturation, in [-hue, hue] for hue (in turns of the wheel).
@@ -34,6 +36,9 @@ class Augment(nn.Module):
         contrast: as `brightness`.
         saturation: as `brightness`.
         hue: at most 0.5, half a turn.
+        aspect: smallest and largest ratio of the box's width to its height, positive, for resized crops only.
+        grey: probability that an image loses its colour (and keeps its luma).
+        jitter: probability that brightness, contrast, saturation and hue are touched at all.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -50,23 +55,16 @@ class Augment(nn.Module):
         contrast: float = 0.0,
         saturation: float = 0.0,
         hue: float = 0.0,
+        aspect: tuple[float, float] = (1.0, 1.0),
+        grey: float = 0.0,
+        jitter: float = 1.0,
     ) -> None:
         super().__init__()
-        if crop is not None and crop < 1:
-            raise ValueError(f"Augment: crop is {crop}; give a side of at least 1 pixel, or None to keep the canvas")
-        if pad < 0:
-            raise ValueError(f"Augment: pad is {pad}; give 0 or more pixels")
-        if not 0 < scale[0] <= scale[1] <= 1:
-            raise ValueError(f"Augment: scale is {tuple(scale)}; give shares of the area, 0 < smallest <= largest <= 1")
-        if pad and tuple(scale) != (1.0, 1.0):
-            raise ValueError(f"Augment: pad={pad} belongs to native crops; set it to 0 or scale to (1, 1)")
-        if min(brightness, contrast, saturation, hue) < 0 or hue > 0.5:
-            raise ValueError(
-                f"Augment: brightness={brightness}, contrast={contrast}, saturation={saturation}, hue={hue}; "
-                "none may be negative, hue at most 0.5"
-            )
+        _check_box(crop, pad, scale, aspect)
+        _check_colour(brightness, contrast, saturation, hue, grey, jitter)
         self.crop, self.pad, self.scale, self.flip = crop, pad, (scale[0], scale[1]), flip
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
+        self.aspect, self.grey, self.jitter = (aspect[0], aspect[1]), grey, jitter
 
     def forward(self, x: Tensor, rng: Generator) -> Tensor:
         """Augment canvases.
@@ -85,22 +83,33 @@ class Augment(nn.Module):
         side = self._side(x)
         # One row of uniforms per sample, every column always drawn: switching colour on does not move the crops.
         draws = torch.rand(len(x), 8, generator=rng, device=x.device)
+        more = torch.rand(len(x), 3, generator=rng, device=x.device)  # apart: the draws above stay as they were
         flip = (draws[:, 0] < 0.5) & self.flip
         if self.scale == (1.0, 1.0):
             places = x.shape[-1] + 2 * self.pad - side + 1
             y = unit(self._window(x, side, whole(draws[:, 1], places), whole(draws[:, 2], places), flip))
         else:
-            share = self.scale[0] + (self.scale[1] - self.scale[0]) * draws[:, 3]
-            box = (share.sqrt() * x.shape[-1]).round().clamp(min=1)
-            room = x.shape[-1] - box + 1
-            y = resized_crop(unit(x), whole(draws[:, 1], room), whole(draws[:, 2], room), box, side, flip)
-        return self._jitter(y, draws[:, 4:])
+            height, width = self._box(x.shape[-1], draws[:, 3], more[:, 0])
+            top, left = whole(draws[:, 1], x.shape[-1] - height + 1), whole(draws[:, 2], x.shape[-1] - width + 1)
+            y = resized_crop(unit(x), top, left, height, width, side, flip)
+        jittered = self._jitter(y, draws[:, 4:])
+        if self.jitter < 1:
+            jittered = torch.where(_some(more[:, 1], self.jitter), jittered, y)
+        return torch.where(_some(more[:, 2], self.grey), luma(jittered), jittered) if self.grey else jittered
 
     def centre(self, x: Tensor) -> Tensor:
         """Crop the centre, at native resolution and without chance: (N, C, S, S) to (N, C, crop, crop) in [0, 1]."""
         side = self._side(x)
         start = torch.full((len(x),), (x.shape[-1] + 2 * self.pad - side) // 2, device=x.device)
         return unit(self._window(x, side, start, start, torch.zeros_like(start, dtype=torch.bool)))
+
+    def extra_repr(self) -> str:
+        colour = f"brightness={self.brightness}, contrast={self.contrast}, saturation={self.saturation}, hue={self.hue}"
+        aspect = tuple(round(ratio, 3) for ratio in self.aspect)
+        return (
+            f"crop={self.crop}, pad={self.pad}, scale={self.scale}, flip={self.flip}, {colour}, aspect={aspect}, "
+            f"grey={self.grey}, jitter={self.jitter}"
+        )
 
     def _side(self, x: Tensor) -> int:
         """Check the canvas and find the side of the result."""
@@ -125,12 +134,25 @@ class Augment(nn.Module):
             rows, columns = reflect(rows, x.shape[-1]), reflect(columns, x.shape[-1])
         return pick(x, rows[:, None], columns[:, None])
 
+    def _box(self, canvas: int, area: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+        """Make heights and widths (N,) in whole pixels from uniforms (N,)."""
+        share = self.scale[0] + (self.scale[1] - self.scale[0]) * area
+        # A box of share s fits if its width by height is in [s, 1/s].
+        low, high = (torch.full_like(share, end).clamp(share, 1 / share).log() for end in self.aspect)
+        stretch = (torch.lerp(low, high, ratio) / 2).exp()
+        sides = share.sqrt() / stretch, share.sqrt() * stretch
+        height, width = ((side * canvas).round().clamp(1, canvas) for side in sides)
+        return height, width
+
     def _jitter(self, x: Tensor, draws: Tensor) -> Tensor:
         """Change colours by factors made from (N, 4) uniforms."""
-        if not (self.brightness or self.contrast or self.saturation or self.hue):
+        changes = self.brightness or self.contrast or self.saturation or self.hue
+        if (changes or self.grey) and x.shape[1] != 3:
+            raise ValueError(
+                f"Augment: colour jitter wants RGB, got {x.shape[1]} channels; set its four options and grey to 0"
+            )
+        if not changes:
             return x
-        if x.shape[1] != 3:
-            raise ValueError(f"Augment: colour jitter wants RGB, got {x.shape[1]} channels; set its four options to 0")
         symmetric = (2 * draws - 1)[..., None, None, None]  # (N, 4, 1, 1, 1) in [-1, 1)
         if self.brightness:
             x = brightness(x, (1 + self.brightness * symmetric[:, 0]).clamp(min=0))
@@ -141,13 +163,52 @@ class Augment(nn.Module):
         return hue(x, self.hue * symmetric[:, 3]) if self.hue else x
 
 
+def _check_box(crop: int | None, pad: int, scale: tuple[float, float], aspect: tuple[float, float]) -> None:
+    """Raise a ValueError that names what is out of its range."""
+    if crop is not None and crop < 1:
+        raise ValueError(f"Augment: crop is {crop}; give a side of at least 1 pixel, or None to keep the canvas")
+    if pad < 0:
+        raise ValueError(f"Augment: pad is {pad}; give 0 or more pixels")
+    if not 0 < scale[0] <= scale[1] <= 1:
+        raise ValueError(f"Augment: scale is {tuple(scale)}; give shares of the area, 0 < smallest <= largest <= 1")
+    if not 0 < aspect[0] <= aspect[1]:
+        raise ValueError(f"Augment: aspect is {tuple(aspect)}; give ratios of width to height, 0 < smallest <= largest")
+    native = tuple(scale) == (1.0, 1.0)
+    if pad and not native:
+        raise ValueError(f"Augment: pad={pad} belongs to native crops; set it to 0 or scale to (1, 1)")
+    if native and tuple(aspect) != (1.0, 1.0):
+        raise ValueError(
+            f"Augment: aspect={tuple(aspect)} belongs to resized crops; give scale, or set aspect to (1, 1)"
+        )
+
+
+def _check_colour(
+    brightness: float, contrast: float, saturation: float, hue: float, grey: float, jitter: float
+) -> None:
+    """Raise a ValueError that names what is out of its range."""
+    if min(brightness, contrast, saturation, hue) < 0 or hue > 0.5:
+        raise ValueError(
+            f"Augment: brightness={brightness}, contrast={contrast}, saturation={saturation}, hue={hue}; "
+            "none may be negative, hue at most 0.5"
+        )
+    if not (0 <= grey <= 1 and 0 <= jitter <= 1):
+        raise ValueError(f"Augment: grey={grey}, jitter={jitter}; give probabilities in [0, 1]")
+
+
+def _some(uniform: Tensor, share: float) -> Tensor:
+    """Choose a share of the samples by uniforms (N,): bool (N, 1, 1, 1)."""
+    return (uniform < share)[:, None, None, None]
+
+
 def unit(x: Tensor) -> Tensor:
     """Make float32 in [0, 1] of uint8 (or of floats that are in [0, 1] already)."""
     return x.float() if x.is_floating_point() else x.float().div_(255)
 
 
-def resized_crop(x: Tensor, top: Tensor, left: Tensor, box: Tensor, side: int, flip: Tensor) -> Tensor:
-    """Resize each sample's own square box to `side`, as torchvision's antialiased `resized_crop` does, and mirror some.
+def resized_crop(
+    x: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor, side: int, flip: Tensor
+) -> Tensor:
+    """Resize each sample's own box to a square, as torchvision's antialiased `resized_crop` does, and mirror some.
 
     A separable filter is two matrices per sample, so a batch of different boxes is two batched products; this also
     antialiases, which sampling on a grid would not.
@@ -156,7 +217,8 @@ def resized_crop(x: Tensor, top: Tensor, left: Tensor, box: Tensor, side: int, f
         x: (N, C, S, S) floats.
         top: (N,) first row of the box.
         left: (N,) first column.
-        box: (N,) side of the box, whole pixels.
+        height: (N,) of the box, whole pixels.
+        width: (N,) likewise.
         side: of the result.
         flip: (N,) bool.
 
@@ -164,8 +226,8 @@ def resized_crop(x: Tensor, top: Tensor, left: Tensor, box: Tensor, side: int, f
         (N, C, side, side).
 
     """
-    rows = _triangles(top, box, x.shape[-1], side)
-    columns = _triangles(left, box, x.shape[-1], side)
+    rows = _triangles(top, height, x.shape[-1], side)
+    columns = _triangles(left, width, x.shape[-1], side)
     columns = torch.where(flip[:, None, None], columns.flip(1), columns)
     with torch.autocast(x.device.type, enabled=False):  # pixels keep float32, whatever the training step around us does
         narrow = (x.flatten(1, 2) @ columns.mT).view(*x.shape[:3], side)  # (N, C, S, side)

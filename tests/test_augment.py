@@ -49,19 +49,25 @@ def test_a_third_of_a_turn_makes_red_green():
 
 @pytest.mark.parametrize("side", [8, 20, 31])
 @pytest.mark.parametrize("flipped", [False, True])
-def test_a_resized_crop_is_torchvisions_antialiased_one(side, flipped):
+@pytest.mark.parametrize("heights", [[24.0, 17, 8, 10, 20], [24.0, 5, 15, 3, 22]], ids=["square", "oblong"])
+def test_a_resized_crop_is_torchvisions_antialiased_one(side, flipped, heights):
     x = torch.rand(5, 3, 24, 24, generator=key())
-    top, left, box = torch.tensor([0, 5, 3, 14, 2]), torch.tensor([0, 1, 9, 14, 0]), torch.tensor([24.0, 17, 8, 10, 20])
-    out = resized_crop(x, top, left, box, side, torch.full((5,), flipped))
+    top, left = torch.tensor([0, 5, 3, 14, 2]), torch.tensor([0, 1, 9, 14, 0])
+    height, width = torch.tensor(heights), torch.tensor([24.0, 17, 8, 10, 20])
+    out = resized_crop(x, top, left, height, width, side, torch.full((5,), flipped))
     for i in range(5):
-        size = int(box[i])
-        wanted = reference.resized_crop(x[i], int(top[i]), int(left[i]), size, size, [side, side], antialias=True)
+        box = (int(top[i]), int(left[i]), int(height[i]), int(width[i]))
+        wanted = reference.resized_crop(x[i], *box, [side, side], antialias=True)
         torch.testing.assert_close(out[i], wanted.flip(-1) if flipped else wanted, rtol=0, atol=1e-5)
 
 
 def test_resizing_keeps_its_precision_under_autocast():
-    x, zero = torch.rand(2, 3, 16, 16, generator=key()), torch.zeros(2, dtype=torch.int64)
-    arguments = (x, zero, zero, torch.tensor([16.0, 11.0]), 8, torch.zeros(2, dtype=torch.bool))
+    x, zero, box = (
+        torch.rand(2, 3, 16, 16, generator=key()),
+        torch.zeros(2, dtype=torch.int64),
+        torch.tensor([16.0, 11]),
+    )
+    arguments = (x, zero, zero, box, box.flip(0), 8, torch.zeros(2, dtype=torch.bool))
     with torch.autocast("cpu", torch.bfloat16):
         mixed = resized_crop(*arguments)
     assert torch.equal(mixed, resized_crop(*arguments))
@@ -120,8 +126,85 @@ def test_a_share_of_the_area_is_the_windows_size():
     assert abs(shares.mean() - 0.625) < 4 * 0.75 / 12**0.5 / 500**0.5
 
 
+def boxes(n=3000, **options):
+    """Heights and widths of the boxes, as shares of the canvas's side: a step between result pixels tells them."""
+    out = Augment(crop=20, flip=False, **options)(coordinates(n, 80), key()) * 255
+    # Borders are left out: there the triangle is cut off.
+    return (out[:, 0, 15, 10] - out[:, 0, 5, 10]) / 10 / 4, (out[:, 1, 10, 15] - out[:, 1, 10, 5]) / 10 / 4
+
+
+def test_ratios_are_log_uniform_and_keep_the_area():
+    height, width = boxes(scale=(0.3, 0.5), aspect=(0.5, 2.0))
+    ratios, shares = (width / height).log2(), height * width
+    assert -1.06 < ratios.min() < -0.9
+    assert 0.9 < ratios.max() < 1.06
+    assert abs(ratios.mean()) < 4 * 2 / 12**0.5 / 3000**0.5
+    assert ratios.std() == pytest.approx(2 / 12**0.5, rel=0.05)
+    assert abs(shares.mean() - 0.4) < 4 * 0.2 / 12**0.5 / 3000**0.5 + 0.002  # and the rounding to whole pixels
+
+
+def test_a_ratio_that_does_not_fit_is_brought_to_one_that_does():
+    """Half of the canvas, wanted five to eight times as wide as high: as wide as the canvas, and half as high."""
+    height, width = boxes(100, scale=(0.5, 0.5), aspect=(5.0, 8.0))
+    torch.testing.assert_close(width, torch.ones(100), rtol=0, atol=0.01)
+    torch.testing.assert_close(height, torch.full((100,), 0.5), rtol=0, atol=0.01)
+    height, width = boxes(100, scale=(0.5, 1.0), aspect=(0.01, 100.0))
+    assert max(height.max(), width.max()) < 1.01
+    assert (height * width).min() > 0.48
+
+
+def test_oblong_boxes_lie_anywhere_in_the_canvas():
+    out = Augment(crop=1, scale=(0.2, 0.2), aspect=(0.8, 0.8), flip=False)(coordinates(3000, 10), key())
+    centres = (out[:, :2] * 255).flatten(1)  # boxes of 5 x 4 (height x width): 6 rows, 7 columns to start from
+    assert centres[:, 0].round(decimals=2).unique().tolist() == pytest.approx([2, 3, 4, 5, 6, 7], abs=0.01)
+    assert centres[:, 1].round(decimals=2).unique().tolist() == pytest.approx(
+        [1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5], abs=0.01
+    )
+
+
+def test_a_share_of_the_images_loses_its_colour_and_keeps_its_luma():
+    x = torch.rand(3000, 3, 2, 2, generator=key("colours"))
+    out = Augment(flip=False, grey=0.2)(x, key())
+    drained = (out == out[:, :1]).flatten(1).all(1)
+    assert abs(drained.float().mean() - 0.2) < 4 * (0.2 * 0.8 / 3000) ** 0.5
+    assert torch.equal(out[~drained], x[~drained])
+    torch.testing.assert_close(out[drained], reference.rgb_to_grayscale(x[drained], 3))
+    assert torch.equal(Augment(flip=False, grey=1.0)(x, key())[drained], out[drained])
+
+
+def test_a_share_of_the_images_is_jittered_at_all():
+    x = torch.rand(3000, 3, 2, 2, generator=key("colours"))
+    every = Augment(flip=False, brightness=0.4, hue=0.1)(x, key())
+    some = Augment(flip=False, brightness=0.4, hue=0.1, jitter=0.8)(x, key())
+    touched = (some != x).flatten(1).any(1)
+    assert abs(touched.float().mean() - 0.8) < 4 * (0.2 * 0.8 / 3000) ** 0.5
+    assert torch.equal(some[touched], every[touched])
+
+
+def test_the_first_draws_are_eight_uniforms_a_sample():
+    """What a key drew once it always draws: flip, row, column, area, then four colours."""
+    x, draws = torch.full((50, 3, 1, 1), 0.5), torch.rand(50, 8, generator=key())
+    out = Augment(brightness=0.4)(x, key())
+    torch.testing.assert_close(out[:, 0].flatten(), 0.5 * (0.6 + 0.8 * draws[:, 4]))
+    tops = (Augment(crop=8, flip=False)(coordinates(50, 11), key())[:, 0, 0, 0] * 255).round()
+    assert torch.equal(tops, (4 * draws[:, 1]).floor())
+
+
+def test_new_draws_move_no_old_ones_and_are_apart_from_one_another():
+    x = photos(200)
+    plain = Augment(crop=12, scale=(0.3, 1.0), brightness=0.4)
+    faint = Augment(crop=12, scale=(0.3, 1.0), brightness=0.4, aspect=(1 - 1e-7, 1.0), grey=1e-9, jitter=1 - 1e-7)
+    torch.testing.assert_close(plain(x, key()), faint(x, key()), rtol=0, atol=1e-5)
+    colours = torch.rand(3000, 3, 1, 1, generator=key("colours"))
+    both = Augment(brightness=0.4, grey=0.5, jitter=0.5)(colours, key())
+    drained = (both == both[:, :1]).flatten(1).all(1)
+    touched = (Augment(brightness=0.4, jitter=0.5)(colours, key()) != colours).flatten(1).any(1)
+    assert abs((drained & touched).float().mean() - 0.25) < 4 * (0.25 * 0.75 / 3000) ** 0.5
+
+
 def test_items_are_drawn_apart_and_do_not_see_one_another():
-    everything = Augment(crop=16, scale=(0.3, 1.0), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+    colour = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "grey": 0.2, "jitter": 0.8}
+    everything = Augment(crop=16, scale=(0.3, 1.0), aspect=(0.75, 4 / 3), **colour)
     x = photos(6)
     out = everything(x, key())
     other = x.clone()
@@ -180,6 +263,8 @@ def test_grey_images_of_one_channel_can_be_cropped():
     assert Augment(crop=8)(x, key()).shape == (6, 1, 8, 8)
     with pytest.raises(ValueError, match="Augment: colour jitter wants RGB, got 1 channels"):
         Augment(crop=8, hue=0.1)(x, key())
+    with pytest.raises(ValueError, match="set its four options and grey to 0"):
+        Augment(crop=8, grey=0.1)(x, key())
 
 
 @pytest.mark.parametrize("call", [lambda a, x: a(x, key()), lambda a, x: a.centre(x)], ids=["forward", "centre"])
@@ -200,6 +285,11 @@ def test_what_does_not_fit_is_an_error(call):
         ({"scale": (0.5, 1.0), "pad": 4}, "pad=4 belongs to native crops"),
         ({"hue": 0.6}, "hue=0.6"),
         ({"contrast": -0.1}, "contrast=-0.1"),
+        ({"aspect": (0.0, 1.0), "scale": (0.5, 1.0)}, "aspect is"),
+        ({"aspect": (2.0, 1.0), "scale": (0.5, 1.0)}, "aspect is"),
+        ({"aspect": (0.5, 2.0)}, r"aspect=\(0.5, 2.0\) belongs to resized crops"),
+        ({"grey": 1.1}, "grey=1.1"),
+        ({"jitter": -0.1}, "jitter=-0.1"),
     ],
 )
 def test_options_out_of_range_are_errors(options, message):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pretext.losses import blind_guess, cross_entropy
+from pretext.losses import blind_guess, cross_entropy, nt_xent
 
 
 @pytest.mark.parametrize("classes", [2, 4, 100, 1000])
@@ -38,3 +38,58 @@ def test_the_loss_teaches_and_the_score_is_for_the_log():
     grade.loss.backward()
     assert logits.grad.tolist() == [[-0.25, 0.25], [0.25, -0.25]]
     assert not grade.scores["accuracy"].requires_grad
+
+
+def embeddings(items=5, width=7):
+    return torch.randn(2 * items, width, generator=torch.Generator().manual_seed(0))
+
+
+def nt_xent_by_hand(z, temperature):
+    """The paper's formula, view by view, in double precision."""
+    views, total = [v.double() for v in z], 0.0
+    for i, view in enumerate(views):
+        alike = [math.exp(torch.cosine_similarity(view, v, 0).item() / temperature) for v in views]
+        partner = i + 1 if i % 2 == 0 else i - 1
+        total -= math.log(alike[partner] / (sum(alike) - alike[i]))
+    return total / len(views)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0])
+def test_nt_xent_is_the_papers_formula(temperature):
+    assert nt_xent(embeddings(), temperature).item() == pytest.approx(nt_xent_by_hand(embeddings(), temperature))
+
+
+@pytest.mark.parametrize("items", [1, 2, 50])
+def test_nt_xent_of_equal_embeddings_is_ln_of_the_number_of_others(items):
+    same = torch.tensor([0.3, -2, 5]).expand(2 * items, -1)
+    for z in (same, torch.zeros_like(same)):
+        assert nt_xent(z, 0.5).item() == pytest.approx(math.log(2 * items - 1), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.25, 0.5, 1.0])
+def test_nt_xent_of_items_at_right_angles(temperature):
+    z, others = torch.eye(8).repeat_interleave(2, 0), 14
+    wanted = math.log(math.exp(1 / temperature) + others) - 1 / temperature
+    assert nt_xent(z, temperature).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_nt_xent_knows_neither_length_nor_order_but_partners():
+    z = embeddings()
+    loss = nt_xent(z, 0.5)
+    torch.testing.assert_close(nt_xent(z * torch.linspace(0.1, 30, 10)[:, None], 0.5), loss)
+    order = torch.tensor([3, 1, 4, 0, 2])
+    torch.testing.assert_close(nt_xent(z.view(5, 2, -1)[order].flatten(0, 1), 0.5), loss)
+    torch.testing.assert_close(nt_xent(z.view(5, 2, -1).flip(1).flatten(0, 1), 0.5), loss)
+    assert not torch.isclose(nt_xent(z.roll(1, 0), 0.5), loss)
+    shuffled = torch.randperm(10, generator=torch.Generator().manual_seed(1))
+    where = shuffled.argsort()
+    torch.testing.assert_close(nt_xent(z[shuffled], 0.5, where[shuffled ^ 1]), loss)
+
+
+def test_nt_xent_teaches_finitely_and_in_full_precision():
+    z = embeddings().bfloat16().requires_grad_()
+    loss = nt_xent(z, 0.1)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert z.grad.isfinite().all()
+    assert z.grad.any(1).all()
