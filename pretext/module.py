@@ -75,6 +75,7 @@ class Pretrainer(pl.LightningModule):
         self.seed = seed
         self.channels_last = channels_last
         self.compile_backbone = compile
+        self.losses: dict[str, Tensor] = {}  # each task's, () and detached, of the last training step, for callbacks
         self.canvas: int | None = None  # side of the canvases that it is trained on; travels in the checkpoint
 
     def setup(self, stage: str) -> None:
@@ -115,7 +116,9 @@ class Pretrainer(pl.LightningModule):
         self.canvas = batch["x"].shape[-1]
         with torch.no_grad():
             x = self._augmented(batch["x"], rng(self.device, self.seed, "train", "augment", *key))
-        loss = self._weighted({n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}, "train")
+        grades = {n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}
+        self.losses = {name: grade.loss.detach() for name, grade in grades.items()}
+        loss = self._weighted(grades, "train")
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 

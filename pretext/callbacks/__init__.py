@@ -1,4 +1,4 @@
-"""What watches a run: checkpoints, progress, the record of its circumstances, its history."""
+"""What watches a run: checkpoints, progress, stagnation, the record of its circumstances, its history."""
 
 from pretext.callbacks.checkpoint import AtomicCheckpointIO, Checkpoint
 from pretext.callbacks.divergence import Divergence
@@ -6,6 +6,7 @@ from pretext.callbacks.history import History
 from pretext.callbacks.predictions import Predictions
 from pretext.callbacks.progress import Progress, Throughput
 from pretext.callbacks.record import Record
+from pretext.callbacks.stagnation import Stagnation
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -15,5 +16,6 @@ __all__ = [
     "Predictions",
     "Progress",
     "Record",
+    "Stagnation",
     "Throughput",
 ]

@@ -21,6 +21,7 @@ from pretext.callbacks import (
     Predictions,
     Progress,
     Record,
+    Stagnation,
     Throughput,
 )
 from pretext.module import Pretrainer
@@ -69,8 +70,9 @@ class PretextCLI(LightningCLI):
         return {verb: set(LightningCLI.subcommands()[verb]) for verb in VERBS}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the checkpoint's options, and let --seed_everything seed puzzles and data order too."""
+        """Add the options of two callbacks, and let --seed_everything seed puzzles and data order too."""
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
+        parser.add_lightning_class_args(Stagnation, "stagnation")
         link_seed(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
