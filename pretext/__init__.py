@@ -7,11 +7,19 @@ if TYPE_CHECKING:
     from pretext.augment import Augment as Augment
     from pretext.backbones import NIN as NIN
     from pretext.backbones import AlexNet as AlexNet
+    from pretext.backbones import Split as Split
     from pretext.backbones import TorchVision as TorchVision
     from pretext.module import Pretrainer as Pretrainer
     from pretext.run import load as load
+    from pretext.tasks import Colorization as Colorization
+    from pretext.tasks import Contrast as Contrast
+    from pretext.tasks import Counting as Counting
+    from pretext.tasks import Inpainting as Inpainting
     from pretext.tasks import Jigsaw as Jigsaw
+    from pretext.tasks import RelativePosition as RelativePosition
     from pretext.tasks import Rotation as Rotation
+    from pretext.tasks import SplitBrain as SplitBrain
+    from pretext.tasks import SuperResolution as SuperResolution
     from pretext.types import Backbone as Backbone
     from pretext.types import Features as Features
     from pretext.types import Grade as Grade
@@ -25,10 +33,20 @@ __version__ = "0.1.0"
 # Imported when first used: torch and Lightning take seconds, which `pretext --help` should not.
 _HOMES = {
     "pretext.augment": ["Augment"],
-    "pretext.backbones": ["NIN", "AlexNet", "TorchVision"],
+    "pretext.backbones": ["NIN", "AlexNet", "Split", "TorchVision"],
     "pretext.module": ["Pretrainer"],
     "pretext.run": ["load"],
-    "pretext.tasks": ["Jigsaw", "Rotation"],
+    "pretext.tasks": [
+        "Colorization",
+        "Contrast",
+        "Counting",
+        "Inpainting",
+        "Jigsaw",
+        "RelativePosition",
+        "Rotation",
+        "SplitBrain",
+        "SuperResolution",
+    ],
     "pretext.types": ["Backbone", "Features", "Grade", "Panel", "Puzzle", "Task", "axis"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
