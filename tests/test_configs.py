@@ -6,6 +6,7 @@ import pytest
 import torch
 from folders import labelled_folder
 
+from pretext import tasks
 from pretext.__main__ import main
 from pretext.run import build, find, read
 
@@ -59,3 +60,18 @@ def test_config_says_how_to_run_it_what_it_costs_and_what_came_out(config):
         assert told, f"{config.name}: its header lacks {word!r}"
         assert "not measured" not in told, f"{config.name}: {told}"
         assert word == "Command:" or any(c.isdigit() for c in told), f"{config.name}: no figure in {told!r}"
+
+
+def named(config):
+    """The class paths of a config's tasks."""
+    return {task["class_path"].removeprefix("pretext.") for task in read(config)["model"]["tasks"].values()}
+
+
+@pytest.mark.parametrize("folder", ["image", "image/photos"])
+def test_every_image_task_has_a_config_for_small_images_and_one_for_photos(folder):
+    alone = [named(config) for config in (ROOT / "configs" / folder).glob("*.yaml")]
+    assert {name for names in alone if len(names) == 1 for name in names} == set(tasks.__all__)
+
+
+def test_all_image_tasks_train_together():
+    assert named(ROOT / "configs" / "image" / "all.yaml") == set(tasks.__all__)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import leaks
 import pytest
 import torch
 from jsonargparse import ArgumentParser
@@ -374,6 +375,18 @@ def learnt(net, factory, x, steps=150):
 @pytest.mark.parametrize("options", [{}, {"puzzles": 4, "permutations": "affine"}])
 def test_it_learns_where_every_cell_shows_its_place(options):
     assert learnt(TinyNet(16), partial(SMALL, **options), bars(12)) > 0.9
+
+
+@pytest.mark.parametrize(("gap", "tells"), [(0.0, True), (1 / 3, False)])
+def test_edges_that_continue_tell_the_shuffle_unless_there_is_a_gap(gap, tells):
+    """Border-only input: nothing but what crosses the borders of tiles could help, and across the gap nothing does."""
+    torch.manual_seed(0)
+    options = {"grid": 2, "permutations": 8, "gap": gap, "jitter": 0.0, "channel_jitter": 0.0, "grey": 0.0}
+    net = leaks.Look(Jigsaw(TinyNet(), **options).pixels(24, 24)[3])
+    task = Jigsaw(net, **options, standardise=False, puzzles=8, width=64, hidden=256)
+    accuracy = leaks.learnt(task, net, leaks.smooth_noise, 200)
+    # 640 images in 20 batches; the puzzles of one are not independent and count as one, as in the contract.
+    assert accuracy > 0.2 if tells else accuracy < 1 / 8 + 4 * math.sqrt(1 / 8 * 7 / 8 / 640)
 
 
 def test_the_permutations_are_always_the_same_and_their_distances_told():

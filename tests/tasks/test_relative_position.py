@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import torch
 from jsonargparse import ArgumentParser
+from leaks import Look, learnt, smooth_noise
 from nets import TinyNet
-from torch import nn
 from torch.nn import functional
 
 from pretext.colour import project
@@ -281,24 +281,6 @@ def test_one_image_is_a_batch():
     assert grade.loss.item() == pytest.approx(math.log(8), rel=0.2)
 
 
-def sit(task, net, x, *parts):
-    puzzle = pose(task, x, *parts)
-    return task.grade(task.solve(net(puzzle.question), puzzle.given), puzzle.answer)
-
-
-def learnt(task, net, draw, steps):
-    """Train on `draw(step)`, then judge fresh puzzles in eval mode: the mean accuracy over 20 batches."""
-    optimiser = torch.optim.Adam([*net.parameters(), *task.parameters()], lr=3e-3)
-    for step in range(steps):
-        optimiser.zero_grad()
-        sit(task, net, draw(step), step).loss.backward()
-        optimiser.step()
-    net.eval(), task.eval()
-    with torch.no_grad():
-        scores = [sit(task, net, draw(step), step).scores["accuracy"] for step in range(10_000, 10_020)]
-    return torch.stack(scores).mean().item()
-
-
 @pytest.mark.parametrize("pairs", ["all", "centre"])
 def test_it_learns_where_every_cell_shows_its_place(pairs):
     torch.manual_seed(0)
@@ -307,30 +289,6 @@ def test_it_learns_where_every_cell_shows_its_place(pairs):
     x = mount(torch.stack(waves)[None, :, None].expand(16, 9, 3, 16, 16), 3)
     net = TinyNet(16)
     assert learnt(SMALL(net, pairs=pairs, pixelate=0.0), net, lambda step: x, 100) > 0.9
-
-
-class Look(Backbone):
-    """Sees every pixel in its place: one linear layer, which can compare the borders of two tiles."""
-
-    axes = "hw"
-
-    def __init__(self, tile):
-        super().__init__()
-        self.dim, self.stages = 32, {"only": 32}
-        self.only = nn.Linear(tile * tile, 32)
-
-    def forward(self, x):
-        seen = self.only((x.mean(1).flatten(1) - MEAN) / SPREAD)
-        return Features({"only": seen[..., None, None]}, seen)
-
-
-def smooth_noise(step):
-    """Noise that looks the same everywhere and forgets itself after 2 px: (32, 3, 24, 24)."""
-    white = torch.randn(32, 1, 30, 30, generator=rng("cpu", "position", "smooth", step))
-    bell = torch.exp(-torch.arange(-3.0, 4.0).square() / 2)
-    bell = bell / bell.norm()
-    noise = functional.conv2d(functional.conv2d(white, bell.view(1, 1, 7, 1)), bell.view(1, 1, 1, 7))
-    return (0.5 + 0.15 * noise).clamp(0, 1).expand(-1, 3, -1, -1)
 
 
 @pytest.mark.parametrize(("gap", "leaks"), [(0.0, True), (1 / 3, False)])

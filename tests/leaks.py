@@ -1,0 +1,50 @@
+"""What tests for leaks share: noise whose only clue is that edges continue, a net that sees them, a short training."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pretext.rng import rng
+from pretext.types import Backbone, Features
+
+
+def sit(task, net, x, *parts):
+    puzzle = task.pose(x, rng("cpu", "leaks", *parts))
+    return task.grade(task.solve(net(puzzle.question), puzzle.given), puzzle.answer)
+
+
+def learnt(task, net, draw, steps):
+    """Train on `draw(step)`, then judge fresh puzzles in eval mode: the mean accuracy over 20 batches."""
+    optimiser = torch.optim.Adam([*net.parameters(), *task.parameters()], lr=3e-3)
+    for step in range(steps):
+        optimiser.zero_grad()
+        sit(task, net, draw(step), step).loss.backward()
+        optimiser.step()
+    net.eval(), task.eval()
+    with torch.no_grad():
+        scores = [sit(task, net, draw(step), step).scores["accuracy"] for step in range(10_000, 10_020)]
+    return torch.stack(scores).mean().item()
+
+
+class Look(Backbone):
+    """Sees every pixel in its place: one linear layer, which can compare the borders of two tiles."""
+
+    axes = "hw"
+
+    def __init__(self, tile):
+        super().__init__()
+        self.dim, self.stages = 32, {"only": 32}
+        self.only = nn.Linear(tile * tile, 32)
+
+    def forward(self, x):
+        seen = self.only((x.mean(1).flatten(1) - 0.45) / 0.225)
+        return Features({"only": seen[..., None, None]}, seen)
+
+
+def smooth_noise(step):
+    """Noise that looks the same everywhere and forgets itself after 2 px: (32, 3, 24, 24)."""
+    white = torch.randn(32, 1, 30, 30, generator=rng("cpu", "smooth noise", step))
+    bell = torch.exp(-torch.arange(-3.0, 4.0).square() / 2)
+    bell = bell / bell.norm()
+    noise = functional.conv2d(functional.conv2d(white, bell.view(1, 1, 7, 1)), bell.view(1, 1, 1, 7))
+    return (0.5 + 0.15 * noise).clamp(0, 1).expand(-1, 3, -1, -1)
