@@ -12,21 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-from scipy.stats import t as student  # comes with scikit-learn
-from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
+from shared import interval, must, train_on_labels
 
-from pretext.__main__ import main as pretext
 from pretext.commands.probe import probe_run
-from pretext.module import Pretrainer, learning_rate
-from pretext.rng import rng, seed_of
 from pretext.run import CONFIG, build, read
 
 Row = dict[str, Any]
@@ -40,10 +32,10 @@ def rotation(run: Path, options: list[str]) -> None:
         config = str(HERE.parent / "configs" / "image" / "rotation.yaml")
         start = time.perf_counter()
         resume = ["--ckpt_path", "last"] if (run / "checkpoints" / "last.ckpt").exists() else []
-        _must(["fit", "-c", config, "--trainer.default_root_dir", str(run), *options, *resume])
+        must(["fit", "-c", config, "--trainer.default_root_dir", str(run), *options, *resume])
         (run / "checkpoints" / "done").write_text(f"{time.perf_counter() - start:.0f}\n")
     if not (run / "probe.json").exists():
-        _must(["probe", str(run)])
+        must(["probe", str(run)])
 
 
 def supervised(run: Path, pattern: Path) -> None:
@@ -58,62 +50,10 @@ def supervised(run: Path, pattern: Path) -> None:
     data.prepare_data()
     data.setup("fit")
     start = time.perf_counter()
-    _train(module, data, int(config["trainer"]["max_epochs"]))
+    steps = len(data.train_dataloader()) * int(config["trainer"]["max_epochs"])  # of four loader batches each
+    train_on_labels(module, data, steps, TURNS * int(config["data"]["init_args"]["batch_size"]))
     (run / "seconds").write_text(f"{time.perf_counter() - start:.0f}\n")
     probe_run(module.backbone.eval(), fresh.backbone, data, module.view, run, command="benchmarks/rotation.py")
-
-
-def _train(module: Pretrainer, data: Any, epochs: int) -> None:
-    """Run a plain loop whose steps see as many images as a step of Rotation: four loader batches at a time."""
-    head = nn.Linear(module.backbone.dim, len(data.classes))
-    optimizer = module.optimizer([*module.backbone.parameters(), *head.parameters()])
-    loader = data.train_dataloader()
-    steps = len(loader) * epochs
-    schedule = LambdaLR(optimizer, lambda step: learning_rate(step, steps, module.warmup, module.schedule))
-    module.backbone.train()
-    for step, batch in enumerate(_gathered(loader, steps)):
-        torch.manual_seed(seed_of(module.seed, "supervised", step))
-        assert module.augment is not None
-        x = module.augment(batch["x"], rng("cpu", module.seed, "supervised", "augment", step))
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = nn.functional.cross_entropy(head(module.look(x).pooled), batch["y"])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 50 == 0:
-            print(f"supervised: step {step}/{steps}  loss {float(loss):.3f}", flush=True)
-
-
-def _gathered(loader: Any, steps: int) -> Iterable[dict[str, torch.Tensor]]:
-    """Yield `steps` batches, each of four of the loader's, over as many epochs as that takes."""
-    kept: list[dict[str, torch.Tensor]] = []
-    epoch = given = 0
-    while True:
-        loader.set_epoch(epoch)
-        for batch in loader:
-            kept.append(batch)
-            if len(kept) == TURNS:
-                yield {key: torch.cat([b[key] for b in kept]) for key in ("x", "y")}
-                kept.clear()
-                given += 1
-                if given == steps:
-                    return
-        epoch += 1
-
-
-def _must(args: list[str]) -> None:
-    if code := pretext(args):
-        raise SystemExit(code)
-
-
-def interval(values: list[float]) -> str:
-    """Mean in percent with the half-width of its 95 % interval over seeds (Student's t)."""
-    mean = 100 * statistics.mean(values)
-    if len(values) < 2:
-        return f"{mean:.1f}"
-    half = 100 * statistics.stdev(values) / len(values) ** 0.5 * float(student.ppf(0.975, len(values) - 1))
-    return f"{mean:.1f} ± {half:.1f}"
 
 
 def table(runs: Path, seeds: list[int]) -> list[str]:

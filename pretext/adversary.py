@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pretext.moves import MEAN, SPREAD
 from pretext.types import Grade
-
-MEAN, SPREAD = 0.45, 0.225  # of natural images in [0, 1]
 
 
 class _Reverse(torch.autograd.Function):

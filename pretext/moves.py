@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+MEAN, SPREAD = 0.45, 0.225  # of natural images in [0, 1]: what backbones expect to see
+
 
 def pick(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Pick the pixels where the given rows and columns cross, in one gather.

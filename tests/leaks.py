@@ -27,7 +27,7 @@ def learnt(task, net, draw, steps):
 
 
 class Look(Backbone):
-    """Sees every pixel in its place: one linear layer, which can compare the borders of two tiles."""
+    """Sees the border of a tile, 3 px wide, every pixel in its place: one linear layer can compare two tiles' borders."""
 
     axes = "hw"
 
@@ -35,9 +35,12 @@ class Look(Backbone):
         super().__init__()
         self.dim, self.stages = 32, {"only": 32}
         self.only = nn.Linear(tile * tile, 32)
+        border = torch.ones(tile, tile)
+        border[3:-3, 3:-3] = 0
+        self.register_buffer("border", border.flatten())
 
     def forward(self, x):
-        seen = self.only((x.mean(1).flatten(1) - 0.45) / 0.225)
+        seen = self.only(self.border * (x.mean(1).flatten(1) - 0.45) / 0.225)
         return Features({"only": seen[..., None, None]}, seen)
 
 

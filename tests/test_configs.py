@@ -75,3 +75,11 @@ def test_every_image_task_has_a_config_for_small_images_and_one_for_photos(folde
 
 def test_all_image_tasks_train_together():
     assert named(ROOT / "configs" / "image" / "all.yaml") == set(tasks.__all__)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda f: str(f.relative_to(ROOT / "configs")))
+def test_no_config_pads_by_reflection_where_a_copy_would_give_the_answer_away(config):
+    """The border of a padded crop is a mirror: it shows hidden pixels again, and only the outer tiles have one."""
+    model = read(config)["model"]
+    if named(config) & {"Inpainting", "Jigsaw", "RelativePosition"}:
+        assert not (model.get("augment") or {}).get("init_args", {}).get("pad")

@@ -12,14 +12,16 @@ from pretext.types import Task
 
 
 class Stagnation(pl.Callback):
-    """Warn when a task's training loss has stayed at chance for `steps` steps; again only after it has left it.
+    """Warn when a task's training loss has stayed at chance for `steps` batches; again only after it has left it.
 
     Judged is the mean over windows of `steps` batches, one after the other: single steps are too noisy to stay within
     the tolerance even where nothing is learnt, and a window needs one number per task, which adds up on the device and
-    is looked at once, at its end. A resumed run starts a new window and may warn again: its log is read anew.
+    is looked at once, at its end. Seen is only a loss like a blind guess's: who always answers with the marginal
+    distribution (the common colours, in colorization) does better than that without looking. A resumed run starts a
+    new window and may warn again: its log is read anew.
 
     Args:
-        steps: length of a window.
+        steps: batches in a window.
         tolerance: how far from the loss of a blind guess, as a share of it, still counts as there.
 
     Raises:

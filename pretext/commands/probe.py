@@ -95,7 +95,7 @@ def probe_run(
             for split in SPLITS
         )
         with Console(stderr=True).status(f"probing {features}"):
-            rows += _rows(features, train, test, device)
+            rows += score_stages(features, train, test, device)
     sizes = {"train": len(train.labels), "test": len(test.labels)}
     result = {
         "data": {"class": type(data).__name__, **sizes, "classes": list(data.classes)},
@@ -116,8 +116,8 @@ def _save(result: Result, folder: Path) -> None:
     plot(result).savefig(folder / "probe.png", dpi=150)
 
 
-def _rows(features: str, train: Embedded, test: Embedded, device: torch.device) -> list[Result]:
-    """Score every stage, and mark the one with the best linear probe on the validation share of train."""
+def score_stages(features: str, train: Embedded, test: Embedded, device: torch.device) -> list[Result]:
+    """Score every stage, a row each, and mark the one with the best linear probe on the validation share of train."""
     labels, answers = train.labels.to(device), test.labels.to(device)
     rows = []
     for stage, grid in train.grid.items():
@@ -135,8 +135,10 @@ def _nearest(train: Tensor, labels: Tensor, test: Tensor, answers: Tensor) -> di
     """Score nearest neighbours, k being the best on the validation share of train (of equals, the largest)."""
     held = linear.stratified(labels)
     tried = knn.knn(train[~held], labels[~held], train[held])
-    k = max(tried, key=lambda k: (int((tried[k] == labels[held]).sum()), k))
-    return _score(knn.knn(train, labels, test, [k])[k], answers) | {"k": k}
+    right = {k: int((votes == labels[held]).sum()) for k, votes in tried.items()}
+    k = max(tried, key=lambda k: (right[k], k))
+    validation = right[k] / int(held.sum())
+    return _score(knn.knn(train, labels, test, [k])[k], answers) | {"k": k, "validation": validation}
 
 
 def _score(predictions: Tensor, answers: Tensor) -> dict[str, float]:

@@ -11,15 +11,14 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from pretext.adversary import Discriminator, adversarial
-from pretext.moves import pick, picture, whole
+from pretext.moves import MEAN, SPREAD, pick, picture, whole
 from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
 
 FILL = (0.485, 0.456, 0.406)  # ImageNet's mean colour: a constant, because a statistic of the image would tell of it
-MEAN, SPREAD = 0.45, 0.225  # of natural images in [0, 1]: where the head's picture starts
 BLOCKS = 4  # per image, their sides 1/8 to 1/4 of the image's, so that together they hide a quarter at most
 CELLS = 8  # of noise per side: one is 16 px of 128, as in the authors' pattern (600 enlarged to 10,000, cut to 128)
 REGION = (0.2, 0.3)  # share of the image that a region hides
-FINE = 24  # places a side that a region's outline has at least
+FINE = 40  # places a side that a region's outline has at least
 SMALLEST = 8  # pixels a side: below it a block or the half within its ring could vanish
 DULL = 1e-4  # variance under which a batch has nothing to paint: the loss is not magnified further
 
@@ -41,7 +40,8 @@ class Inpainting(Task):
     Masks are drawn per image. "centre" hides the central half of each side less the ring; "block" 4 blocks that may
     overlap, a quarter of the image at most; "region" any shapes that add up to 20 to 30 % (thresholded smooth noise,
     which the authors choose for features: a fixed border teaches what a border looks like). Lengths are shares of the
-    image's shorter side, so that one setting serves all sizes.
+    image's shorter side, so that one setting serves all sizes. Crop without padding by reflection (`Augment(pad=0)`):
+    it would show a copy of what is hidden near the border.
 
     A ring of visible pixels around the hole is painted too and weighs more, so that the picture joins on. The loss is
     the weighted squared error over that of the batch's own mean colour, so whoever knows no more than that colour has

@@ -10,11 +10,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from pretext.losses import blind_guess, cross_entropy
-from pretext.moves import grey, picture
+from pretext.moves import MEAN, SPREAD, grey, picture
 from pretext.tiles import affine_set, cell_side, cut, exchange, hamming, mount, permutation_set, restore, standardise
 from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
-
-MEAN, SPREAD = 0.45, 0.225  # of natural images in [0, 1]: a standardised tile is still what backbones expect to see
 
 
 class Jigsaw(Task):
@@ -204,10 +202,11 @@ class Jigsaw(Task):
     def _patches(self, features: Features) -> Tensor:
         """Average the last stage over each tile of a mosaic: (N, P, D)."""
         last = list(features.stages.values())[-1]
-        if min(last.shape[-2:]) < self.grid:
+        if last.shape[-2] % self.grid or last.shape[-1] % self.grid:
             raise ValueError(
                 f"Jigsaw: the backbone's last stage has {last.shape[-2]} x {last.shape[-1]} places for a mosaic of "
-                f'{self.grid} x {self.grid} tiles; use larger images, smaller patches, or view="tiles"'
+                f"{self.grid} x {self.grid} tiles, and a place that two tiles share would mix them; choose images or "
+                'patches of another size, or view="tiles"'
             )
         return functional.adaptive_avg_pool2d(last, self.grid).flatten(2).transpose(1, 2)
 

@@ -12,13 +12,13 @@ from torch.nn import functional
 
 from pretext.colour import project
 from pretext.losses import blind_guess
-from pretext.moves import grey, picture
+from pretext.moves import MEAN, grey, picture
 from pretext.resample import matrix
 from pretext.tiles import cell_side, cut, mount, standardise
 from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
 
 GRID, CENTRE, PLACES = 3, 4, 8
-MEAN, SPREAD = 0.45, 50 / 255  # a normalised tile's; 0.45 is natural images' mean, which backbones expect to see
+SPREAD = 50 / 255  # of a normalised tile
 NOISE = 1 / 255  # width of the uniform noise in a dropped colour: one grey level
 COARSE, FINE = 100 / 9216, 9025 / 9216  # a pixelated tile's area as a share of the tile's: 10 and 95 px of 96
 FADED = 0.25  # how much of the tiles that were not asked about a drawing shows
@@ -102,9 +102,11 @@ class RelativePosition(Task):
         """Cut images (N, 3, H, W) to tiles (N * 9, 3, t, t), cell by cell; the answer is (N * pairs,) directions.
 
         Raises:
-            ValueError: `x` is too small.
+            ValueError: `x` is no RGB, or too small.
 
         """
+        if x.ndim != 4 or x.shape[1] != 3:
+            raise ValueError(f"RelativePosition wants RGB images (N, 3, H, W), got {tuple(x.shape)}; expand grey ones")
         gap, jitter, tile = self.pixels(x.shape[-2], x.shape[-1])
         cells = torch.arange(GRID**2, device=x.device).expand(len(x), -1)
         shape = (2, *cells.shape, 1)

@@ -28,7 +28,7 @@ class SplitBrain(Task):
 
     The backbone is a `Split`. Each half predicts from all its stages, by 1x1 convolutions alone, what the other one
     sees, at every `stride`-th pixel: the first half colour (a, b), the second lightness (L). The halves meet in the
-    loss only, so neither sees what it has to tell.
+    loss only, so neither sees what it has to tell. Unlike in `Colorization`, all colours and all images count alike.
 
     With `target="classes"` colours are the 313 bins of arXiv:1603.08511, each spread over its `neighbours`, and
     lightness has 100 bins: the paper's best. With "values" the three numbers are regressed, each in units of its

@@ -26,7 +26,8 @@ class SuperResolution(Task):
     refines them by residual blocks as SRResNet does, spreads its channels over the pixels (pixel shuffle) and adds what
     it finds to the bicubic enlargement. It never works at the resolution of the result, as the paper's does: that took
     50 times the time of the backbone whose features are wanted. The method of shrinking is drawn anew at
-    each step, or undoing that one filter would be enough to win. Side and borders of both images coincide (there is no
+    each step, or undoing that one filter would be enough to win (the filter alone: all are antialiased, and no JPEG
+    artefacts are added). Side and borders of both images coincide (there is no
     shift of half a pixel to learn).
 
     The loss is the error over all pixels of the batch divided by that of the bicubic enlargement, so that 1 is what
