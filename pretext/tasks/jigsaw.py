@@ -34,7 +34,8 @@ class Jigsaw(Task):
     `gap` is rounded, `jitter` and `channel_jitter` are cut down. A tile is a cell less the gap, and its room to wander
     lies in the middle of its cell: between neighbours there are `gap` pixels on average, at least
     gap - jitter - channel_jitter and at most gap + jitter + channel_jitter. Without them edges that continue from
-    tile to tile would give the answer away.
+    tile to tile would give the answer away. So would a border that `Augment(pad=...)` mirrors, which only the outer
+    tiles can have: crop without padding.
 
     Args:
         backbone: any that reads images as small as a tile.
