@@ -29,8 +29,8 @@ class Augment(nn.Module):
 
     Args:
         crop: side of the result in pixels; None keeps the canvas's side.
-        pad: pixels that reflection adds on each side, for native crops only. Not for tasks that hide or move parts of an
-            image: a mirrored border shows them twice.
+        pad: pixels that reflection adds on each side, for native crops only. Not for tasks that hide or move parts of
+            an image: a mirrored border shows them twice.
         scale: smallest and largest share of the canvas's area, each in (0, 1].
         flip: mirror left-right with probability 1/2.
         brightness: half-width of the factor's range; 0 switches it off (so do the next three).

@@ -38,8 +38,8 @@ class RelativePosition(Task):
     Lengths are shares of the cell's side. The defaults are the authors' numbers, 96 px tiles on a pitch of 144 (images
     of 432 px): a tile wanders by up to 7 px either way, so that neighbours are 34 to 62 px apart, 48 on average. In
     whole pixels `gap` is rounded and `jitter` cut down: on 96 px, cells are 32, tiles 21, gaps 9 to 13; on 32 px
-    nothing wanders. Gap and jitter are against edges and textures that continue from tile to tile. Crop without padding:
-    a border that `Augment(pad=...)` mirrors is one that only outer tiles can have.
+    nothing wanders. Gap and jitter are against edges and textures that continue from tile to tile. Crop without
+    padding: a border that `Augment(pad=...)` mirrors is one that only outer tiles can have.
 
     Args:
         backbone: any that reads images as small as a tile.
