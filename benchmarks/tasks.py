@@ -213,8 +213,8 @@ def best(rows: list[Row], how: str) -> Row:
 
 def score(results: list[Row]) -> str:
     """Tell a task's main score on held-out images, that of a blind guess, and of the best constant answer if known."""
-    key = "accuracy" if "accuracy" in results[0]["scores"] else "loss"
-    percent = key == "accuracy"
+    percent = "accuracy" in results[0]["scores"] and "constant" not in results[0]
+    key = "accuracy" if percent else "loss"  # of colours the loss, in which rare ones count as much
     told = [f"blind {100 * results[0]['chance'][key]:.1f}" if percent else f"blind {results[0]['chance'][key]:.2f}"]
     if "constant" in results[0]:
         constant = statistics.fmean(result["constant"][key] for result in results)

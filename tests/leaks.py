@@ -27,7 +27,7 @@ def learnt(task, net, draw, steps):
 
 
 class Look(Backbone):
-    """Sees the border of a tile, 3 px wide, every pixel in its place: one linear layer can compare two tiles' borders."""
+    """Sees the border of a tile, 3 px wide, every pixel in its place: one linear layer can compare two of them."""
 
     axes = "hw"
 

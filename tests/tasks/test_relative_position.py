@@ -302,6 +302,31 @@ def test_edges_that_continue_tell_the_place_unless_there_is_a_gap(gap, leaks):
     assert accuracy > 0.3 if leaks else accuracy < 1 / 8 + 4 * math.sqrt(1 / 8 * 7 / 8 / 640)
 
 
+def fringed(step, zoom):
+    """Texture that is the same everywhere, but whose green is magnified less, as a lens does: (32, 3, 72, 72).
+
+    Waves are evaluated where each colour sees them, because resampling would leave traces of its own.
+    """
+    angle, phase, pitch = torch.rand(3, 32, 24, 1, 1, generator=rng("cpu", "position", "fringed", step))
+    line, turn = torch.arange(72) - 35.5, 2 * math.pi
+    across = line[:, None] * torch.sin(turn * angle) + line * torch.cos(turn * angle)
+    seen = [torch.cos((0.6 + 1.6 * pitch) * scale * across + turn * phase).sum(1) for scale in (1.0, 1 - zoom, 1.0)]
+    return (0.5 + 0.04 * torch.stack(seen, 1)).clamp(0, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("colour", "zoom", "tells"), [("keep", 0.05, True), ("keep", 0.0, False), ("drop", 0.05, False)]
+)
+def test_fringes_of_a_lens_tell_the_place_unless_colours_are_dropped(colour, zoom, tells):
+    """Chromatic aberration, without anything else to see. (The paper's projection lets half of the answers through.)"""
+    torch.manual_seed(0)
+    net = TinyNet(16)
+    task = RelativePosition(net, colour=colour, pixelate=0.0, hidden=128)
+    accuracy = learnt(task, net, lambda step: fringed(step, zoom), 120)
+    assert accuracy > 0.9 if tells else accuracy < 1 / 8 + 4 * math.sqrt(1 / 8 * 7 / 8 / 640)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
