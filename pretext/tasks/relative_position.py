@@ -48,8 +48,8 @@ class RelativePosition(Task):
         pairs: all ordered pairs of neighbours, or those from the centre only.
         colour: against chromatic aberration, by which a tile tells its distance from the lens's axis. "drop": one
             channel at random, less its mean, the others noise of one grey level; "project": away from the axis between
-            green and magenta; "grey"; "keep": nothing is done. Only the first hides it in fine texture: the others leave
-            doubled edges, by which a small net still told half of the places of pure texture.
+            green and magenta; "grey"; "keep": nothing is done. Only the first hides it in fine texture: the others
+            leave doubled edges, by which a small net still told half of the places of pure texture.
         normalise: give each tile the same mean and deviation, against brightness and contrast that continue.
         pixelate: share of the tiles that lose resolution, against reading the sampling of the pixels.
         hidden: width of the head's layer.
