@@ -115,7 +115,7 @@ class Counting(Task):
             [
                 Panel(parts, "do the counts of these four"),
                 Panel(seen[0], "add up to the counts of this?"),
-                Panel(views[partner, 0], f"answer: yes, and not to the counts of image {partner}"),
+                Panel(views[partner, 0], f"answer: yes, and not to the counts of image {partner + 1}"),
             ]
             for seen, parts, partner in zip(views, tiles, partners, strict=True)
         ]
