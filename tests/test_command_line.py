@@ -245,3 +245,13 @@ class TestRun:
         assert module.seed == 7
         assert data is not None
         assert data.seed == 7
+
+
+def test_whole_numbers_of_batches_stay_whole_numbers():
+    """In a fresh process of the command line; see tests/conftest.py for what may turn 1 batch into all of them."""
+    code = (
+        "import inspect, pretext.commands.fit, pytorch_lightning as pl\n"
+        "print(inspect.signature(pl.Trainer.__init__).parameters['limit_predict_batches'].annotation)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.index("int") < out.index("float")
