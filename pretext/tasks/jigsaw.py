@@ -37,6 +37,9 @@ class Jigsaw(Task):
     tile to tile would give the answer away. So would a border that `Augment(pad=...)` mirrors, which only the outer
     tiles can have: crop without padding.
 
+    Tiles should be large beside the network's stride: a stage that makes one pixel of a tile trains the centres of its
+    3x3 kernels alone, and on whole images the other weights, random as ever, spoil what it says.
+
     Args:
         backbone: any that reads images as small as a tile.
         grid: cells per side.

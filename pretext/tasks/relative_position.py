@@ -41,6 +41,9 @@ class RelativePosition(Task):
     nothing wanders. Gap and jitter are against edges and textures that continue from tile to tile. Crop without
     padding: a border that `Augment(pad=...)` mirrors is one that only outer tiles can have.
 
+    Tiles should be large beside the network's stride: a stage that makes one pixel of a tile trains the centres of its
+    3x3 kernels alone, and on whole images the other weights, random as ever, spoil what it says.
+
     Args:
         backbone: any that reads images as small as a tile.
         gap: mean distance between neighbouring tiles.
