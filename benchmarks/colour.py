@@ -63,7 +63,7 @@ def main() -> None:
             ("lab to rgb", lab_to_rgb, their_rgb, their_lab(x)),
         ):
             for kind, run in (("", forward), (" and gradient", and_back)):
-                slow, fast = measure([lambda: run(theirs, given), lambda: run(ours, given)], own.repeats)  # noqa: B023
+                slow, fast = measure([lambda: run(theirs, given), lambda: run(ours, given)], own.repeats)  # noqa: B023  (called at once)
                 a, b = statistics.median(slow), statistics.median(fast)
                 size = " x ".join(map(str, shape))
                 print(f"| {name}{kind} | {size} | {a:.2f} | {b:.2f} | {a / b:.2f} |", flush=True)
