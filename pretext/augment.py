@@ -1,7 +1,8 @@
 """Augmentation of whole batches on the device: every sample with its own draw, no per-sample Python.
 
 The loader delivers square uint8 canvases a little larger than the crop; this module crops, flips and jitters them. The
-order is fixed: crop (or resized crop), flip, brightness, contrast, saturation, hue, loss of colour.
+order is fixed: crop (or resized crop), flip, brightness, contrast, saturation, hue, loss of colour. One draw goes for
+all frames of a clip and for all modalities of an item: what moves through a clip is the content alone.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
+from pretext.moments import FLOW_CHANNELS, STILL, opposite
 from pretext.moves import pick, reflect, whole
+from pretext.types import Tree
 
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, to torchvision's digits
+LOUDEST = 2**15  # of a sound in 16 bits
 
 
 class Augment(nn.Module):
-    """Crop, flip and colour jitter for batches of square images, with per-sample draws.
+    """Crop, flip and colour jitter for batches of square images or clips, with per-sample draws.
 
     With `scale=(1, 1)` the crop is a window of `crop` x `crop` pixels at native resolution, anywhere in the canvas,
     which reflection makes `pad` pixels wider on each side: one gather on the uint8 data, no resampling. With any other
@@ -26,6 +30,10 @@ class Augment(nn.Module):
 
     Colour factors mean what `torchvision.transforms.v2.functional` means by them. They are uniform in
     [max(0, 1 - b), 1 + b] for brightness, contrast and saturation, in [-hue, hue] for hue (in turns of the wheel).
+
+    Of several modalities, all that has pixels is cropped and flipped alike, and RGB alone changes its colours. Flow
+    (two channels) keeps its meaning: a flip turns motion to the right into motion to the left, a resized crop stretches
+    motion as it does the picture. Sound is passed on.
 
     Args:
         crop: side of the result in pixels; None keeps the canvas's side.
@@ -67,42 +75,42 @@ class Augment(nn.Module):
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
         self.aspect, self.grey, self.jitter = (aspect[0], aspect[1]), grey, jitter
 
-    def forward(self, x: Tensor, rng: Generator) -> Tensor:
+    def forward(self, x: Tree, rng: Generator) -> Tree:
         """Augment canvases.
 
         Args:
-            x: (N, C, S, S), uint8, or floats in [0, 1].
+            x: images (N, C, S, S) or clips (N, C, T, S, S), uint8 or floats in [0, 1]; sounds (N, 1, L), int16 or
+                floats in [-1, 1]; or a dict of these by modality.
             rng: on the device of `x`, the only source of chance.
 
         Returns:
-            (N, C, crop, crop) float32 in [0, 1].
+            (N, C, crop, crop) or (N, C, T, crop, crop) float32 in [0, 1]; sounds in [-1, 1]; or the dict of them.
 
         Raises:
             ValueError: `x` is not square, the crop does not fit, or colour jitter is asked of other than 3 channels.
 
         """
-        side = self._side(x)
+        first = next(iter(x.values())) if isinstance(x, dict) else x
         # One row of uniforms per sample, every column always drawn: switching colour on does not move the crops.
-        draws = torch.rand(len(x), 8, generator=rng, device=x.device)
-        more = torch.rand(len(x), 3, generator=rng, device=x.device)  # apart: the draws above stay as they were
-        flip = (draws[:, 0] < 0.5) & self.flip
-        if self.scale == (1.0, 1.0):
-            places = x.shape[-1] + 2 * self.pad - side + 1
-            y = unit(self._window(x, side, whole(draws[:, 1], places), whole(draws[:, 2], places), flip))
-        else:
-            height, width = self._box(x.shape[-1], draws[:, 3], more[:, 0])
-            top, left = whole(draws[:, 1], x.shape[-1] - height + 1), whole(draws[:, 2], x.shape[-1] - width + 1)
-            y = resized_crop(unit(x), top, left, height, width, side, flip)
-        jittered = self._jitter(y, draws[:, 4:])
-        if self.jitter < 1:
-            jittered = torch.where(_some(more[:, 1], self.jitter), jittered, y)
-        return torch.where(_some(more[:, 2], self.grey), luma(jittered), jittered) if self.grey else jittered
+        draws = torch.rand(len(first), 8, generator=rng, device=first.device)
+        more = torch.rand(len(first), 3, generator=rng, device=first.device)  # apart: the draws above stay as they were
+        if not isinstance(x, dict):
+            return self._changed(x, draws, more, colour=True)
+        return {name: self._changed(part, draws, more, _has_colour(part)) for name, part in x.items()}
 
-    def centre(self, x: Tensor) -> Tensor:
-        """Crop the centre, at native resolution and without chance: (N, C, S, S) to (N, C, crop, crop) in [0, 1]."""
-        side = self._side(x)
+    def centre(self, x: Tree) -> Tree:
+        """Crop the centre, at native resolution and without chance: (N, C, S, S) to (N, C, crop, crop) in [0, 1].
+
+        Clips, sounds and dicts as in `forward`.
+        """
+        if isinstance(x, dict):
+            return {name: self.centre(part) for name, part in x.items()}
+        if x.ndim == 3:
+            return unit(x)
+        canvas, side = _flat(x), self._side(x)
         start = torch.full((len(x),), (x.shape[-1] + 2 * self.pad - side) // 2, device=x.device)
-        return unit(self._window(x, side, start, start, torch.zeros_like(start, dtype=torch.bool)))
+        window = self._window(canvas, side, start, start, torch.zeros_like(start, dtype=torch.bool))
+        return unit(window.view(*x.shape[:-2], side, side))
 
     def extra_repr(self) -> str:
         colour = f"brightness={self.brightness}, contrast={self.contrast}, saturation={self.saturation}, hue={self.hue}"
@@ -112,12 +120,45 @@ class Augment(nn.Module):
             f"grey={self.grey}, jitter={self.jitter}"
         )
 
+    def _changed(self, x: Tensor, draws: Tensor, more: Tensor, colour: bool) -> Tensor:
+        """Change one modality by uniforms (N, 8) and (N, 3), of which all modalities get the same."""
+        if x.ndim == 3:
+            return unit(x)
+        canvas, side = _flat(x), self._side(x)
+        flip = (draws[:, 0] < 0.5) & self.flip
+        stretch = torch.ones(2, len(x), device=x.device)  # of motion, across and down
+        if self.scale == (1.0, 1.0):
+            places = x.shape[-1] + 2 * self.pad - side + 1
+            y = unit(self._window(canvas, side, whole(draws[:, 1], places), whole(draws[:, 2], places), flip))
+        else:
+            height, width = self._box(x.shape[-1], draws[:, 3], more[:, 0])
+            top, left = whole(draws[:, 1], x.shape[-1] - height + 1), whole(draws[:, 2], x.shape[-1] - width + 1)
+            y = resized_crop(unit(canvas), top, left, height, width, side, flip)
+            stretch = side / torch.stack((width, height))
+        y = y.view(*x.shape[:-2], side, side)
+        if x.ndim == 5 and x.shape[1] == FLOW_CHANNELS:
+            if self.pad:
+                raise ValueError(f"Augment: pad={self.pad} would mirror pictures of flow, but no motion; set it to 0")
+            return _moved(y, flip, stretch)
+        return self._coloured(y, draws, more) if colour else y
+
+    def _coloured(self, x: Tensor, draws: Tensor, more: Tensor) -> Tensor:
+        """Change colours, those of a clip as if its frames were one tall picture."""
+        tall = x.flatten(2, 3) if x.ndim == 5 else x
+        jittered = self._jitter(tall, draws[:, 4:])
+        if self.jitter < 1:
+            jittered = torch.where(_some(more[:, 1], self.jitter), jittered, tall)
+        if self.grey:
+            jittered = torch.where(_some(more[:, 2], self.grey), luma(jittered), jittered)
+        return jittered.view(x.shape)
+
     def _side(self, x: Tensor) -> int:
         """Check the canvas and find the side of the result."""
         canvas, side = x.shape[-1], self.crop or x.shape[-1]
-        if x.ndim != 4 or x.shape[-2] != canvas:
+        if x.ndim not in (4, 5) or x.shape[-2] != canvas:
             raise ValueError(
-                f"Augment wants square canvases (N, C, S, S), got {tuple(x.shape)}; resize or crop in the data module"
+                f"Augment wants square canvases (N, C, S, S) or clips of them (N, C, T, S, S), got {tuple(x.shape)}; "
+                "resize or crop in the data module"
             )
         if side > canvas + 2 * self.pad:
             raise ValueError(
@@ -202,8 +243,27 @@ def _some(uniform: Tensor, share: float) -> Tensor:
 
 
 def unit(x: Tensor) -> Tensor:
-    """Make float32 in [0, 1] of uint8 (or of floats that are in [0, 1] already)."""
-    return x.float() if x.is_floating_point() else x.float().div_(255)
+    """Make float32 in [0, 1] of uint8, in [-1, 1] of int16 (sound); floats are there already."""
+    if x.is_floating_point():
+        return x.float()
+    return x.float().div_(LOUDEST if x.dtype == torch.int16 else 255)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """See all frames of a clip (N, C, T, S, S) as channels (N, C T, S, S), which are cut alike."""
+    return x.flatten(1, -3)
+
+
+def _has_colour(x: Tensor) -> bool:
+    return x.ndim > 3 and x.shape[1] == 3
+
+
+def _moved(flow: Tensor, flip: Tensor, stretch: Tensor) -> Tensor:
+    """Correct the values of flow (N, 2, T, H, W) whose picture was mirrored (N,) and stretched (2, N)."""
+    across, down = flow.unbind(1)
+    across = torch.where(flip[:, None, None, None], opposite(across), across)
+    both = torch.stack((across, down), 1)
+    return torch.lerp(torch.full_like(both, STILL), both, stretch.mT[:, :, None, None, None]).clamp_(0, 1)
 
 
 def resized_crop(

@@ -35,6 +35,10 @@ class Features(NamedTuple):
     """(N, D)"""
 
 
+Seen = Any
+"""Features, or by modality a dict of them where the backbone is a `MultiModal`; a task or backbone says which."""
+
+
 class Grade(NamedTuple):
     """How well a puzzle was solved."""
 
@@ -57,8 +61,8 @@ class Panel(NamedTuple):
 class Backbone(nn.Module, ABC):
     """A network that turns unnormalised input in [0, 1] into features; it does its own normalisation.
 
-    `dim` is the width of `Features.pooled`, `axes` the input axes it reads ("hw" images, "thw" clips, "t" waveforms),
-    `stages` the channels of each tapped stage by name, shallow to deep.
+    `dim` is the width of `Features.pooled`, `axes` the input axes it reads ("hw" images, "thw" clips, "t" waveforms, ""
+    where it takes several modalities), `stages` the channels of each tapped stage by name, shallow to deep.
     """
 
     dim: int
@@ -66,7 +70,7 @@ class Backbone(nn.Module, ABC):
     stages: dict[str, int]
 
     @abstractmethod
-    def forward(self, x: Tree) -> Features:
+    def forward(self, x: Tree) -> Seen:
         """Look at (N, C, *S) in [0, 1] and return the features of every stage."""
 
 
@@ -82,7 +86,7 @@ class Task(nn.Module, ABC):
         """Make puzzles from `x`, (N, C, *S) in [0, 1], on its device, unchanged; all chance comes from `rng`."""
 
     @abstractmethod
-    def solve(self, features: Features, given: Tree) -> Tree:
+    def solve(self, features: Seen, given: Tree) -> Tree:
         """Answer from the backbone's features (and from what is given) alone."""
 
     @abstractmethod
@@ -97,12 +101,31 @@ class Task(nn.Module, ABC):
     def draw(self, puzzle: Puzzle, prediction: Tree | None) -> Sequence[Sequence[Panel]]:
         """Draw each puzzle as one row of panels: the question, the answer and, if there is one, the prediction."""
 
+    def begin(self, epoch: int) -> None:
+        """Take note of the epoch, before each training batch; for what changes over epochs, such as a curriculum."""
+
     def follow(self, backbone: Backbone) -> None:
         """Do what must follow an optimiser step, such as moving a momentum teacher towards `backbone`."""
 
 
 TaskFactory = Callable[[Backbone], Task]
 """What a config names for a task: the class, its backbone still to come."""
+
+
+def reads_images(backbone: Backbone, asker: object) -> None:
+    """Refuse a backbone that does not read images, or reads clips of them.
+
+    Raises:
+        ValueError: the message names the asker, what it wanted, what it got and what to do.
+
+    """
+    for letter in "hw":
+        axis(letter, backbone, asker)
+    if "t" in backbone.axes:
+        raise ValueError(
+            f"{type(asker).__name__} asks about images, but {type(backbone).__name__} reads clips ({backbone.axes!r}); "
+            "wrap the task in pretext.OnFrames, which shows it frames"
+        )
 
 
 def axis(letter: str, backbone: Backbone, asker: object) -> int:
@@ -113,8 +136,10 @@ def axis(letter: str, backbone: Backbone, asker: object) -> int:
 
     """
     if letter not in backbone.axes:
+        what = f"reads {backbone.axes!r}; choose another backbone or another task"
+        if not backbone.axes:
+            what = "reads several modalities; name one by wrapping the task in pretext.On"
         raise ValueError(
-            f"{type(asker).__name__} needs a backbone with an axis {letter!r}, "
-            f"but {type(backbone).__name__} reads {backbone.axes!r}; choose another backbone or another task"
+            f"{type(asker).__name__} needs a backbone with an axis {letter!r}, but {type(backbone).__name__} {what}"
         )
     return backbone.axes.index(letter) - len(backbone.axes)

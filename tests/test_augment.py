@@ -295,3 +295,74 @@ def test_what_does_not_fit_is_an_error(call):
 def test_options_out_of_range_are_errors(options, message):
     with pytest.raises(ValueError, match=message):
         Augment(**options)
+
+
+class TestClips:
+    """One draw for all frames of a clip and all modalities of an item."""
+
+    @staticmethod
+    def everything():
+        """A clip whose frames are all the same coordinates, with grey, flow to the lower right, and sound."""
+        still = coordinates(8, 20)
+        flow = torch.tensor([160, 144], dtype=torch.uint8).view(1, 2, 1, 1, 1).expand(8, 2, 4, 20, 20)
+        return {
+            "rgb": still.unsqueeze(2).expand(-1, -1, 4, -1, -1).contiguous(),
+            "grey": still[:, 1:2].unsqueeze(2).expand(-1, -1, 4, -1, -1).contiguous(),
+            "flow": flow.contiguous(),
+            "audio": torch.randint(-(2**15), 2**15, (8, 1, 100), dtype=torch.int16, generator=key("sound")),
+        }
+
+    def test_every_frame_is_cut_alike_and_as_an_image_is(self):
+        x, augment = self.everything(), Augment(crop=14)
+        clips, images = augment(x["rgb"], key("one")), augment(x["rgb"][:, :, 0], key("one"))
+        for t in range(4):
+            assert torch.equal(clips[:, :, t], images)
+
+    @pytest.mark.parametrize("how", [{}, {"scale": (0.3, 0.9), "aspect": (0.8, 1.2)}])
+    def test_modalities_are_cut_and_mirrored_alike(self, how):
+        seen = Augment(crop=14, **how)(self.everything(), key("two"))
+        torch.testing.assert_close(seen["grey"][:, 0], seen["rgb"][:, 1])
+
+    def test_a_dict_is_seen_as_its_parts_are(self):
+        x, augment = self.everything(), Augment(crop=14)
+        seen = augment(x, key("three"))
+        for name, part in x.items():
+            assert torch.equal(seen[name], augment(part, key("three")))
+        assert torch.equal(seen["audio"] * 2**15, x["audio"].float())
+
+    def test_a_mirrored_picture_moves_to_the_other_side(self):
+        seen = Augment(crop=20)(self.everything(), key("four"))
+        mirrored = seen["rgb"][:, 1, 0, 0, 0] > 0  # its first column is the last one of the canvas
+        assert 0 < mirrored.sum() < 8
+        sideways = torch.where(mirrored, 96 / 255, 160 / 255)
+        torch.testing.assert_close(seen["flow"][:, 0], sideways.view(-1, 1, 1, 1).expand(-1, 4, 20, 20))
+        torch.testing.assert_close(seen["flow"][:, 1], torch.full((8, 4, 20, 20), 144 / 255))
+
+    def test_a_stretched_picture_moves_further(self):
+        seen = Augment(crop=20, scale=(0.25, 0.25), flip=False)(self.everything(), key("five"))
+        torch.testing.assert_close(seen["flow"][:, 0], torch.full((8, 4, 20, 20), (128 + 2 * 32) / 255))
+        torch.testing.assert_close(seen["flow"][:, 1], torch.full((8, 4, 20, 20), (128 + 2 * 16) / 255))
+
+    def test_colours_change_alike_in_all_frames_and_in_rgb_alone(self):
+        x, augment = self.everything(), Augment(flip=False, brightness=0.5, contrast=0.5, saturation=0.5, hue=0.3)
+        seen, plain = augment(x, key("six")), Augment(flip=False)(x, key("six"))
+        assert not torch.allclose(seen["rgb"], plain["rgb"])
+        assert all(torch.equal(seen["rgb"][:, :, 0], seen["rgb"][:, :, t]) for t in range(4))
+        assert all(torch.equal(seen[name], plain[name]) for name in ("grey", "flow", "audio"))
+
+    def test_evaluation_takes_the_centre_of_everything(self):
+        x = self.everything()
+        seen = Augment(crop=14).centre(x)
+        assert torch.equal(seen["rgb"] * 255, x["rgb"][..., 3:17, 3:17].float())
+        assert seen["flow"].shape == (8, 2, 4, 14, 14)
+        assert torch.equal(seen["audio"] * 2**15, x["audio"].float())
+
+    def test_oblong_clips_are_refused(self):
+        with pytest.raises(
+            ValueError, match=r"Augment wants square canvases .* or clips of them .* got \(2, 3, 4, 8, 9\)"
+        ):
+            Augment()(torch.rand(2, 3, 4, 8, 9), key())
+
+    def test_flow_is_not_padded_by_reflection(self):
+        with pytest.raises(ValueError, match="pad=2 would mirror pictures of flow"):
+            Augment(crop=14, pad=2)(self.everything(), key())
