@@ -1,8 +1,13 @@
 """Networks that turn unnormalised input into features of every stage."""
 
 from pretext.backbones.alexnet import AlexNet
+from pretext.backbones.audio import Sound
+from pretext.backbones.frames import Frames
 from pretext.backbones.image import TorchVision
+from pretext.backbones.multimodal import MultiModal
 from pretext.backbones.nin import NIN
+from pretext.backbones.r2plus1d import R2Plus1D
 from pretext.backbones.split import Split
+from pretext.backbones.video import TorchVideo
 
-__all__ = ["NIN", "AlexNet", "Split", "TorchVision"]
+__all__ = ["NIN", "AlexNet", "Frames", "MultiModal", "R2Plus1D", "Sound", "Split", "TorchVideo", "TorchVision"]

@@ -42,17 +42,17 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise floats (N, 3, H, W) in [0, 1].
+        """Normalise floats (N, 3, H, W) in [0, 1]; one channel, grey, becomes three equal ones.
 
         Raises:
             TypeError: `x` is not float.
-            ValueError: `x` is not (N, 3, H, W).
+            ValueError: `x` is neither (N, 3, H, W) nor (N, 1, H, W).
 
         """
         if not x.is_floating_point():
             raise TypeError(f"Normalise: an image backbone reads floats in [0, 1], got {x.dtype}; divide bytes by 255")
-        if x.ndim != 4 or x.shape[1] != 3:
-            raise ValueError(f"Normalise: an image backbone reads (N, 3, H, W), got {tuple(x.shape)}; expand grey")
+        if x.ndim != 4 or x.shape[1] not in (1, 3):
+            raise ValueError(f"Normalise: an image backbone reads (N, 3, H, W) or grey, got {tuple(x.shape)}")
         return ((x - self.mean) / self.std).to(x.dtype)  # float32 buffers, so bfloat16 is rounded once, at the end
 
 

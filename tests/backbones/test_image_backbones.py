@@ -111,8 +111,14 @@ def test_other_constants_can_be_given():
     assert y.flatten().tolist() == [-1.0, 0.0, 4.0]
 
 
-def test_bytes_and_grey_images_are_refused():
+def test_grey_is_three_equal_channels():
+    net = build("nin").eval()
+    grey = X[:, :1]
+    torch.testing.assert_close(net(grey).pooled, net(grey.expand(-1, 3, -1, -1)).pooled)
+
+
+def test_bytes_and_other_channels_are_refused():
     with pytest.raises(TypeError, match=r"floats in \[0, 1\], got torch.uint8"):
         build("resnet18")((X * 255).byte())
-    with pytest.raises(ValueError, match=r"reads \(N, 3, H, W\), got \(3, 1, 64, 64\)"):
-        build("nin")(X[:, :1])
+    with pytest.raises(ValueError, match=r"reads \(N, 3, H, W\) or grey, got \(3, 2, 64, 64\)"):
+        build("nin")(X[:, :2])

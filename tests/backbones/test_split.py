@@ -178,7 +178,7 @@ def test_other_tasks_train_on_it():
 
 def test_evaluation_reads_all_its_stages():
     net = make()
-    batches = [{"x": (X * 255).byte(), "y": torch.arange(4)}]
+    batches = [{"x": (X * 255).byte(), "index": torch.arange(4), "y": torch.arange(4)}]
     seen = embed(net, batches, lambda x: x.float() / 255)
     assert {name: rows.shape[1] for name, rows in seen.mean.items()} == net.stages
 
