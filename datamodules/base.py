@@ -1,8 +1,13 @@
 """The law that every data module keeps: what a batch holds, which items are whose, and what happens to a bad one.
 
-A batch is a dict {"x": uint8 (N, 3, S, S), "index": int64 (N,), and "y": int64 (N,) where labelled}. S is the canvas, a
-square a little larger than the crop that the host takes on the device. The index counts a split's items in order, the
-validation share of "train" included, so that (split, index) names an item for ever.
+A batch is a dict {"x", "index": int64 (N,), and "y": int64 (N,) where labelled}. Of one modality x is the tensor, of
+several it is a dict of them: pictures uint8 (N, 3, S, S), "rgb" uint8 (N, 3, W, S, S), "grey" with 1 and "flow" with 2
+channels, "audio" int16 (N, 1, L). S is the canvas, a square a little larger than the crop that the host takes on the
+device. The index counts a split's items in order, the validation share of "train" included, so that (split, index)
+names an item for ever.
+
+Training, validation and test batches hold one row of an item: of a longer one a random part, or that in its centre.
+`ordered`, for probing, may hold several parts of it, as consecutive rows that share their index.
 """
 
 from __future__ import annotations
@@ -88,8 +93,8 @@ class DataModule(LightningDataModule, ABC):
 
     def ordered(self, split: Split) -> Iterable[Batch]:
         """Go through a split in order, each item once; "train" includes the validation share; never shared by rank."""
-        source = self._source(split)
-        return InOrder(source, torch.arange(len(source)), self.batch_size, whole=True)
+        source = self._source(split).cut("spread")
+        return InOrder(source, torch.arange(len(source)), max(1, self.batch_size // source.rows), whole=True)
 
     def fingerprint(self, split: Split) -> str:
         """Hash what `ordered(split)` yields: equal hashes promise equal batches, whatever the seed."""

@@ -42,8 +42,8 @@ _LARGE = 16_000_000  # pixels: above, threads decode one file at a time, or each
 _LARGE_ONE_BY_ONE = Lock()
 
 
-def scan(root: Path, below: str = "") -> list[str]:
-    """List the image files below a folder, at any depth, sorted, as paths from `root`; hidden ones are ignored.
+def scan(root: Path, below: str = "", suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
+    """List files by their suffixes below a folder, at any depth, sorted, as paths from `root`; without hidden ones.
 
     Links are followed, but never in a circle; one that leads nowhere is listed, as a file that cannot be read.
     """
@@ -61,7 +61,7 @@ def scan(root: Path, below: str = "") -> list[str]:
                     continue
                 if entry.is_dir():
                     todo.append((name, above | {real}))
-                elif entry.name.lower().endswith(SUFFIXES) and (entry.is_file() or _leads_nowhere(entry)):
+                elif entry.name.lower().endswith(suffixes) and (entry.is_file() or _leads_nowhere(entry)):
                     names.append(name)
     return sorted(names)
 

@@ -2,6 +2,8 @@
 
 A plan is a list of tensors of positions, one tensor per batch. A `Source` turns a plan into batches; it alone knows
 whether the items lie in memory or are still to be decoded. A loader makes the plan and knows nothing of images.
+
+An item may be longer than what a batch holds of it, such as a video. A pick then says which part is meant.
 """
 
 from __future__ import annotations
@@ -9,16 +11,27 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, distributed
 
-Batch = dict[str, Tensor]
-"""{"x": uint8 (N, 3, S, S), "index": int64 (N,), and "y": int64 (N,) where labelled}."""
+Batch = dict[str, Any]
+"""{"x": (N, ...) or a dict of them by modality, "index": int64 (N,), and "y": int64 (N,) where labelled}."""
+
+Pick = tuple[int, int] | Literal["centre", "spread"]
+"""Which part of a longer item: one drawn by (seed, epoch), the one in the centre, or `Source.rows` evenly spaced."""
 
 
 class Source(ABC):
     """The items of one split, read by position."""
+
+    rows: int = 1
+    """How many rows of a batch each item makes, one after the other."""
+
+    def cut(self, pick: Pick) -> Source:
+        """Read these items as `pick` says; here as they are, for items that have no parts."""
+        return self
 
     @abstractmethod
     def __len__(self) -> int:
@@ -34,7 +47,7 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Hash what `read` yields; cheap."""
+        """Hash what `read` yields, after `cut("spread")`; cheap."""
 
 
 class Memory(Source):
@@ -58,18 +71,30 @@ class Memory(Source):
         return digest.hexdigest()
 
 
-def batch_of(x: Tensor, positions: Tensor, y: Tensor | None) -> Batch:
-    """Make a batch from pictures, their positions and the labels of all items; in pinned memory if there is CUDA."""
+def batch_of(x: Tensor | dict[str, Tensor], positions: Tensor, y: Tensor | None) -> Batch:
+    """Make a batch from `x`, its rows' positions and the labels of all items; in pinned memory if there is CUDA."""
     batch = {"x": x, "index": positions} | ({} if y is None else {"y": y[positions]})
-    if torch.cuda.is_available():  # pinned pages travel to the device while it still computes
-        batch = {name: tensor.pin_memory() for name, tensor in batch.items()}
-    return batch
+    return {name: _pinned(part) for name, part in batch.items()} if torch.cuda.is_available() else batch
+
+
+def _pinned(x: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
+    """Move to pinned pages, which travel to the device while it still computes."""
+    return x.pin_memory() if isinstance(x, Tensor) else {name: part.pin_memory() for name, part in x.items()}
 
 
 def shuffled(n: int, *key: int | str) -> Tensor:
     """Permute 0 ... n-1, (n,), by nothing but `n` and the key."""
-    seed = int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
-    return torch.randperm(n, generator=Generator().manual_seed(seed))
+    return torch.randperm(n, generator=Generator().manual_seed(_number(key) >> 1))
+
+
+def chance(*key: int | str) -> float:
+    """Draw a number uniformly from [0, 1), by nothing but the key."""
+    return (_number(key) >> 11) * 2.0**-53  # all the bits that a float holds, and none that would round up to 1
+
+
+def _number(key: tuple[int | str, ...]) -> int:
+    """Hash a key to 64 bits."""
+    return int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "big")
 
 
 def place() -> tuple[int, int]:
@@ -132,7 +157,7 @@ class Shuffled:
         self._batch = start if start < len(self) else 0
         order = self.items[shuffled(len(self.items), self.seed, self._epoch)]
         plan = training_plan(order, self.batch_size, *place())[self._batch :]
-        for batch in self.source.read(plan, pool=self.items):
+        for batch in self.source.cut((self.seed, self._epoch)).read(plan, pool=self.items):
             self._batch += 1  # before the batch leaves: a checkpoint taken after its step counts it
             yield batch
 
@@ -151,7 +176,10 @@ class Shuffled:
 
 
 class InOrder:
-    """Batches in order, each item once, of nearly equal size; each rank its share unless `whole`."""
+    """Batches in order, each item once, of nearly equal size; each rank its share unless `whole`.
+
+    `batch_size` counts items, of which each makes `source.rows` rows.
+    """
 
     def __init__(self, source: Source, items: Tensor, batch_size: int, whole: bool = False) -> None:
         self.source, self.items, self.batch_size, self.whole = source, items, batch_size, whole
