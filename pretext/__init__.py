@@ -7,17 +7,34 @@ if TYPE_CHECKING:
     from pretext.augment import Augment as Augment
     from pretext.backbones import NIN as NIN
     from pretext.backbones import AlexNet as AlexNet
+    from pretext.backbones import Frames as Frames
+    from pretext.backbones import MultiModal as MultiModal
+    from pretext.backbones import R2Plus1D as R2Plus1D
+    from pretext.backbones import Sound as Sound
     from pretext.backbones import Split as Split
+    from pretext.backbones import TorchVideo as TorchVideo
     from pretext.backbones import TorchVision as TorchVision
     from pretext.module import Pretrainer as Pretrainer
     from pretext.run import load as load
+    from pretext.tasks import Alignment as Alignment
+    from pretext.tasks import ArrowOfTime as ArrowOfTime
+    from pretext.tasks import ClipOrder as ClipOrder
     from pretext.tasks import Colorization as Colorization
     from pretext.tasks import Contrast as Contrast
     from pretext.tasks import Counting as Counting
+    from pretext.tasks import CrossModalPrediction as CrossModalPrediction
+    from pretext.tasks import Distillation as Distillation
+    from pretext.tasks import Embed as Embed
+    from pretext.tasks import FuturePrediction as FuturePrediction
     from pretext.tasks import Inpainting as Inpainting
     from pretext.tasks import Jigsaw as Jigsaw
+    from pretext.tasks import OddOneOut as OddOneOut
+    from pretext.tasks import On as On
+    from pretext.tasks import OnFrames as OnFrames
+    from pretext.tasks import Reconstruction as Reconstruction
     from pretext.tasks import RelativePosition as RelativePosition
     from pretext.tasks import Rotation as Rotation
+    from pretext.tasks import ShuffleAndLearn as ShuffleAndLearn
     from pretext.tasks import SplitBrain as SplitBrain
     from pretext.tasks import SuperResolution as SuperResolution
     from pretext.types import Backbone as Backbone
@@ -33,17 +50,39 @@ __version__ = "0.1.0"
 # Imported when first used: torch and Lightning take seconds, which `pretext --help` should not.
 _HOMES = {
     "pretext.augment": ["Augment"],
-    "pretext.backbones": ["NIN", "AlexNet", "Split", "TorchVision"],
+    "pretext.backbones": [
+        "NIN",
+        "AlexNet",
+        "Frames",
+        "MultiModal",
+        "R2Plus1D",
+        "Sound",
+        "Split",
+        "TorchVideo",
+        "TorchVision",
+    ],
     "pretext.module": ["Pretrainer"],
     "pretext.run": ["load"],
     "pretext.tasks": [
+        "Alignment",
+        "ArrowOfTime",
+        "ClipOrder",
         "Colorization",
         "Contrast",
         "Counting",
+        "CrossModalPrediction",
+        "Distillation",
+        "Embed",
+        "FuturePrediction",
         "Inpainting",
         "Jigsaw",
+        "OddOneOut",
+        "On",
+        "OnFrames",
+        "Reconstruction",
         "RelativePosition",
         "Rotation",
+        "ShuffleAndLearn",
         "SplitBrain",
         "SuperResolution",
     ],

@@ -9,8 +9,8 @@ import pretext
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {
-    0: ["types", "rng", "moves", "tiles", "colour", "gamut", "resample"],
-    1: ["augment", "losses", "weighting", "teachers", "backbones", "heads", "adversary", "rebalance"],
+    0: ["types", "rng", "moves", "tiles", "colour", "gamut", "resample", "moments", "film", "mel"],
+    1: ["augment", "losses", "weighting", "teachers", "backbones", "heads", "adversary", "rebalance", "decoder"],
     2: ["tasks", "evaluation"],
     3: ["module", "callbacks", "testing"],
     4: ["run", "commands", "__main__"],

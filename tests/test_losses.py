@@ -1,11 +1,12 @@
 """Losses: closed-form values."""
 
 import math
+from itertools import permutations
 
 import pytest
 import torch
 
-from pretext.losses import blind_guess, cross_entropy, nt_xent
+from pretext.losses import blind_guess, contrastive, cross_entropy, info_nce, max_margin, nt_xent, ranking
 
 
 @pytest.mark.parametrize("classes", [2, 4, 100, 1000])
@@ -93,3 +94,107 @@ def test_nt_xent_teaches_finitely_and_in_full_precision():
     assert loss.dtype == torch.float32
     assert z.grad.isfinite().all()
     assert z.grad.any(1).all()
+
+
+@pytest.mark.parametrize("constant", [0.0, -3.0, 1e4])
+def test_contrastive_of_equal_embeddings_is_half_the_margin_squared(constant):
+    """0.99^2 / 2 = 0.49005, the value that a collapsed run of AVTS shows."""
+    z = torch.full((8, 5), constant)
+    grade = contrastive((z - z).norm(dim=1), torch.arange(8) % 2, 0.99)
+    assert grade.loss.item() == pytest.approx(0.49005, abs=1e-7)
+    assert grade.scores["accuracy"] == 0.5
+
+
+def test_contrastive_in_closed_form():
+    """Alike at 0.1 and 0.6: 0.01 and 0.36; apart at 0.2, 0.7 and 3: 0.64, 0.09 and nothing."""
+    grade = contrastive(torch.tensor([0.1, 0.6, 0.2, 0.7, 3]), torch.tensor([1, 1, 0, 0, 0]), 1.0)
+    assert grade.loss.item() == pytest.approx((0.01 + 0.36 + 0.64 + 0.09 + 0) / 5)
+    assert grade.scores["accuracy"].item() == pytest.approx(3 / 5)  # 0.1, 0.7 and 3 lie on their side of 0.5
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_the_best_distance_is_the_share_of_pairs_apart_times_the_margin(share):
+    alike = torch.arange(10) >= 10 * share
+    costs = {step: contrastive(torch.full((10,), step / 100), alike, 1.0).loss.item() for step in range(101)}
+    assert min(costs, key=costs.get) == round(100 * share)
+
+
+def test_two_constants_half_a_margin_apart_cost_half_and_tell_nothing():
+    grade = contrastive(torch.full((8,), 0.5), torch.arange(8) % 2, 1.0)
+    assert grade.loss.item() == 0.25
+    assert grade.scores["accuracy"] == 0.5
+
+
+def off_diagonal(n, right, wrong):
+    return torch.full((n, n), wrong).fill_diagonal_(right)
+
+
+@pytest.mark.parametrize("hardest", [False, True])
+@pytest.mark.parametrize("distance", [0.0, 0.3, 2.0])
+@pytest.mark.parametrize("items", [2, 7])
+def test_equal_distances_cost_the_margin(items, distance, hardest):
+    same = torch.full((items, items), distance)
+    assert max_margin(same, 2.0, hardest).item() == pytest.approx(2)
+    assert ranking(-same) == 0.5
+
+
+def test_max_margin_in_closed_form():
+    """Row 0: 0.1 + (0.9 + 0.5) / 2; row 1: 0 + (0 + 0.8) / 2; row 2: 3 + (1 + 0.4) / 2. The hardest: 0.9, 0.8, 1."""
+    squared = torch.tensor([[0.1, 0.1, 0.5], [5.0, 0.0, 0.2], [0.0, 0.6, 3.0]])
+    assert max_margin(squared, 1.0).item() == pytest.approx((0.8 + 0.4 + 3.7) / 3)
+    assert max_margin(squared, 1.0, hardest=True).item() == pytest.approx((1.0 + 0.8 + 4.0) / 3)
+    assert max_margin(off_diagonal(4, 0.0, 1.0), 1.0) == 0
+
+
+@pytest.mark.parametrize("hardest", [False, True])
+def test_no_guess_that_does_not_know_the_right_pairs_costs_less_than_the_margin(hardest):
+    """Averaged over every way to pair, whatever the distances are."""
+    squared = 2 * torch.rand(4, 4, generator=torch.Generator().manual_seed(3))
+    costs = [max_margin(squared[:, list(order)], 1.0, hardest).item() for order in permutations(range(4))]
+    assert sum(costs) / len(costs) >= 1
+
+
+@pytest.mark.parametrize("items", [2, 9, 200])
+def test_info_nce_of_equal_similarities_is_ln_n(items):
+    same = torch.full((items, items), 0.7)
+    assert info_nce(same).item() == pytest.approx(math.log(items), rel=1e-6)
+    assert info_nce(same, hardest=True).item() == pytest.approx(math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+def test_info_nce_of_items_at_right_angles(temperature):
+    wanted = math.log(math.exp(1 / temperature) + 5) - 1 / temperature
+    assert info_nce(torch.eye(6) / temperature).item() == pytest.approx(wanted, abs=1e-6)
+    hardest = math.log(1 + math.exp(-1 / temperature))
+    assert info_nce(torch.eye(6) / temperature, hardest=True).item() == pytest.approx(hardest, abs=1e-6)
+
+
+def test_info_nce_looks_both_ways():
+    """Every row finds its column, but the first column draws both rows: ln(1 + e^-1) and ln(1 + e^1) by columns."""
+    similarities = torch.tensor([[9.0, 0.0], [8.0, 9.0]])
+    rows = (math.log(1 + math.exp(-9)) + math.log(1 + math.exp(-1))) / 2
+    columns = (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(-9))) / 2
+    assert info_nce(similarities).item() == pytest.approx((rows + columns) / 2)
+    lopsided = torch.tensor([[1.0, 0.0], [2.0, 3.0]])
+    rows = (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(-1))) / 2
+    columns = (math.log(1 + math.exp(1)) + math.log(1 + math.exp(-3))) / 2
+    for hardest in (False, True):  # of two there is one wrong one
+        assert info_nce(lopsided, hardest).item() == pytest.approx((rows + columns) / 2)
+    torch.testing.assert_close(info_nce(lopsided), info_nce(lopsided.mT))
+
+
+def test_the_ranking_counts_wrong_ones_that_are_less_similar():
+    """Row 0 beats one and ties with one of two others, row 1 beats none, row 2 both."""
+    similarities = torch.tensor([[2.0, 2.0, 1.0], [3.0, 1.0, 2.0], [-1.0, 0.0, 5.0]], requires_grad=True)
+    assert ranking(similarities).item() == pytest.approx((0.75 + 0 + 1) / 3)
+    assert not ranking(similarities).requires_grad
+
+
+@pytest.mark.parametrize("loss", [lambda m: max_margin(m, 1.0), lambda m: max_margin(m, 1.0, True), info_nce])
+def test_losses_of_pairs_teach_in_full_precision(loss):
+    matrix = torch.rand(5, 5, generator=torch.Generator().manual_seed(0)).bfloat16().requires_grad_()
+    value = loss(matrix)
+    value.backward()
+    assert value.dtype == torch.float32
+    assert matrix.grad.isfinite().all()
+    assert matrix.grad.diagonal().all()

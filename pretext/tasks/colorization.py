@@ -14,7 +14,7 @@ from pretext.heads import Hypercolumn
 from pretext.losses import blind_guess
 from pretext.moves import picture
 from pretext.rebalance import Rebalance
-from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 
 WHITE = 100.0  # lightness L of white
 UNIT = 5.0  # of a and b in what the head says: large enough to be learnt fast, small enough to start near grey
@@ -59,8 +59,7 @@ class Colorization(Task):
         grey_below: float = 5.0,
     ) -> None:
         super().__init__()
-        for letter in "hw":
-            axis(letter, backbone, self)
+        reads_images(backbone, self)
         _check(backbone, target, stride, neighbours, rebalance, temperature, grey_below)
         self.target = target
         self.stride = stride

@@ -11,7 +11,7 @@ from torch.nn import functional
 from pretext.augment import Augment
 from pretext.losses import nt_xent
 from pretext.moves import picture
-from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 
 
 def small_images() -> Augment:
@@ -61,8 +61,7 @@ class Contrast(Task):
         outputs: int = 128,
     ) -> None:
         super().__init__()
-        for letter in "hw":
-            axis(letter, backbone, self)
+        reads_images(backbone, self)
         if temperature <= 0:
             raise ValueError(f"Contrast: temperature is {temperature}; give a positive one, such as 0.5")
         width = backbone.dim if width is None else width

@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 from pretext.moves import grey, picture
 from pretext.resample import KERNELS, resample_any
 from pretext.tiles import mount
-from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 
 GRID = 2  # quadrants: an image shrunk by 2 is as large as each of them, so that all five views fit one network
 VIEWS = 1 + GRID**2
@@ -46,8 +46,7 @@ class Counting(Task):
         self, backbone: Backbone, length: int = 1000, hidden: int = 1024, margin: float = 10.0, grey: float = 0.67
     ) -> None:
         super().__init__()
-        for letter in "hw":
-            axis(letter, backbone, self)
+        reads_images(backbone, self)
         if min(length, hidden) < 1:
             raise ValueError(f"Counting: length={length}, hidden={hidden}; both must be at least 1")
         if not margin > 0:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pretext.adversary import Discriminator, adversarial
 from pretext.moves import MEAN, SPREAD, pick, picture, whole
-from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 
 FILL = (0.485, 0.456, 0.406)  # ImageNet's mean colour: a constant, because a statistic of the image would tell of it
 BLOCKS = 4  # per image, their sides 1/8 to 1/4 of the image's, so that together they hide a quarter at most
@@ -82,8 +82,7 @@ class Inpainting(Task):
         adversarial: float = 0.0,
     ) -> None:
         super().__init__()
-        for letter in "hw":
-            axis(letter, backbone, self)
+        reads_images(backbone, self)
         _check(mask, overlap, overlap_weight, grid, ups, width, channels, adversarial)
         self.mask, self.overlap, self.overlap_weight = mask, overlap, overlap_weight
         self.grid, self.ups, self.adversarial = grid, ups, adversarial

@@ -12,7 +12,7 @@ from torch.nn import functional
 from pretext.losses import blind_guess, cross_entropy
 from pretext.moves import MEAN, SPREAD, grey, picture
 from pretext.tiles import affine_set, cell_side, cut, exchange, hamming, mount, permutation_set, restore, standardise
-from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 
 
 class Jigsaw(Task):
@@ -85,8 +85,7 @@ class Jigsaw(Task):
         foreign: int = 0,
     ) -> None:
         super().__init__()
-        for letter in "hw":
-            axis(letter, backbone, self)
+        reads_images(backbone, self)
         _check(grid, permutations, gap, jitter, channel_jitter, grey)
         _check_puzzles(puzzles, view)
         self.grid, self.gap, self.jitter, self.channel_jitter = grid, gap, jitter, channel_jitter

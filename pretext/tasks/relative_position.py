@@ -15,7 +15,7 @@ from pretext.losses import blind_guess
 from pretext.moves import MEAN, grey, picture
 from pretext.resample import matrix
 from pretext.tiles import cell_side, cut, mount, standardise
-from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 
 GRID, CENTRE, PLACES = 3, 4, 8
 SPREAD = 50 / 255  # of a normalised tile
@@ -83,8 +83,7 @@ class RelativePosition(Task):
         hidden: int = 256,
     ) -> None:
         super().__init__()
-        for letter in "hw":
-            axis(letter, backbone, self)
+        reads_images(backbone, self)
         _check(gap, jitter, pairs, colour, pixelate)
         self.gap, self.jitter, self.asked, self.colour = gap, jitter, pairs, colour
         self.normalise, self.pixelate = normalise, pixelate

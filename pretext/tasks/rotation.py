@@ -7,7 +7,9 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from pretext.film import film
 from pretext.losses import blind_guess, cross_entropy
+from pretext.moments import FLOW_CHANNELS, draw_clip, opposite
 from pretext.moves import picture, quarter_turn
 from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
 
@@ -15,47 +17,63 @@ TURNS = 4  # quarter turns need no interpolation, which would leave traces to re
 
 
 class Rotation(Task):
-    """Tell by how many quarter turns an image was turned counter-clockwise.
+    """Tell by how many quarter turns an image, or a clip, was turned counter-clockwise.
 
     As in the authors' code all four turns of each image are in the batch, so that N images are 4 N questions, image by
     image; `turns="one"` draws a single turn per image instead (VISSL's way, a quarter of the cost per image).
 
+    On a network for clips all frames of a clip are turned alike. Of flow (two channels) the arrows turn with the
+    picture, so that the flow of a turned clip is what is asked about, not a field that no motion makes.
+
     The head is one linear layer on the pooled features, as in the paper: it adds no capacity of its own, so whatever
     orientation takes to see has to be learnt by the backbone.
 
+    Args:
+        backbone: reads images or clips.
+        turns: "all" four of each image, or "one" at random.
+        frames: of clips, how many a question has, from anywhere in the window; none: the whole window.
+
     Raises:
-        ValueError: the backbone does not read images, or `turns` is neither "all" nor "one".
+        ValueError: the backbone reads neither, `turns` is neither "all" nor "one", or `frames` is below 1 or of images.
 
     """
 
-    def __init__(self, backbone: Backbone, turns: Literal["all", "one"] = "all") -> None:
+    def __init__(self, backbone: Backbone, turns: Literal["all", "one"] = "all", frames: int | None = None) -> None:
         super().__init__()
         for letter in "hw":
             axis(letter, backbone, self)
         if turns not in ("all", "one"):
             raise ValueError(f'Rotation: turns is {turns!r}; choose "all" four of each image, or "one" at random')
-        self.turns = turns
+        self.clips = "t" in backbone.axes
+        if frames is not None and (frames < 1 or not self.clips):
+            what = "give at least 1, or none for the whole window" if self.clips else "images have none; leave it out"
+            raise ValueError(f"Rotation: frames is {frames}; {what}")
+        self.turns, self.frames = turns, frames
         self.head = nn.Linear(backbone.dim, TURNS)
         nn.init.normal_(self.head.weight, std=0.01)  # starts at a blind guess
         nn.init.zeros_(self.head.bias)
 
     def pose(self, x: Tensor, rng: Generator) -> Puzzle:
-        """Turn images (N, 3, S, S): a question (4 N, 3, S, S), or (N, 3, S, S) for one turn each, and its labels.
+        """Turn images (N, 3, S, S) or clips (N, C, W, S, S): a question of 4 N, or of N for one turn each, and labels.
 
         Raises:
-            ValueError: `x` is not square, where padding or squashing would give the turn away.
+            ValueError: `x` is not square, where padding or squashing would give the turn away, or has too few frames.
 
         """
-        if x.ndim != 4 or x.shape[-1] != x.shape[-2]:
-            raise ValueError(
-                f"Rotation wants square images (N, 3, S, S), got {tuple(x.shape)}; "
-                "crop them to a square first (Augment's crop, or the data module's canvas)"
-            )
+        if x.ndim != (5 if self.clips else 4) or x.shape[-1] != x.shape[-2]:
+            wanted = "clips (N, C, W, S, S)" if self.clips else "images (N, 3, S, S)"
+            how = "crop them to a square first (Augment's crop, or the data module's canvas)"
+            if x.ndim == 5 and not self.clips:
+                how = "wrap the task in pretext.OnFrames, or take a backbone of clips"
+            raise ValueError(f"Rotation wants square {wanted}, got {tuple(x.shape)}; {how}")
+        if self.frames is not None:
+            x = draw_clip(self, x, self.frames, rng)
+        flow = self.clips and x.shape[1] == FLOW_CHANNELS
         if self.turns == "all":
-            every = torch.stack([quarter_turn(x, k) for k in range(TURNS)], dim=1)  # (N, 4, 3, S, S)
+            every = torch.stack([_turned(x, k, flow) for k in range(TURNS)], dim=1)  # (N, 4, C, ..., S, S)
             return Puzzle(every.flatten(0, 1), torch.arange(TURNS, device=x.device).repeat(len(x)))
         labels = torch.randint(TURNS, (len(x),), generator=rng, device=x.device)
-        return Puzzle(_turn_each(x, labels), labels)
+        return Puzzle(_turn_each(x, labels, flow), labels)
 
     def solve(self, features: Features, given: None) -> Tensor:
         """Give logits over the four turns."""
@@ -72,23 +90,43 @@ class Rotation(Task):
         """Draw the turned image, the upright one, and the image as the prediction would put it upright."""
         guesses = [None] * len(puzzle.answer) if prediction is None else prediction.argmax(1).tolist()
         rows = []
+        show = film if self.clips else picture
+        flow = self.clips and puzzle.question.shape[1] == FLOW_CHANNELS
         for image, turn, guess in zip(puzzle.question, puzzle.answer.tolist(), guesses, strict=True):
-            turned = picture(image)
             row = [
-                Panel(turned, "which way is up?"),
-                Panel(quarter_turn(turned, -turn), f"answer: turned {90 * turn}°"),
+                Panel(show(image), "which way is up?"),
+                Panel(show(_turned(image, -turn, flow)), f"answer: turned {90 * turn}°"),
             ]
             if guess is not None:
-                undone = quarter_turn(turned, -guess)
+                undone = show(_turned(image, -guess, flow))
                 row.append(Panel(undone, f"prediction: turned {90 * guess}°", guess == turn))
             rows.append(row)
         return rows
 
+    def extra_repr(self) -> str:
+        return f"turns={self.turns!r}, frames={self.frames}"
 
-def _turn_each(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn every image (N, C, S, S) by its own number of quarter turns (N,), in one gather."""
+
+def _turned(x: Tensor, turn: int, flow: bool) -> Tensor:
+    """Turn images (..., H, W) by so many quarter turns; of flow (..., 2, T, H, W) the arrows as well."""
+    pixels = quarter_turn(x, turn)
+    return _arrows(pixels).roll(-turn, -4)[..., :FLOW_CHANNELS, :, :, :] if flow else pixels
+
+
+def _turn_each(x: Tensor, turns: Tensor, flow: bool) -> Tensor:
+    """Turn every image (N, C, S, S), or clip, by its own number of quarter turns (N,), in one gather of pixels."""
     side = x.shape[-1]
     upright = torch.arange(side * side, device=x.device).view(side, side)
     sources = torch.stack([quarter_turn(upright, k).flatten() for k in range(TURNS)])  # where each pixel comes from
-    pixels = x.flatten(2)
-    return pixels.gather(2, sources[turns].unsqueeze(1).expand_as(pixels)).view(x.shape)
+    pixels = x.flatten(-2)
+    chosen = sources[turns].view(len(x), *(1 for _ in x.shape[1:-2]), side * side)
+    turned = pixels.gather(-1, chosen.expand_as(pixels)).view(x.shape)
+    if not flow:
+        return turned
+    components = (turns[:, None] + torch.arange(FLOW_CHANNELS, device=x.device)) % TURNS
+    return _arrows(turned).gather(1, components.view(len(x), -1, 1, 1, 1).expand_as(turned))
+
+
+def _arrows(flow: Tensor) -> Tensor:
+    """List how far (..., 2, T, H, W) moves right, down, left and up: turned, it is the same list from the next on."""
+    return torch.cat((flow, opposite(flow)), -4)

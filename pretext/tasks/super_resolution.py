@@ -12,7 +12,7 @@ from pretext.adversary import Discriminator, adversarial
 from pretext.heads import Hypercolumn
 from pretext.moves import picture
 from pretext.resample import KERNELS, resample, resample_any
-from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 
 COARSE = 2  # the head works at half the small image's sides, the resolution of most networks' first stage
 START = 0.002  # size of the residual at the start, about half a grey level: the first prediction is the base
@@ -60,8 +60,7 @@ class SuperResolution(Task):
         adversarial: float = 0.0,
     ) -> None:
         super().__init__()
-        for letter in "hw":
-            axis(letter, backbone, self)
+        reads_images(backbone, self)
         if scale < 2 or scale & (scale - 1):
             raise ValueError(f"SuperResolution: scale is {scale}; take a power of two, such as 2 or 4")
         if width < 1 or blocks < 0:

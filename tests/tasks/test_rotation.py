@@ -6,8 +6,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from clips import TinyVideo, moving
 from nets import TinyNet
 
+from pretext.film import film
+from pretext.moments import STILL
 from pretext.moves import quarter_turn
 from pretext.rng import rng
 from pretext.tasks.rotation import Rotation
@@ -143,3 +146,91 @@ def test_the_drawing_marks_right_and_wrong_and_undoes_the_turn():
     assert [row[1].caption for row in rows[:4]] == [f"answer: turned {d}°" for d in (0, 90, 180, 270)]
     assert rows[7][2].caption == "prediction: turned 180°"
     assert [len(row) for row in task.draw(puzzle, None)] == [2] * 8
+
+
+# Clips
+
+
+def flows(n=4, window=3, side=8):
+    """Fields of whole grey levels, such as travel: (n, 2, window, side, side)."""
+    return torch.randint(1, 256, (n, 2, window, side, side), generator=rng("cpu", "rotation", "flows")) / 255
+
+
+def undo(clip, turn):
+    """Turn one clip back, frame by frame, in numpy; of flow the arrows too, by the matrix of the turn."""
+    turned = np.rot90(clip.numpy(), -turn, axes=(-2, -1))
+    if clip.shape[0] != 2:
+        return torch.from_numpy(turned.copy())
+    u, v = turned - STILL  # v points down; a turn back is clockwise: right becomes down, down becomes left
+    for _ in range(turn):
+        u, v = -v, u
+    return torch.from_numpy(np.stack((u, v)) + STILL)
+
+
+@pytest.mark.parametrize(("factory", "random"), [(Rotation, False), (partial(ONE, frames=3), True)])
+def test_it_keeps_the_contract_on_clips(factory, random):
+    check_task(factory, TinyVideo(), moving(8, 4, side=12), random=random)
+
+
+def test_it_keeps_the_contract_on_flow():
+    check_task(ONE, TinyVideo(2), flows(8), kinds=("noise",))  # a single flow has a direction, which turns
+
+
+@pytest.mark.parametrize("factory", [Rotation, ONE])
+@pytest.mark.parametrize("x", [moving(4, 3, side=8), moving(4, 3, side=8)[:, :1], flows()], ids=["rgb", "grey", "flow"])
+def test_all_frames_of_a_clip_are_turned_alike_and_arrows_with_them(factory, x):
+    question, answer, _ = pose(factory(TinyVideo(x.shape[1])), x)
+    each = len(question) // 4
+    assert question.shape == (4 * each, *x.shape[1:])
+    for i, (turned, label) in enumerate(zip(question, answer.tolist(), strict=True)):
+        torch.testing.assert_close(undo(turned, label), x[i // each], rtol=0, atol=1e-6)
+
+
+def test_what_flows_right_flows_up_after_a_quarter_turn_and_stillness_stays():
+    still = torch.full((1, 2, 1, 4, 4), STILL)
+    right = still + torch.tensor([0.25, 0]).view(2, 1, 1, 1)
+    for x, expected in ((still, [[0, 0]] * 4), (right, [[1, 0], [0, -1], [-1, 0], [0, 1]])):
+        arrows = (pose(Rotation(TinyVideo(2)), x).question[:, :, 0, 0, 0] - STILL) / 0.25
+        torch.testing.assert_close(arrows, torch.tensor(expected).float(), rtol=0, atol=1e-6)
+
+
+def test_both_ways_of_turning_are_the_same():
+    for x in (moving(4, 3, side=8), flows()):
+        net = TinyVideo(x.shape[1])
+        every = pose(Rotation(net), x).question.unflatten(0, (4, 4))
+        one = pose(Rotation(net, turns="one"), x)
+        assert torch.equal(one.question, every[torch.arange(4), one.answer])
+
+
+def test_a_clip_is_cut_from_anywhere_in_its_window():
+    x = torch.arange(7.0).view(1, 1, 7, 1, 1).expand(5, 3, 7, 4, 4)
+    firsts = []
+    for step in range(30):
+        question = pose(Rotation(TinyVideo(), turns="one", frames=3), x, step).question[:, 0, :, 0, 0]
+        assert torch.equal(question, question[:, :1] + torch.arange(3))
+        firsts.append(question[:, 0])
+    assert torch.cat(firsts).unique().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_what_is_no_clip_long_enough_is_refused():
+    with pytest.raises(ValueError, match=r"Rotation wants square clips .*got \(2, 3, 8, 8\)"):
+        pose(Rotation(TinyVideo()), torch.rand(2, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"Rotation wants square images .*got \(2, 3, 4, 8, 8\)"):
+        pose(Rotation(TinyNet()), torch.rand(2, 3, 4, 8, 8))
+    with pytest.raises(ValueError, match="Rotation: frames=5, but the windows have 4; lower it, or raise window"):
+        pose(Rotation(TinyVideo(), frames=5), torch.rand(2, 3, 4, 8, 8))
+    with pytest.raises(ValueError, match="Rotation: frames is 0; give at least 1"):
+        Rotation(TinyVideo(), frames=0)
+    with pytest.raises(ValueError, match="Rotation: frames is 2; images have none"):
+        Rotation(TinyNet(), frames=2)
+
+
+@pytest.mark.parametrize("x", [moving(2, 5, side=8), flows(2, 5)], ids=["rgb", "flow"])
+def test_the_drawing_of_a_clip_is_a_strip_of_frames(x):
+    task = Rotation(TinyVideo(x.shape[1]))
+    puzzle = pose(task, x)
+    rows = task.draw(puzzle, torch.eye(4)[[0, 1, 2, 3, 0, 1, 2, 2]])
+    for i, (asked, answer, predicted) in enumerate(rows):
+        assert torch.equal(asked.image, film(puzzle.question[i]))
+        torch.testing.assert_close(answer.image, film(x[i // 4]), rtol=0, atol=1e-5)
+        assert torch.equal(predicted.image, answer.image) == predicted.right == (i < 7)
