@@ -12,6 +12,7 @@ import traceback
 import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, cast
 
@@ -29,7 +30,7 @@ usage: pretext VERB ...
   show      draw what the tasks ask:  pretext show RUN | -c CONFIG [--out puzzles.png]
   probe     measure what every stage learned:  pretext probe RUN [--data datamodules.ImageFolder --data.root DIR]
   report    one self-contained HTML page of a run:  pretext report RUN
-  export    the plain backbone:  pretext export RUN --to torchvision|safetensors
+  export    the plain backbone:  pretext export RUN --to torchvision|safetensors [--modality rgb]
 
 A RUN is the folder that `fit` made (config.yaml and checkpoints), by default runs/<config's name>/<number>.
 `pretext VERB --help` lists a verb's options; PRETEXT_TRACEBACK=1 shows where an error came from.
@@ -100,7 +101,7 @@ class Parser(argparse.ArgumentParser):
 
 # Lines of jsonargparse's messages that speak of its own types and not of what the user wrote.
 NOISE = re.compile(
-    r"Does not validate against|Subtypes:|Errors:|Given value type:|Given value: NestedArg"
+    r"Does not validate against|Subtypes:|Errors:|Given value type:|Given value: (NestedArg|Namespace)"
     r"|- Expected a <class 'NoneType'>|- Expected a path but"
 )
 
@@ -151,8 +152,8 @@ def show(args: list[str]) -> None:
         restore(module, run)
     data.prepare_data()
     data.setup("validate")
-    held_out = next(iter(data.val_dataloader()), None)  # what the head answers to images that it was not trained on
-    first = held_out or next(iter(data.ordered("train")))  # type: ignore[attr-defined]  # the batch law's, not Lightning's
+    held_out = next(iter(data.val_dataloader()), None)  # what the head answers to items that it was not trained on
+    first = held_out or next(iter(data.train_dataloader()))
     out = own.out or (run or Path()) / "puzzles.png"
     paint(puzzles(module, first, own.count, trained), out)
     print(out)
@@ -164,19 +165,23 @@ def probe(args: list[str]) -> None:
     from pretext.run import CONFIG, build, find, read, restore
 
     name, rest = _run_of(args)
-    _, options = Parser(probe, "RUN").parse_known_args(rest)
+    parser = Parser(probe, "RUN")
+    parser.add_argument("--modality", help="which network of a MultiModal backbone to probe (default: the first)")
+    own, options = parser.parse_known_args(rest)
     run = find(_needed(name))
     config = read(run / CONFIG)
-    fresh, data = build(config, options)
     trained, _ = build({key: value for key, value in config.items() if key != "data"})
+    restore(trained, run)
+    network, modality = trained.network(own.modality)
+    fresh, data = build(config, options, modality)
     if data is None:
         raise ValueError("the run names no data; add --data CLASS")
-    restore(trained, run)
     labelled = cast(Labelled, data)  # the batch law's methods, which Lightning does not know
-    crop = trained.augment.crop if trained.augment and trained.augment.crop else trained.canvas
-    seen = f"centre {crop} px of canvases of {trained.canvas} px, as in training"
+    view = partial(trained.shown, modality=modality)
     command = shlex.join(["pretext", *args])
-    probe_run(trained.backbone, fresh.backbone, labelled, trained.view, run, command, view_key=seen)
+    probe_run(
+        network, fresh.network(modality)[0], labelled, view, run, command, trained.seen(modality), modality=modality
+    )
 
 
 def report(args: list[str]) -> None:
@@ -198,10 +203,12 @@ def export(args: list[str]) -> None:
     parser = Parser(export, "RUN")
     parser.add_argument("--to", choices=("torchvision", "safetensors"), required=True)
     parser.add_argument("--out", type=Path, help="the file (default: backbone.pth or backbone.safetensors in the run)")
+    parser.add_argument("--modality", help="which network of a MultiModal backbone to write")
     own = parser.parse_args(rest)
     run = find(_needed(name))
     suffix = {"torchvision": ".pth", "safetensors": ".safetensors"}[own.to]
-    print(write(load(run).backbone, own.out or run / f"backbone{suffix}", own.to))
+    stem = f"backbone-{own.modality}" if own.modality else "backbone"
+    print(write(load(run).backbone, own.out or run / f"{stem}{suffix}", own.to, own.modality))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW, Optimizer
 
-from pretext.augment import Augment
+from pretext.augment import Augment, unit
+from pretext.backbones.multimodal import MultiModal
 from pretext.rng import rng, seed_of
-from pretext.types import Backbone, Features, Grade, Task, TaskFactory, Tree
+from pretext.types import Backbone, Grade, Seen, Task, TaskFactory, Tree
 from pretext.weighting import Fixed, WeightingFactory
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -33,7 +35,7 @@ class Pretrainer(pl.LightningModule):
         warmup: share of all steps in which the learning rate grows linearly to its full value.
         scale_by_chance: divide each loss by the loss of a blind guess, so that weights compare across tasks.
         seed: first part of the key of all chance.
-        channels_last: lay images out channel by channel last, which is faster on many devices.
+        channels_last: lay images and clips out channel by channel last, which is faster on many devices.
         compile: compile the backbone with `torch.compile`.
 
     Raises:
@@ -80,57 +82,122 @@ class Pretrainer(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         if self.channels_last:
-            self.backbone.to(memory_format=torch.channels_last)
+            for parameter in self.backbone.parameters():
+                parameter.data = _channels_last(parameter.data)
         if self.compile_backbone:
             self.backbone.compile()
 
-    def look(self, question: Tree) -> Features:
+    def look(self, question: Tree) -> Seen:
         """Let the backbone see a question: the one place where it is called in training."""
-        question = _cast(question, next(self.backbone.parameters()).dtype)  # bfloat16 where the weights are
-        if self.channels_last and isinstance(question, Tensor) and question.dim() == 4:
-            question = question.contiguous(memory_format=torch.channels_last)
-        features: Features = self.backbone(question)
-        return features
+        dtype = next(self.backbone.parameters()).dtype  # bfloat16 where the weights are
+        question = _map(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, question)
+        return self.backbone(_map(_channels_last, question) if self.channels_last else question)
 
-    def view(self, x: Tensor) -> Tensor:
-        """Turn uint8 canvases (N, C, S, S) into what evaluation sees: centre crops in [0, 1].
+    def view(self, x: Tree) -> Tree:
+        """Turn uint8 canvases (N, C, S, S) or clips of them into what evaluation sees: centre crops in [0, 1].
 
         Canvases of another side than in training are resized to it first, or the crop would cut out another share.
+        Sounds (int16) are brought to [-1, 1]; of several modalities each is treated after its kind.
         """
-        if self.canvas is not None and x.shape[-1] != self.canvas:
-            x = F.interpolate(x, (self.canvas, self.canvas), mode="bilinear", antialias=True)
-        return x.float() / 255 if self.augment is None else self.augment.centre(x)
+        if self.canvas is not None:
+            x = _map(partial(_resized, side=self.canvas), x)
+        return _map(unit, x) if self.augment is None else self.augment.centre(x)
 
-    def exam(self, task: Task, x: Tensor, *key: int | str) -> Grade:
-        """Pose, look, solve and grade; `x` is (N, C, *S) in [0, 1]."""
+    def network(self, modality: str | None = None) -> tuple[Backbone, str | None]:
+        """Return the backbone, or of a `MultiModal` one network (the first, unless named) with its modality.
+
+        Raises:
+            ValueError: there is no such network.
+
+        """
+        if not isinstance(self.backbone, MultiModal):
+            if modality is not None:
+                raise ValueError(
+                    f"Pretrainer: no modality {modality!r} to choose: {type(self.backbone).__name__} is one network"
+                )
+            return self.backbone, None
+        names = list(self.backbone.backbones)
+        modality = modality or names[0]
+        if modality not in names:
+            raise ValueError(f"Pretrainer: the backbone has no network for {modality!r}, only for {names}")
+        return self.backbone.network(modality), modality
+
+    def seen(self, modality: str | None = None) -> str:
+        """Say in words what evaluation sees of an item."""
+        if self.canvas is None or self.network(modality)[0].axes == "t":
+            return "as loaded, as in training"
+        crop = self.augment.crop if self.augment and self.augment.crop else self.canvas
+        return f"centre {crop} px of canvases of {self.canvas} px, as in training"
+
+    def shown(self, x: Tree, modality: str | None = None) -> Tree:
+        """Turn a batch into what one network is shown in evaluation: a `modality` of `view`, as its axes want it.
+
+        An image backbone is shown the frames of clips, (N T, C, H, W); its features are to be averaged.
+
+        Raises:
+            ValueError: the batch has no such modality, or several and none is named.
+
+        """
+        if isinstance(x, dict) and modality is not None:
+            if modality not in x:
+                raise ValueError(f"Pretrainer: the data has no {modality!r}, only {sorted(x)}; set its `modalities`")
+            x = x[modality]
+        network, _ = self.network(modality)
+        x = self.view(x)
+        if isinstance(x, Tensor) and x.ndim == 5 and network.axes == "hw":
+            return x.transpose(1, 2).flatten(0, 1)
+        if not isinstance(x, Tensor) or x.ndim != 2 + len(network.axes):
+            got = f"a dict of {sorted(x)}" if isinstance(x, dict) else f"{tuple(x.shape)}"
+            raise ValueError(
+                f"Pretrainer: {type(network).__name__} reads {network.axes!r}, the data has {got}; choose other data"
+            )
+        return x
+
+    def exam(self, task: Task, x: Tree, *key: int | str) -> Grade:
+        """Pose, look, solve and grade; `x` is (N, C, *S) in [0, 1], or a dict of these by modality.
+
+        Raises:
+            ValueError: there are several modalities, but the backbone is for one.
+
+        """
+        if isinstance(x, dict) and not isinstance(self.backbone, MultiModal):
+            raise ValueError(
+                f"Pretrainer: the data has {', '.join(x)}, but {type(self.backbone).__name__} is one network; name one "
+                "in the data module's modalities, or take a MultiModal and wrap tasks of one modality in On"
+            )
         exact = torch.autocast(self.device.type, enabled=False)  # questions and grades keep full precision under bf16
         with torch.no_grad(), exact:
             puzzle = task.pose(x, rng(self.device, *key))
         prediction = task.solve(self.look(puzzle.question), puzzle.given)
         with exact:
-            return task.grade(_cast(prediction, torch.float32), puzzle.answer)
+            return task.grade(_map(_whole, prediction), puzzle.answer)
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
         key = (self.global_rank, self.current_epoch, batch_idx)
         torch.manual_seed(seed_of(self.seed, "train", "network", *key))  # dropout: a resumed run drops the same
-        self.canvas = batch["x"].shape[-1]
+        self.canvas = _canvas(batch["x"])
         with torch.no_grad():
-            x = self._augmented(batch["x"], rng(self.device, self.seed, "train", "augment", *key))
+            chance = rng(self.device, self.seed, "train", "augment", *key)
+            x = _map(unit, batch["x"]) if self.augment is None else self.augment(batch["x"], chance)
         grades = {n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}
         self.losses = {name: grade.loss.detach() for name, grade in grades.items()}
         loss = self._weighted(grades, "train")
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
         self._examine(batch, batch_idx, "val")
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
         self._examine(batch, batch_idx, "test")
 
-    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Return the pooled features (N, D) of a batch beside the indices of its items."""
-        return {"index": batch["index"], "pooled": self.look(self.view(batch["x"])).pooled.float()}
+    def predict_step(self, batch: dict[str, Tree], batch_idx: int) -> dict[str, Tensor]:
+        """Return the pooled features (N, D) of a batch beside the indices of its items, of several modalities each."""
+        x, index = batch["x"], batch["index"]
+        if not isinstance(self.backbone, MultiModal):
+            return {"index": index, "pooled": _by_item(self.look(self.shown(x)).pooled.float(), len(index))}
+        seen = self.look({name: self.shown(x, name) for name in self.backbone.backbones})
+        return {"index": index, **{f"pooled.{n}": _by_item(s.pooled.float(), len(index)) for n, s in seen.items()}}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -159,15 +226,13 @@ class Pretrainer(pl.LightningModule):
         factor = learning_rate(self.trainer.global_step, self.steps, self.warmup, self.schedule)
         for group, options in zip(self.trainer.optimizers[0].param_groups, self.options, strict=True):
             group["lr"] = options["lr"] * factor
+        for _, task in self._tasks():
+            task.begin(self.current_epoch)
 
     def _tasks(self) -> Iterable[tuple[str, Task]]:
         return self.tasks.items()  # type: ignore[return-value]  # ModuleDict forgets that its modules are tasks
 
-    def _augmented(self, x: Tensor, chance: torch.Generator) -> Tensor:
-        augmented: Tensor = x.float() / 255 if self.augment is None else self.augment(x, chance)
-        return augmented
-
-    def _examine(self, batch: dict[str, Tensor], batch_idx: int, split: str) -> None:
+    def _examine(self, batch: dict[str, Tree], batch_idx: int, split: str) -> None:
         x = self.view(batch["x"])  # epoch 0 in the key: the same puzzles in every epoch, so that curves compare
         keys = (self.global_rank, 0, batch_idx)
         self._weighted(
@@ -200,13 +265,42 @@ def learning_rate(step: int, total: float, warmup: float, schedule: str) -> floa
     return 0.5 * (1 + math.cos(math.pi * (step - grown) / max(1, total - grown)))
 
 
-def _cast(tree: Tree, dtype: torch.dtype) -> Tree:
-    """Bring the floating tensors of a tree to `dtype`."""
+def _map(change: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
+    """Change every tensor of a tree."""
     if isinstance(tree, Tensor):
-        return tree.to(dtype) if tree.is_floating_point() else tree
+        return change(tree)
     if isinstance(tree, dict):
-        return {key: _cast(value, dtype) for key, value in tree.items()}
+        return {key: _map(change, value) for key, value in tree.items()}
     if isinstance(tree, tuple):
-        values = [_cast(value, dtype) for value in tree]
+        values = [_map(change, value) for value in tree]
         return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
     return tree
+
+
+def _by_item(rows: Tensor, items: int) -> Tensor:
+    """Average rows that stand item by item, as an image backbone sees the frames of clips: (items, D)."""
+    return rows.view(items, -1, rows.shape[-1]).mean(1)
+
+
+def _whole(x: Tensor) -> Tensor:
+    """Bring floats to full precision."""
+    return x.float() if x.is_floating_point() else x
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return x.contiguous(memory_format=formats[x.ndim]) if x.ndim in formats else x
+
+
+def _canvas(x: Tree) -> int | None:
+    """Find the side of the pictures of a batch; None where there is only sound."""
+    parts = x.values() if isinstance(x, dict) else [x]
+    return next((int(part.shape[-1]) for part in parts if part.ndim > 3), None)
+
+
+def _resized(x: Tensor, side: int) -> Tensor:
+    """Resize canvases (N, C, S, S) or clips of them; sounds and what has that side already stay as they are."""
+    if x.ndim < 4 or x.shape[-1] == side:
+        return x
+    frames = x.flatten(1, -3)  # of a clip all at once
+    return F.interpolate(frames, (side, side), mode="bilinear", antialias=True).view(*x.shape[:-2], side, side)

@@ -55,8 +55,13 @@ def read(path: str | Path) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()}
 
 
-def build(config: Mapping[str, Any], options: Sequence[str] = ()) -> tuple[Pretrainer, pl.LightningDataModule | None]:
-    """Build the module and the data of a config; `options` are command-line options such as `--data.root DIR`."""
+def build(
+    config: Mapping[str, Any], options: Sequence[str] = (), modality: str | None = None
+) -> tuple[Pretrainer, pl.LightningDataModule | None]:
+    """Build the module and the data of a config; `options` are command-line options such as `--data.root DIR`.
+
+    With a `modality`, data that can have several decodes, and misses, nothing but that one.
+    """
     parser = ArgumentParser(parser_mode="omegaconf", exit_on_error=False)
     parser.add_class_arguments(Pretrainer, "model", fail_untyped=False)
     parser.add_subclass_arguments(pl.LightningDataModule, "data", fail_untyped=False, required=False)
@@ -65,6 +70,9 @@ def build(config: Mapping[str, Any], options: Sequence[str] = ()) -> tuple[Pretr
     known = {key: value for key, value in config.items() if key in ("model", "data", "seed_everything")}
     base = parser.parse_object(known)
     parsed = parser.parse_args(list(options), namespace=base)
+    data = parsed.get("data")
+    if modality is not None and data is not None and "modalities" in data.get("init_args", {}):
+        data.init_args.modalities = [modality]
     pl.seed_everything(int(parsed.seed_everything), verbose=False)
     built = parser.instantiate(parsed)
     return built.model, built.get("data")

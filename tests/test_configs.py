@@ -2,35 +2,55 @@
 
 from pathlib import Path
 
+import media
+import numpy as np
 import pytest
 import torch
 from folders import labelled_folder
+from omegaconf import OmegaConf
 
+from datamodules import DataError
+from datamodules.bouncing import make
 from pretext import tasks
 from pretext.__main__ import main
 from pretext.run import build, find, read
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+DATA = sorted((ROOT / "configs" / "data").glob("*.yaml"))  # what other configs are brought to a set of data with
+CONFIGS = [config for config in sorted((ROOT / "configs").rglob("*.yaml")) if config not in DATA]
+IMAGE = ["Colorization", "Contrast", "Counting", "Inpainting", "Jigsaw"]
+IMAGE += ["RelativePosition", "Rotation", "SplitBrain", "SuperResolution"]
+
+
+def sounds(root):
+    """Write a second of noise in each of a few files of two classes."""
+    rng = np.random.default_rng(0)
+    for name in ("rain", "wind"):
+        (root / name).mkdir(parents=True)
+        for i in range(8):
+            media.write(root / name / f"{i}.wav", sound=rng.normal(0, 0.1, (1, 40_000)).astype(np.float32), rate=16_000)
+    return root
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return labelled_folder(tmp_path_factory.mktemp("images"))
+def folders(tmp_path_factory):
+    """A small set of real files for each data module that shipped configs use."""
+    root = tmp_path_factory.mktemp("data")
+    make(root / "videos", train=16, test=8, content=0)
+    images, audio = labelled_folder(root / "images"), sounds(root / "sounds")
+    return {"Clips": root / "videos", "Sounds": audio, "ImageFolder": images, "Photos": images, "Bouncing": root}
 
 
-def options(config, folder):
-    data = read(config)["data"]
+def options(config, folders):
+    name = read(config)["data"]["class_path"].removeprefix("datamodules.")
     size = ["--data.batch_size", "4"]
-    return (
-        [*size, "--data.root", str(folder), "--data.val", "0.25"]
-        if data["class_path"] != "datamodules.Digits"
-        else size
-    )
+    if name == "Bouncing":
+        size += ["--data.train_videos", "16", "--data.test_videos", "8"]
+    return [*size, "--data.root", str(folders[name]), "--data.val", "0.25"] if name in folders else size
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda f: str(f.relative_to(ROOT / "configs")))
-def test_config_trains_a_step_and_loads_again(config, folder, tmp_path, capsys):
+def test_config_trains_a_step_and_loads_again(config, folders, tmp_path, capsys):
     run = tmp_path / "run"
     limits = [
         "--trainer.log_every_n_steps",
@@ -43,7 +63,8 @@ def test_config_trains_a_step_and_loads_again(config, folder, tmp_path, capsys):
         "cpu",
     ]
     assert (
-        main(["fit", "-c", str(config), "--trainer.default_root_dir", str(run), *limits, *options(config, folder)]) == 0
+        main(["fit", "-c", str(config), "--trainer.default_root_dir", str(run), *limits, *options(config, folders)])
+        == 0
     )
     module, data = build(read(find(run) / "config.yaml"))
     assert data is not None
@@ -62,24 +83,69 @@ def test_config_says_how_to_run_it_what_it_costs_and_what_came_out(config):
         assert word == "Command:" or any(c.isdigit() for c in told), f"{config.name}: no figure in {told!r}"
 
 
-def named(config):
-    """The class paths of a config's tasks."""
-    return {task["class_path"].removeprefix("pretext.") for task in read(config)["model"]["tasks"].values()}
+def named(tree):
+    """The names of all tasks in a config, also those inside others."""
+    if not isinstance(tree, dict):
+        return set()
+    name = str(tree.get("class_path", "")).removeprefix("pretext.")
+    return {name}.intersection(tasks.__all__).union(*(named(value) for value in tree.values()))
+
+
+def test_every_task_has_a_config():
+    assert set().union(*(named(read(config)) for config in CONFIGS)) == set(tasks.__all__)
+
+
+@pytest.mark.parametrize("data", DATA, ids=lambda f: f.stem)
+def test_a_set_of_data_keeps_what_a_config_asks_of_it(data, tmp_path):
+    config = read(ROOT / "configs" / ("audio" if data.stem == "esc10" else "video") / "arrow_of_time.yaml")
+    _, built = build(config, ["--data", str(data), "--data.root", str(tmp_path)])
+    with pytest.raises(DataError, match=str(tmp_path)):  # it looks for its files, in vain
+        built.setup("fit")
+    assert built.batch_size == config["data"]["init_args"]["batch_size"]
 
 
 @pytest.mark.parametrize("folder", ["image", "image/photos"])
 def test_every_image_task_has_a_config_for_small_images_and_one_for_photos(folder):
-    alone = [named(config) for config in (ROOT / "configs" / folder).glob("*.yaml")]
-    assert {name for names in alone if len(names) == 1 for name in names} == set(tasks.__all__)
+    alone = [named(read(config)) for config in (ROOT / "configs" / folder).glob("*.yaml")]
+    assert {name for names in alone if len(names) == 1 for name in names} == set(IMAGE)
 
 
 def test_all_image_tasks_train_together():
-    assert named(ROOT / "configs" / "image" / "all.yaml") == set(tasks.__all__)
+    assert named(read(ROOT / "configs" / "image" / "all.yaml")) == set(IMAGE)
+
+
+def test_all_tasks_on_several_modalities_train_together():
+    assert named(read(ROOT / "configs" / "audio_visual" / "elo.yaml")) >= set(tasks.__all__) - set(IMAGE)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda f: str(f.relative_to(ROOT / "configs")))
 def test_no_config_pads_by_reflection_where_a_copy_would_give_the_answer_away(config):
     """The border of a padded crop is a mirror: it shows hidden pixels again, and only the outer tiles have one."""
     model = read(config)["model"]
-    if named(config) & {"Inpainting", "Jigsaw", "RelativePosition"}:
+    if named(read(config)) & {"Inpainting", "Jigsaw", "RelativePosition"}:
         assert not (model.get("augment") or {}).get("init_args", {}).get("pad")
+
+
+@pytest.mark.parametrize("before", ["arid6", "lrwar"])
+@pytest.mark.parametrize("after", ["arid6", "lrwar"])
+def test_a_run_on_one_set_of_videos_can_be_probed_on_another(before, after, tmp_path):
+    config = read(ROOT / "configs" / "video" / "arrow_of_time.yaml")
+    files = {name: ROOT / "configs" / "data" / f"{name}.yaml" for name in (before, after)}
+    options = ["--data", str(files[after]), "--data.root", str(tmp_path)]
+    _, alone = build(config, options)
+    known = OmegaConf.to_container(OmegaConf.load(files[before]))["init_args"]
+    ran = {**config, "data": {**config["data"], "init_args": {**config["data"]["init_args"], **known}}}
+    _, brought = build(ran, options)
+    for name in ("root", "layout", "train_list", "test_list"):
+        assert getattr(brought, name) == getattr(alone, name)
+    assert {k: v for k, v in brought.columns.items() if v is not None} == {
+        k: v for k, v in alone.columns.items() if v is not None
+    }
+
+
+def test_a_run_on_bouncing_balls_can_be_probed_on_real_videos(tmp_path):
+    config = read(ROOT / "configs" / "audio_visual" / "bouncing.yaml")
+    data = ROOT / "configs" / "data" / "lrwar.yaml"
+    _, built = build(config, ["--data", str(data), "--data.root", str(tmp_path)], "rgb")
+    assert built.how.modalities == ("rgb",)
+    assert built.how.fps == config["data"]["init_args"]["fps"]

@@ -1,14 +1,19 @@
 """The host: chance, gradients, schedules, several tasks on one backbone."""
 
 import math
+from functools import partial
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from clips import TinySound, av_batch, tiny_multimodal
 from nets import TinyNet
 
 from pretext import Augment, Jigsaw, Pretrainer, Rotation
+from pretext.backbones.multimodal import MultiModal
 from pretext.module import learning_rate
+from pretext.tasks.arrow_of_time import ArrowOfTime
+from pretext.tasks.on import On
 from pretext.weighting import Uncertainty
 
 
@@ -52,6 +57,17 @@ def train(module, steps=3, **options):
 def pretrainer(**options):
     torch.manual_seed(0)
     return Pretrainer(TinyNet(), options.pop("tasks", {"turn": Rotation}), **options)
+
+
+class EpochTask(Rotation):
+    """Notes the epochs that it is told; a subclass only so that nothing of the host is replaced."""
+
+    def __init__(self, backbone):
+        super().__init__(backbone)
+        self.told = []
+
+    def begin(self, epoch):
+        self.told.append(epoch)
 
 
 def record_poses(task):
@@ -190,3 +206,104 @@ def test_a_diverging_run_stops_and_names_the_task():
     module = pretrainer(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e30), warmup=0.0)
     with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) at step \d+ \(tasks: turn\); lower"):
         train(module, steps=50, callbacks=[Divergence()])
+
+
+def test_tasks_are_told_the_epoch_before_every_training_batch():
+    module = pretrainer(tasks={"turn": EpochTask})
+    train(module, steps=6)  # of four batches an epoch
+    assert module.tasks["turn"].told == [0, 0, 0, 0, 1, 1]
+
+
+class TestSeveralModalities:
+    @staticmethod
+    def module(**options):
+        torch.manual_seed(0)
+        tasks = {f"{name}_back": partial(On, modality=name, task=ArrowOfTime) for name in ("rgb", "audio")}
+        return Pretrainer(tiny_multimodal(), tasks, **options)
+
+    @staticmethod
+    def batch(n=4, side=16):
+        x = av_batch(n, window=6, side=side, samples=120)
+        rgb, audio = (x["rgb"] * 255).byte(), (x["audio"] * 2**15).short()
+        return {"x": {"rgb": rgb, "audio": audio}, "index": torch.arange(n)}
+
+    def fit(self, module, **options):
+        loader = Loader([self.batch()] * 2)
+        trainer = pl.Trainer(
+            max_steps=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, accelerator="cpu", num_sanity_val_steps=0, **options,
+        )  # fmt: skip
+        trainer.fit(module, loader, loader)
+
+    @pytest.mark.parametrize("channels_last", [False, True])
+    def test_each_network_is_trained_by_its_own_tasks(self, channels_last):
+        module = self.module(augment=Augment(crop=12), channels_last=channels_last)
+        before = {name: p.clone() for name, p in module.backbone.named_parameters()}
+        self.fit(module)
+        changed = {name for name, p in module.backbone.named_parameters() if not torch.equal(p, before[name])}
+        assert changed == set(before)
+        assert module.canvas == 16
+
+    def test_evaluation_is_shown_one_modality_of_the_centre(self):
+        module, batch = self.module(augment=Augment(crop=12)), self.batch()
+        module.canvas = 16
+        shown = module.shown(batch["x"], "rgb")
+        assert torch.equal(shown, batch["x"]["rgb"][..., 2:14, 2:14].float() / 255)
+        assert torch.equal(module.shown(batch["x"], "audio") * 2**15, batch["x"]["audio"].float())
+        with pytest.raises(ValueError, match=r"the data has no 'flow', only \['audio', 'rgb'\]"):
+            module.shown(batch["x"], "flow")
+
+    def test_canvases_of_another_size_are_resized_as_images_are(self):
+        module, batch = self.module(augment=Augment(crop=12)), self.batch(side=32)
+        module.canvas = 16
+        shown = module.shown(batch["x"], "rgb")
+        assert shown.shape == (4, 3, 6, 12, 12)
+        frame = pretrainer(augment=Augment(crop=12))
+        frame.canvas = 16
+        assert torch.equal(shown[:, :, 3], frame.view(batch["x"]["rgb"][:, :, 3]))
+
+    def test_the_first_network_is_the_one_to_probe_and_unknown_ones_are_named(self):
+        module = self.module()
+        network, modality = module.network()
+        assert network is module.backbone.backbones["rgb"]
+        assert modality == "rgb"
+        assert module.network("audio")[0] is module.backbone.backbones["audio"]
+        with pytest.raises(ValueError, match=r"no network for 'flow', only for \['rgb', 'audio'\]"):
+            module.network("flow")
+        with pytest.raises(ValueError, match=r"TinyNet is one network"):
+            pretrainer().network("rgb")
+
+    def test_features_of_each_modality_are_predicted(self):
+        module, batch = self.module().eval(), self.batch()
+        found = module.predict_step(batch, 0)
+        assert {name: tuple(values.shape) for name, values in found.items()} == {
+            "index": (4,),
+            "pooled.rgb": (4, 8),
+            "pooled.audio": (4, 8),
+        }
+        alone = module.backbone.backbones["audio"](module.shown(batch["x"], "audio")).pooled
+        torch.testing.assert_close(found["pooled.audio"], alone)
+
+    def test_an_image_backbone_predicts_the_mean_over_a_clips_frames(self):
+        module, clips = pretrainer().eval(), self.batch()["x"]["rgb"]
+        found = module.predict_step({"x": clips, "index": torch.arange(4)}, 0)["pooled"]
+        each = [module.look(clips[:, :, t].float() / 255).pooled for t in range(6)]
+        torch.testing.assert_close(found, torch.stack(each).mean(0))
+
+    def test_what_has_no_network_is_left_out_and_image_networks_see_frames(self):
+        torch.manual_seed(0)
+        backbone = MultiModal({"rgb": TinyNet(), "audio": TinySound()})
+        tasks = {"back": partial(On, modality="audio", task=ArrowOfTime)}
+        module, batch = Pretrainer(backbone, tasks).eval(), self.batch()
+        batch["x"]["flow"] = torch.zeros(4, 2, 6, 16, 16, dtype=torch.uint8)
+        found = module.predict_step(batch, 0)
+        frames = [backbone.network("rgb")(batch["x"]["rgb"][:, :, t].float() / 255).pooled for t in range(6)]
+        torch.testing.assert_close(found["pooled.rgb"], torch.stack(frames).mean(0))
+        assert found.keys() == {"index", "pooled.rgb", "pooled.audio"}
+
+    def test_several_modalities_for_one_network_are_refused_in_training_and_evaluation(self):
+        module, x = pretrainer(), self.batch()["x"]
+        with pytest.raises(ValueError, match=r"the data has rgb, audio, but TinyNet is one network; name one in"):
+            module.exam(module.tasks["turn"], x, "key")
+        with pytest.raises(ValueError, match=r"TinyNet reads 'hw', the data has a dict of \['audio', 'rgb'\]"):
+            module.shown(x)

@@ -12,7 +12,10 @@ from torch import Tensor
 
 
 class Predictions(pl.Callback):
-    """Write the pooled features (N, D) and the indices (N,) of all items to `features.safetensors` in the run."""
+    """Write the pooled features (N, D) and the indices (N,) of all items to `features.safetensors` in the run.
+
+    They are called `pooled`, or `pooled.rgb`, `pooled.audio` ... where the backbone has several modalities.
+    """
 
     def __init__(self) -> None:
         self._batches: list[dict[str, Tensor]] = []
@@ -30,4 +33,5 @@ class Predictions(pl.Callback):
         rank = "" if trainer.world_size == 1 else f"-{trainer.global_rank}"  # each rank has its share
         file = Path(trainer.default_root_dir) / f"features{rank}.safetensors"
         save_file(whole, file)
-        print(f"{len(whole['index'])} items, features of width {whole['pooled'].shape[1]}: {file}")
+        widths = " and ".join(str(values.shape[1]) for name, values in whole.items() if name != "index")
+        print(f"{len(whole['index'])} items, features of width {widths}: {file}")

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from matplotlib.ticker import MaxNLocator
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
-KEYS = {**SPLITS, "chance": "blind guess", "trained": "trained", "random": "random initialisation", "pixels": "pixels"}
-UNDOTTED = ("train", "chance", "pixels")  # in the legend: what has many points, and what is a level line
+KEYS = {**SPLITS, "chance": "blind guess", "trained": "trained", "random": "random initialisation", "raw": "raw input"}
+UNDOTTED = ("train", "chance", "raw")  # in the legend: what has many points, and what is a level line
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 400, 230, 50, 14, 14, 26  # of the view, and around the plot in it
 LETTER = 6.5  # width of one, about
 MANY = 800  # points that a line is drawn with at most, two per unit of width; of more, every n-th

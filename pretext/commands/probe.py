@@ -1,8 +1,9 @@
 """`pretext probe`: what does every stage know about classes that it was never shown?
 
-Each stage of the trained backbone is compared with the same backbone at random initialisation and with raw pixels, by
-nearest neighbours and by a linear classifier. Whatever is chosen (k, L2 strength, stage) is chosen on a share of the
-training images; the test images are looked at once.
+Each stage of the trained backbone is compared with the same backbone at random initialisation and with the raw input,
+by nearest neighbours and by a linear classifier. Whatever is chosen (k, L2 strength, stage) is chosen on a share of the
+training items; the test items are looked at once. An item may be an image, a sound or a video, of which several clips
+are looked at and their features averaged.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -20,19 +20,17 @@ from torch import Tensor
 
 from pretext.commands.probe_view import Result, plot, table
 from pretext.evaluation import knn, linear
-from pretext.evaluation.embed import DIMS, Batch, Cache, Embedded, Pixels, View, embed
+from pretext.evaluation.embed import DIMS, Batch, Cache, Embedded, View, embed, raw_input
 from pretext.evaluation.interval import wilson
-from pretext.rng import rng
 from pretext.types import Backbone
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, Split] = ("train", "test")
-NOISE = 1024  # pixels: the side of a canvas that no crop exceeds
 PROTOCOL = {
     "linear": "multinomial logistic regression on standardised features, refitted on all of train",
     "linear features": f"each stage pooled to the finest grid of at most {DIMS} values",
     "l2": f"one of {', '.join(f'{strength:g}' for strength in linear.STRENGTHS)}",
-    "knn": f"cosine, votes exp(cosine / {knn.TEMPERATURE:g}), on each stage's average (pixels: as they are)",
+    "knn": f"cosine, votes exp(cosine / {knn.TEMPERATURE:g}), on each stage's average (raw input: as it is)",
     "k": f"one of {', '.join(map(str, knn.KS))}",
     "chosen on": f"a stratified {100 * linear.VALIDATION_SHARE:g} % of train: l2, k and the best stage",
     "interval": "95 %, Wilson",
@@ -60,14 +58,15 @@ def probe_run(
     view: View,
     folder: Path,
     command: str,
-    view_key: str | None = None,
+    view_key: str,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
+    modality: str | None = None,
 ) -> Result:
     """Probe every stage, print a table, write probe.json and probe.png into `folder`, and keep the features there.
 
-    `fresh` is the same backbone at random initialisation. `view_key` names `view` in the cache of features (by default
-    a hash of what it does to a noise image). Both backbones go to `device`, by default the accelerator if there is one.
+    `fresh` is the same backbone at random initialisation. `view_key` names `view` in the cache of features. Both
+    backbones go to `device`, by default the accelerator if there is one. `modality`: which network of several it is.
 
     Raises:
         ValueError: the data has no labels, or as in `embed`, `knn` and `linear.probe`.
@@ -75,20 +74,20 @@ def probe_run(
     """
     begin = time.perf_counter()
     if not data.classes:
+        kind = {"hw": "ImageFolder", "thw": "Clips", "t": "Sounds"}.get(trained.axes, "ImageFolder")
         raise ValueError(
             f"probe needs labels, but {type(data).__name__} has none; "
-            "pass a labelled set: --data datamodules.ImageFolder --data.root DIR"
+            f"pass a labelled set: --data datamodules.{kind} --data.root DIR"
         )
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    named = view_key or _hash(view)
     rows: list[Result] = []
-    for features, backbone in (("trained", trained), ("random", fresh), ("pixels", Pixels())):
+    for features, backbone in (("trained", trained), ("random", fresh), ("raw", raw_input(trained))):
         train, test = (
             embed(
                 backbone.to(device),
                 data.ordered(split),
                 view,
-                cache=Cache(folder / "features", data.fingerprint(split), named),
+                cache=Cache(folder / "features", data.fingerprint(split), view_key),
                 dtype=dtype,
                 title=f"embedding {split}, {features}",
             )
@@ -97,9 +96,10 @@ def probe_run(
         with Console(stderr=True).status(f"probing {features}"):
             rows += score_stages(features, train, test, device)
     sizes = {"train": len(train.labels), "test": len(test.labels)}
+    named = {"modality": modality} if modality else {}
     result = {
-        "data": {"class": type(data).__name__, **sizes, "classes": list(data.classes)},
-        "protocol": PROTOCOL | {"view": view_key or "centre crop", "chance": _chance(train.labels, test.labels)},
+        "data": {"class": type(data).__name__, **named, **sizes, "classes": list(data.classes)},
+        "protocol": PROTOCOL | {"view": view_key, "chance": _chance(train.labels, test.labels)},
         "rows": rows,
         "seconds": round(time.perf_counter() - begin, 2),
         "command": command,
@@ -149,9 +149,3 @@ def _score(predictions: Tensor, answers: Tensor) -> dict[str, float]:
 def _chance(labels: Tensor, answers: Tensor) -> float:
     """Accuracy of always naming the most frequent class of train."""
     return float((answers == labels.mode().values).double().mean())
-
-
-def _hash(view: View) -> str:
-    """Name a view by what it makes of a noise image."""
-    noise = torch.randint(256, (1, 3, NOISE, NOISE), dtype=torch.uint8, generator=rng("cpu", "probe", "view"))
-    return blake2b(view(noise).float().numpy().tobytes(), digest_size=16).hexdigest()

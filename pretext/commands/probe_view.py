@@ -17,7 +17,7 @@ Result = dict[str, Any]
 HEAD = ("Features", "Stage", "Dims", "kNN, %", "k", "Linear, %", "L2")
 CAPTION = "* best stage on a validation share of train; in brackets 95 % intervals"
 BEST_IN_MARKDOWN = "★"
-LEGEND = ("trained", "chosen on validation", "random initialisation", "raw pixels", "chance")
+LEGEND = ("trained", "chosen on validation", "random initialisation", "raw input", "chance")
 
 
 def table(result: Result) -> Table:
@@ -46,8 +46,9 @@ def markdown(result: Result) -> str:
 
 def _title(result: Result) -> str:
     data, chance = result["data"], result["protocol"]["chance"]
-    sizes = f"{data['train']:,} train, {data['test']:,} test images of {len(data['classes'])} classes"
-    return f"{data['class']}: {sizes}; chance {100 * chance:.1f} %"
+    sizes = f"{data['train']:,} train, {data['test']:,} test items of {len(data['classes'])} classes"
+    whose = f", {data['modality']}" if "modality" in data else ""
+    return f"{data['class']}{whose}: {sizes}; chance {100 * chance:.1f} %"
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
@@ -69,8 +70,8 @@ def _percent(score: Mapping[str, float]) -> str:
 
 
 def plot(result: Result) -> Figure:
-    """Draw accuracy by stage: trained against random, pixels and chance as level lines, intervals as bars."""
-    stages = list(dict.fromkeys(row["stage"] for row in result["rows"] if row["features"] != "pixels"))
+    """Draw accuracy by stage: trained against random, raw input and chance as level lines, intervals as bars."""
+    stages = list(dict.fromkeys(row["stage"] for row in result["rows"] if row["features"] != "raw"))
     figure = Figure(figsize=(max(9.0, 1.1 * len(stages) + 3), 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, kind, name in ((left, "linear", "linear probe"), (right, "knn", "nearest neighbours")):
@@ -93,9 +94,9 @@ def _panel(axes: Axes, result: Result, stages: list[str], kind: str) -> None:
         if features == "trained" and kind == "linear":
             best = next(i for i, row in enumerate(rows) if row["chosen"])
             axes.plot(at[best], value[best], "o", ms=13, mfc="none", color=colour, label="chosen on validation")
-    pixels = next(row[kind] for row in result["rows"] if row["features"] == "pixels")
-    axes.axhline(100 * pixels["accuracy"], color="tab:green", ls="--", label="raw pixels")
-    axes.axhspan(100 * pixels["low"], 100 * pixels["high"], color="tab:green", alpha=0.12, lw=0)
+    raw = next(row[kind] for row in result["rows"] if row["features"] == "raw")
+    axes.axhline(100 * raw["accuracy"], color="tab:green", ls="--", label="raw input")
+    axes.axhspan(100 * raw["low"], 100 * raw["high"], color="tab:green", alpha=0.12, lw=0)
     axes.axhline(100 * result["protocol"]["chance"], color="black", ls=":", label="chance")
     axes.set_xticks(range(len(stages)), stages, rotation=30 if max(map(len, stages)) > 7 else 0)
     axes.set_ylim(bottom=0)

@@ -146,13 +146,14 @@ def _task_numbers(run: _Run) -> Iterable[_Number]:
 
 
 def _probe_numbers(probe: Mapping[str, Any]) -> Iterable[_Number]:
-    """Take the chosen stage's accuracy, with those of random features and of pixels beside it."""
+    """Take the chosen stage's accuracy, with those of random features and of the raw input beside it."""
     chosen = {row["features"]: row for row in probe.get("rows", ()) if row["chosen"]}
     if "trained" not in chosen:
         return
     for kind, words in (("linear", "linear probe"), ("knn", "kNN")):
         best = chosen["trained"]
-        others = [f"{name} {_say(row[kind]['accuracy'])}" for name, row in chosen.items() if name != "trained"]
+        names = {name: row["stage"] if name == "raw" else name for name, row in chosen.items() if name != "trained"}
+        others = [f"{words} {_say(chosen[name][kind]['accuracy'])}" for name, words in names.items()]
         yield _Number(
             f"{words} · {best['stage']}",
             _say(best[kind]["accuracy"]),
@@ -235,17 +236,17 @@ def _probe(run: _Run) -> str:
     if not probe:
         return _missing("Not probed yet.", f"pretext probe {shlex.quote(str(run.folder))}")
     rows = probe["rows"]
-    stages = list(dict.fromkeys(row["stage"] for row in rows if row["features"] != "pixels"))
+    stages = list(dict.fromkeys(row["stage"] for row in rows if row["features"] != "raw"))
     around = [100 * row[kind][end] for row in rows for kind in ("knn", "linear") for end in ("low", "high")]
     figures = ""
     for kind, title in (("linear", "Linear probe, accuracy in %"), ("knn", "kNN, accuracy in %")):
         lines = {features: _by_stage(rows, features, kind, stages) for features in ("trained", "random")}
         lines = {features: line for features, line in lines.items() if line.points}
-        for row in (row for row in rows if row["features"] == "pixels"):
+        for row in (row for row in rows if row["features"] == "raw"):
             value = row[kind]["accuracy"]
-            lines["pixels"] = level(100 * value, f"pixels {_say(value)}", lines.values())
+            lines["raw"] = level(100 * value, f"{row['stage']} {_say(value)}", lines.values())
         figures += chart(title, lines, stages, around)
-    kinds = [kind for kind in ("trained", "random", "pixels") if any(row["features"] == kind for row in rows)]
+    kinds = [kind for kind in ("trained", "random", "raw") if any(row["features"] == kind for row in rows)]
     plain = {**{f"data: {key}": value for key, value in probe.get("data", {}).items()}, **probe.get("protocol", {})}
     plain |= {key: probe[key] for key in ("seconds",) if key in probe}
     return f'{keys(kinds)}<div class="charts">{figures}</div>{_probe_table(rows)}<h3>Protocol</h3>{_facts(plain)}'

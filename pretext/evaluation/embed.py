@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
+from copy import deepcopy
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -21,17 +22,22 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
 from pretext.evaluation.cache import Columns, cached, digest
+from pretext.mel import LogMel
 from pretext.types import Backbone, Features
 
-VERSION = 1  # of what this file computes: raise it with any change to that, and old caches are left behind
+VERSION = 2  # of what this file computes: raise it with any change to that, and old caches are left behind
 DIMS = 2048
 # A stage whose largest value in the first batch lies outside is stored as float32. At random initialisation many are:
 # torchvision's EfficientNet-B0 ends at 1e-13, which float16 would turn into a baseline of zeros, ResNet-101 at 3e4.
 HALF = (2.0**-6, 2.0**10)
 
-Batch = Mapping[str, Tensor]
-View = Callable[[Tensor], Tensor]
-"""Turns a batch as it is loaded, uint8 (N, 3, S, S), into what the backbone sees, float [0, 1], without chance."""
+Batch = Mapping[str, Any]
+"""{"x": a tensor or a dict of them by modality, "index": (N,), and "y": (N,) where labelled}."""
+View = Callable[[Any], Tensor]
+"""Turns the "x" of a batch, as it is loaded, into what the backbone sees, floats, without chance.
+
+It may make several rows of each, item by item: the features of all rows that belong to one index are averaged.
+"""
 
 
 class Embedded(NamedTuple):
@@ -56,7 +62,7 @@ class Cache(NamedTuple):
 
 
 class Pixels(Backbone):
-    """No network at all: the image itself as its only stage, coarsened to at most `dims` values."""
+    """No network at all: the image or clip itself as its only stage, coarsened to at most `dims` values."""
 
     def __init__(self, dims: int = DIMS, axes: str = "hw") -> None:
         super().__init__()
@@ -66,6 +72,29 @@ class Pixels(Backbone):
     def forward(self, x: Tensor) -> Features:
         pixels = coarse(x, self.dims)
         return Features({"pixels": pixels}, pixels)
+
+
+class Spectrogram(Backbone):
+    """No network at all: the log-mel picture of a sound as its only stage, coarsened to at most `dims` values."""
+
+    axes = "t"
+
+    def __init__(self, dims: int = DIMS, mel: LogMel | None = None) -> None:
+        super().__init__()
+        self.dim = self.dims = dims
+        self.stages = {"log-mel": dims}
+        self.mel = LogMel() if mel is None else mel
+
+    def forward(self, x: Tensor) -> Features:
+        picture = coarse(self.mel(x), self.dims)
+        return Features({"log-mel": picture}, picture)
+
+
+def raw_input(backbone: Backbone) -> Backbone:
+    """Build what a backbone must be compared with: its input as it is, a sound as its own log-mel picture."""
+    if backbone.axes != "t":
+        return Pixels(axes=backbone.axes)
+    return Spectrogram(mel=next((deepcopy(m) for m in backbone.modules() if isinstance(m, LogMel)), None))
 
 
 def embed(
@@ -78,7 +107,10 @@ def embed(
     dtype: torch.dtype = torch.float32,
     title: str = "embedding",
 ) -> Embedded:
-    """Look at `batches` of {"x", "y"} once, on the backbone's device, and pool every stage both ways.
+    """Look at `batches` of {"x", "index", "y"} once, on the backbone's device, and pool every stage both ways.
+
+    Rows of a batch that share their index, such as several clips of one video, make one item: their features are
+    averaged.
 
     The backbone is in eval mode meanwhile and afterwards as before, parameters and buffers untouched. `dtype` bfloat16
     uses autocast. With a `cache`, features that are there already are not computed again (`batches` is not iterated).
@@ -121,17 +153,42 @@ def _look(
     device = next((t.device for t in chain(backbone.parameters(), backbone.buffers())), torch.device("cpu"))
     dtypes: dict[str, torch.dtype] = {}
     for batch in _progress(batches, title):
-        rows = _rows(backbone, batch["x"].to(device, non_blocking=True), view, dims, dtype)
-        yield _stored(rows, dtypes, backbone) | ({"labels": batch["y"].cpu()} if "y" in batch else {})
+        first, of = _items(batch["index"])
+        rows = _rows(backbone, _moved(batch["x"], device), view, dims, dtype)
+        items = {name: _averaged(values, of, len(first)) for name, values in rows.items()}
+        yield _stored(items, dtypes, backbone) | ({"labels": batch["y"].cpu()[first]} if "y" in batch else {})
     if not dtypes:
         raise ValueError("embed got no images; look at the data's folder and split")
 
 
+def _moved(x: Any, device: torch.device) -> Any:
+    """Bring a batch's tensor, or its dict of them, to the device."""
+    if isinstance(x, dict):
+        return {name: part.to(device, non_blocking=True) for name, part in x.items()}
+    return x.to(device, non_blocking=True)
+
+
+def _items(index: Tensor) -> tuple[Tensor, Tensor]:
+    """Find where each run of equal indices begins, (items,), and which item each row belongs to, (N,)."""
+    new = torch.ones_like(index, dtype=torch.bool)
+    new[1:] = index[1:] != index[:-1]
+    return new.nonzero()[:, 0].cpu(), new.cumsum(0) - 1
+
+
+def _averaged(rows: Tensor, of: Tensor, items: int) -> Tensor:
+    """Average the rows of each item; a view may have made several of every row of the batch."""
+    if len(rows) == items:
+        return rows
+    of = of.to(rows.device).repeat_interleave(len(rows) // len(of))
+    sums = rows.new_zeros(items, *rows.shape[1:]).index_add_(0, of, rows)
+    return sums / of.bincount(minlength=items)[:, None]
+
+
 @torch.inference_mode()
-def _rows(backbone: Backbone, x: Tensor, view: View, dims: int, dtype: torch.dtype) -> Columns:
-    low = dtype == torch.bfloat16
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=low):  # not enabled: off, also within another one
-        stages = backbone(view(x)).stages
+def _rows(backbone: Backbone, x: Any, view: View, dims: int, dtype: torch.dtype) -> Columns:
+    seen, low = view(x), dtype == torch.bfloat16
+    with torch.autocast(seen.device.type, torch.bfloat16, enabled=low):  # not enabled: off, also within another one
+        stages = backbone(seen).stages
     rows = {}
     for name, stage in stages.items():
         rows[f"mean/{name}"] = stage.float().flatten(2).mean(2) if stage.ndim > 2 else stage.float()
@@ -178,8 +235,8 @@ def _progress(batches: Iterable[Batch], title: str) -> Iterator[Batch]:
         task = bar.add_task(title, total=total, speed="")
         for batch in batches:
             yield batch
-            images += len(batch["x"])
-            speed = f"{images} images, {images / (time.perf_counter() - begin):.0f}/s"
+            images += len(batch["index"])
+            speed = f"{images} items, {images / (time.perf_counter() - begin):.0f}/s"
             bar.update(task, advance=1, speed=speed)
 
 

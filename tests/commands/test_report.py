@@ -70,7 +70,7 @@ PROBE = {
         probe_row("random", "stem", 0.518, chosen=True),
         probe_row("random", "layer1", 0.455),
         probe_row("random", "layer2", 0.358),
-        probe_row("pixels", "pixels", 0.372, chosen=True),
+        probe_row("raw", "pixels", 0.372, chosen=True),
     ],
     "seconds": 12.75,
     "command": "pretext probe runs/demo --data.size 32",
@@ -314,4 +314,4 @@ class TestCharts:
         for (x, y), (at, low, high) in zip(trained, intervals, strict=True):
             assert x == float(at)
             assert float(low) > y > float(high)
-        assert len(path(figure, "pixels")) == 2
+        assert len(path(figure, "raw")) == 2

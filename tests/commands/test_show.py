@@ -50,8 +50,14 @@ class TestPaint:
     def test_large_images_are_reduced_without_changing_shape_or_mean(self, tmp_path):
         image = torch.rand(3, 250, 500)
         found = visible(painted(tmp_path, [[Panel(image)]]))
-        assert found.shape == (4, 96, 192)
+        assert found.shape == (4, 192, 384)  # two places of a row
         assert_close(found[:3].float().mean((1, 2)) / 255, image.mean((1, 2)), rtol=0, atol=0.01)
+
+    def test_a_long_caption_below_a_wide_picture_is_not_cut_off(self, tmp_path):
+        words = "a caption of fifty-five letters, some of them quite WIDE"
+        bare, told = (painted(tmp_path, [[Panel(torch.zeros(3, 60, 150), text)]]) for text in ("", words))
+        assert told.shape[2] > bare.shape[2]
+        assert not told[3, :, -3:].any()  # the last columns stay clear: the text ends before them
 
     def test_what_is_no_colour_is_painted_all_the_same(self, tmp_path):
         image = torch.full((3, 8, 8), float("nan"))

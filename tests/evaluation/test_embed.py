@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from clips import TinySound, TinyVideo
 from nets import TinyNet
 from sklearn.datasets import load_digits
 from torch.nn.functional import avg_pool2d
 
 from pretext.evaluation.cache import MARKER
-from pretext.evaluation.embed import Cache, Pixels, coarse, embed
+from pretext.evaluation.embed import Cache, Pixels, coarse, embed, raw_input
 
 
 def batches(count=100, size=32):
@@ -216,3 +217,53 @@ def test_what_a_killed_process_leaves_is_not_used(tmp_path):
     assert len(seen) == len(batches())
     assert same(embedded, embed(net(), batches(), view))
     assert (left / MARKER).exists()  # the very folder: another process finds the same key
+
+
+class TestItemsOfSeveralRows:
+    """Clips of a video share its index, an image backbone sees a clip as its frames: features are averaged by item."""
+
+    @staticmethod
+    def clips():
+        """Five videos of three clips of four frames each, in batches of two videos."""
+        x = torch.randint(0, 256, (15, 3, 4, 8, 8), generator=torch.Generator().manual_seed(1)).byte()
+        y, index = torch.arange(5).repeat_interleave(3), torch.tensor([7, 7, 7, 2, 2, 2, 9, 9, 9, 0, 0, 0, 4, 4, 4])
+        return x, [
+            {"x": x[rows], "y": y[rows], "index": index[rows]} for rows in (slice(0, 6), slice(6, 12), slice(12, 15))
+        ]
+
+    def test_clips_of_a_video_are_averaged_and_labelled_once(self):
+        backbone = TinyVideo()
+        x, loaded = self.clips()
+        embedded = embed(backbone, loaded, view)
+        with torch.no_grad():
+            stages = backbone.eval()(view(x)).stages
+        assert embedded.labels.tolist() == [0, 1, 2, 3, 4]
+        for stage, values in stages.items():
+            mean = values.mean((2, 3, 4)).view(5, 3, -1).mean(1)
+            torch.testing.assert_close(embedded.mean[stage].float(), mean, rtol=2e-3, atol=1e-4)
+            grid = values.flatten(1).view(5, 3, -1).mean(1)
+            torch.testing.assert_close(embedded.grid[stage].float(), grid, rtol=2e-3, atol=1e-3)
+
+    def test_an_image_backbone_sees_all_frames_of_all_clips(self):
+        backbone = net()
+        x, loaded = self.clips()
+        embedded = embed(backbone, loaded, lambda x: view(x).transpose(1, 2).flatten(0, 1))
+        with torch.no_grad():
+            frames = backbone.eval()(view(x).transpose(1, 2).flatten(0, 1)).stages["conv2"].mean((2, 3))
+        mean = frames.view(5, 12, -1).mean(1)
+        torch.testing.assert_close(embedded.mean["conv2"].float(), mean, rtol=2e-3, atol=1e-4)
+
+    def test_one_modality_of_several_is_looked_at(self):
+        _, loaded = self.clips()
+        several = [batch | {"x": {"rgb": batch["x"], "audio": torch.zeros(len(batch["y"]), 1, 9)}} for batch in loaded]
+        backbone = TinyVideo()
+        assert same(embed(backbone, loaded, view), embed(backbone, several, lambda x: view(x["rgb"])))
+
+    def test_the_raw_input_of_a_sound_is_its_log_mel_picture(self):
+        torch.manual_seed(0)
+        tone = torch.sin(0.1 * torch.arange(8000)).repeat(4, 1, 1) * torch.tensor([1, 1, 0.1, 0.1]).view(-1, 1, 1)
+        raw = embed(raw_input(TinySound()), [{"x": tone, "index": torch.arange(4)}], lambda x: x)
+        assert list(raw.mean) == ["log-mel"]
+        loud, quiet = raw.mean["log-mel"][:2].float(), raw.mean["log-mel"][2:].float()
+        assert torch.equal(loud[0], loud[1])
+        assert (loud.mean() - quiet.mean()).abs() > 0.1

@@ -56,7 +56,7 @@ def trained():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, trained):
     folder = tmp_path_factory.mktemp("run")
-    return folder, probe_run(trained, net(1), Digits(size=8), view, folder, "pretext probe RUN", device="cpu")
+    return folder, probe_run(trained, net(1), Digits(size=8), view, folder, "pretext probe RUN", "whole", "cpu")
 
 
 def of(result, features):
@@ -65,7 +65,7 @@ def of(result, features):
 
 def test_what_was_learnt_shows_beside_random_and_pixels(run):
     _, result = run
-    trained, random, pixels = (of(result, features) for features in ("trained", "random", "pixels"))
+    trained, random, pixels = (of(result, features) for features in ("trained", "random", "raw"))
     assert list(trained) == list(random) == ["conv1", "conv2"]
     assert trained["conv2"]["knn"]["low"] > random["conv2"]["knn"]["high"]
     assert trained["conv2"]["linear"]["accuracy"] > random["conv2"]["linear"]["accuracy"] > 0.9
@@ -83,14 +83,14 @@ def test_every_accuracy_stands_in_its_interval(run):
 
 
 def test_the_best_stage_is_the_one_with_the_best_validation(run):
-    for features in ("trained", "random", "pixels"):
+    for features in ("trained", "random", "raw"):
         rows = of(run[1], features).values()
         (chosen,) = (row for row in rows if row["chosen"])
         assert chosen["linear"]["validation"] == max(row["linear"]["validation"] for row in rows)
 
 
 def test_test_labels_choose_nothing(run, tmp_path, trained):
-    blind = probe_run(trained, net(1), Relabelled(), view, tmp_path, "", device="cpu")
+    blind = probe_run(trained, net(1), Relabelled(), view, tmp_path, "", "whole", "cpu")
     for one, other in zip(run[1]["rows"], blind["rows"], strict=True):
         assert one["chosen"] == other["chosen"]
         assert one["knn"]["k"] == other["knn"]["k"]
@@ -104,7 +104,7 @@ def test_files_hold_the_result_and_a_second_run_looks_at_nothing(run, trained):
     assert json.loads((folder / "probe.json").read_text()) == result
     seen = []
     hook = trained.register_forward_hook(lambda *_: seen.append(1))
-    again = probe_run(trained, net(1), Digits(size=8), view, folder, "pretext probe RUN", device="cpu")
+    again = probe_run(trained, net(1), Digits(size=8), view, folder, "pretext probe RUN", "whole", "cpu")
     hook.remove()
     assert seen == []
     assert again["rows"] == result["rows"]
@@ -115,7 +115,7 @@ def test_files_hold_the_result_and_a_second_run_looks_at_nothing(run, trained):
 
 def test_another_view_is_another_set_of_features(run, trained):
     folder, result = run
-    upside_down = probe_run(trained, net(1), Digits(size=8), lambda x: view(x).flip(2), folder, "", device="cpu")
+    upside_down = probe_run(trained, net(1), Digits(size=8), lambda x: view(x).flip(2), folder, "", "flipped", "cpu")
     assert upside_down["rows"] != result["rows"]
 
 
@@ -142,4 +142,4 @@ def test_markdown_has_a_row_for_each_stage(run):
 
 def test_unlabelled_data_is_refused_with_advice(tmp_path):
     with pytest.raises(ValueError, match=r"Relabelled has none; .*--data datamodules\.ImageFolder --data.root DIR"):
-        probe_run(net(0), net(1), Relabelled(classes=[]), view, tmp_path, "", device="cpu")
+        probe_run(net(0), net(1), Relabelled(classes=[]), view, tmp_path, "", "whole", "cpu")
