@@ -1,8 +1,8 @@
-# Two commands do all the set-up: `make demo` and `make test`. Both make .venv first if it is not there.
+# `make demo`, `make demo-video` and `make test` do all the set-up: they make .venv first if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow clean
+.PHONY: demo demo-video test slow clean
 
 demo: .venv/installed
 	if [ -e runs/demo/checkpoints/last.ckpt ]; then $(BIN)/pretext fit runs/demo; \
@@ -10,6 +10,14 @@ demo: .venv/installed
 	$(BIN)/pretext show runs/demo
 	$(BIN)/pretext probe runs/demo
 	$(BIN)/pretext report runs/demo
+
+demo-video: .venv/installed-flow
+	if [ -e runs/demo-video/checkpoints/last.ckpt ]; then $(BIN)/pretext fit runs/demo-video; \
+	else $(BIN)/pretext fit -c configs/audio_visual/bouncing.yaml --trainer.default_root_dir runs/demo-video; fi
+	$(BIN)/pretext show runs/demo-video --count 3
+	$(BIN)/pretext probe runs/demo-video
+	$(BIN)/pretext export runs/demo-video --to safetensors --modality rgb
+	$(BIN)/pretext report runs/demo-video
 
 test: .venv/installed-test
 	$(BIN)/ruff check .
@@ -27,9 +35,13 @@ slow: .venv/installed-test
 	$(BIN)/python -m pip install -q -e .
 	touch $@
 
+.venv/installed-flow: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install -q -e .[flow]
+	touch .venv/installed $@
+
 .venv/installed-test: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install -q -e .[test]
-	touch .venv/installed $@
+	touch .venv/installed .venv/installed-flow $@
 
 clean:
 	rm -rf .venv

@@ -53,7 +53,8 @@ def supervised(run: Path, pattern: Path) -> None:
     steps = len(data.train_dataloader()) * int(config["trainer"]["max_epochs"])  # of four loader batches each
     train_on_labels(module, data, steps, TURNS * int(config["data"]["init_args"]["batch_size"]))
     (run / "seconds").write_text(f"{time.perf_counter() - start:.0f}\n")
-    probe_run(module.backbone.eval(), fresh.backbone, data, module.view, run, command="benchmarks/rotation.py")
+    view = "centre crops, as in training"
+    probe_run(module.backbone.eval(), fresh.backbone, data, module.view, run, "benchmarks/rotation.py", view)
 
 
 def table(runs: Path, seeds: list[int]) -> list[str]:

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pretext.__main__ import main as pretext
 from pretext.module import Pretrainer, learning_rate
+from pretext.moments import clip, draw_starts
 from pretext.rng import rng, seed_of
 
 
@@ -41,8 +42,11 @@ def interval(values: list[float], digits: int = 1) -> str:
     return f"{mean:.{digits}f} ± {half:.{digits}f}"
 
 
-def train_on_labels(module: Pretrainer, data: Any, steps: int, images: int) -> None:
-    """Train a module's backbone on labels in a plain loop, with its optimiser, schedule and crops."""
+def train_on_labels(module: Pretrainer, data: Any, steps: int, images: int, frames: int | None = None) -> None:
+    """Train a module's backbone on labels in a plain loop, with its optimiser, schedule and crops.
+
+    Of windows of videos it sees clips of `frames` frames, drawn at random.
+    """
     head = nn.Linear(module.backbone.dim, len(data.classes))
     optimizer = module.optimizer([*module.backbone.parameters(), *head.parameters()])
     schedule = LambdaLR(optimizer, lambda step: learning_rate(step, steps, module.warmup, module.schedule))
@@ -50,7 +54,10 @@ def train_on_labels(module: Pretrainer, data: Any, steps: int, images: int) -> N
     for step, (canvases, labels) in zip(range(steps), _batches(data, images), strict=False):
         torch.manual_seed(seed_of(module.seed, "supervised", step))
         assert module.augment is not None
-        x = module.augment(canvases, rng("cpu", module.seed, "supervised", "augment", step))
+        chance = rng("cpu", module.seed, "supervised", "augment", step)
+        x = module.augment(canvases, chance)
+        if frames is not None:
+            x = clip(x, draw_starts(len(x), x.shape[2], frames, chance), frames)
         with torch.autocast("cpu", torch.bfloat16):
             loss = nn.functional.cross_entropy(head(module.look(x).pooled), labels)
         optimizer.zero_grad()
@@ -58,7 +65,7 @@ def train_on_labels(module: Pretrainer, data: Any, steps: int, images: int) -> N
         optimizer.step()
         schedule.step()
         if step % 50 == 0:
-            print(f"supervised: step {step}/{steps}  loss {float(loss):.3f}", flush=True)
+            print(f"supervised: step {step}/{steps}  loss {loss.item():.3f}", flush=True)
 
 
 def _batches(data: Any, images: int) -> Iterator[tuple[Tensor, Tensor]]:
