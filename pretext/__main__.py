@@ -31,6 +31,8 @@ usage: pretext VERB ...
   compare   probed runs side by side:  pretext compare RUN RUN ... [--out FILE.html]
   bench     train, probe and rank what a YAML names; go on after a kill; start it twice to share the work:
             pretext bench SUITE.yaml
+  evolve    find the weights of a config's tasks by search, without labels; resumes; start it N times for N workers:
+            pretext evolve -c CONFIG [--searcher cmaes --candidates 40 --steps 100 --storage URL --study NAME ...]
   report    one self-contained HTML page of a run:  pretext report RUN
   export    the plain backbone:  pretext export RUN --to torchvision|safetensors [--modality rgb]
 
@@ -118,7 +120,7 @@ def _verb(name: str) -> Callable[[list[str]], None]:
     # Imported here, so that `pretext --help` answers at once.
     if name in ("fit", "validate", "test", "predict"):
         return fit
-    every = (show, probe, compare, bench, report, export)
+    every = (show, probe, compare, bench, evolve, report, export)
     verbs: dict[str, Callable[[list[str]], None]] = {verb.__name__: verb for verb in every}
     if name not in verbs:
         raise ValueError(f"unknown verb {name!r}; `pretext --help` lists them")
@@ -253,6 +255,27 @@ def bench(args: list[str]) -> None:
     work(suite, folder, write, own.only)
     write()
     print(folder / "leaderboard.html")
+
+
+def evolve(args: list[str]) -> None:
+    """Search the weights of a config's tasks. Options of the search, and of the config such as --data.root DIR."""
+    from pretext.callbacks.record import environment
+    from pretext.evolution.settings import options_help, read_search
+    from pretext.evolution.worker import evolve as search_on
+    from pretext.run import read
+
+    _, rest = _run_of(args)
+    parser = Parser(evolve, "-c CONFIG")
+    parser.add_argument("-c", "--config", help="a training config, perhaps with a section `evolve`")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: runs/evolve/<the study's name>)")
+    parser.epilog, parser.formatter_class = options_help(), argparse.RawDescriptionHelpFormatter
+    own, options = parser.parse_known_args(rest)
+    if own.config is None:
+        raise ValueError("give a training config: pretext evolve -c CONFIG")
+    search = read_search(read(own.config), options)
+    name = search.settings.study or Path(own.config).stem
+    folder = own.out or Path("runs") / "evolve" / name
+    print(search_on(search, name, folder, shlex.join(["pretext", *args]), environment()))
 
 
 def report(args: list[str]) -> None:

@@ -61,6 +61,8 @@ class Pretrainer(Host):
             raise ValueError(f"Pretrainer: {bad} cannot name a task; take a plain word that torch does not use itself")
         self.tasks = nn.ModuleDict({name: build(backbone) for name, build in tasks.items()})
         self.weighting = weighting(list(tasks))
+        for name in self.weighting.off:  # an optimiser would shrink its weights, and several processes wait for them
+            self.tasks[name].requires_grad_(False)
         self.scales = {n: float(t.chance().loss) if scale_by_chance else 1.0 for n, t in self._tasks()}
         self.losses: dict[str, Tensor] = {}  # each task's, () and detached, of the last training step, for callbacks
 
@@ -117,7 +119,9 @@ class Pretrainer(Host):
             task.begin(self.current_epoch)
 
     def _tasks(self) -> Iterable[tuple[str, Task]]:
-        return self.tasks.items()  # type: ignore[return-value]  # ModuleDict forgets that its modules are tasks
+        """Go through the tasks that count."""
+        named: Iterable[tuple[str, Any]] = self.tasks.items()  # ModuleDict forgets that its modules are tasks
+        return [(name, task) for name, task in named if name not in self.weighting.off]
 
     def _examine(self, batch: dict[str, Tree], batch_idx: int, split: str) -> None:
         x = self.view(batch["x"])  # epoch 0 in the key: the same puzzles in every epoch, so that curves compare

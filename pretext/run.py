@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 from omegaconf import OmegaConf
 
 from pretext.backbones.multimodal import MultiModal
@@ -67,6 +67,45 @@ def build(
     The module is a `Pretrainer` unless the config's `model` names another class, such as `pretext.FineTune`. With a
     `modality`, data that can have several decodes, and misses, nothing but that one.
     """
+    parser, parsed = _parsed(config, options)
+    data = parsed.get("data")
+    if modality is not None and data is not None and "modalities" in data.get("init_args", {}):
+        data.init_args.modalities = [modality]
+    pl.seed_everything(int(parsed.seed_everything), verbose=False)
+    built = parser.instantiate(parsed)
+    return built.model, built.get("data")
+
+
+def resolved(config: Mapping[str, Any], options: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a config with `options` of the command line put in, as plain data: what a run's own config says of it.
+
+    Raises:
+        ValueError: it describes no `Pretrainer`.
+
+    """
+    if evaluates(config):
+        raise ValueError(f"{config['model']['class_path']} poses no puzzles; this wants a config of pretext tasks")
+    lightning = [option.removeprefix("--trainer.") for option in _joined(options) if option.startswith("--trainer.")]
+    parser, parsed = _parsed(config, [option for option in _joined(options) if not option.startswith("--trainer.")])
+    plain = OmegaConf.to_container(OmegaConf.create(parser.dump(parsed, skip_none=True)))
+    trainer = OmegaConf.merge(config.get("trainer") or {}, OmegaConf.from_dotlist(lightning))
+    assert isinstance(plain, dict)
+    return {**{str(key): value for key, value in plain.items()}, "trainer": OmegaConf.to_container(trainer)}
+
+
+def _joined(options: Sequence[str]) -> list[str]:
+    """Join each option with the value behind it: --a b to --a=b."""
+    found: list[str] = []
+    for word in options:
+        if word.startswith("--") or not found or "=" in found[-1]:
+            found.append(word)
+        else:
+            found[-1] += f"={word}"
+    return found
+
+
+def _parsed(config: Mapping[str, Any], options: Sequence[str]) -> tuple[ArgumentParser, Namespace]:
+    """Check a config and options against the signatures of what they build."""
     parser = ArgumentParser(parser_mode="omegaconf", exit_on_error=False)
     if evaluates(config):
         parser.add_subclass_arguments(Host, "model", fail_untyped=False)
@@ -76,14 +115,7 @@ def build(
     parser.add_argument("--seed_everything", type=int | bool, default=0)
     link_seed(parser, evaluates(config))
     known = {key: value for key, value in config.items() if key in ("model", "data", "seed_everything")}
-    base = parser.parse_object(known)
-    parsed = parser.parse_args(list(options), namespace=base)
-    data = parsed.get("data")
-    if modality is not None and data is not None and "modalities" in data.get("init_args", {}):
-        data.init_args.modalities = [modality]
-    pl.seed_everything(int(parsed.seed_everything), verbose=False)
-    built = parser.instantiate(parsed)
-    return built.model, built.get("data")
+    return parser, parser.parse_args(list(options), namespace=parser.parse_object(known))
 
 
 def build_data(options: Sequence[str]) -> pl.LightningDataModule:

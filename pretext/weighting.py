@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 class Weighting(nn.Module, ABC):
     """A module from {task name: loss} to one loss. Its constructor's first argument is the names of the tasks."""
+
+    off: frozenset[str] = frozenset()
+    """Tasks that never count. They are not posed, so the backbone does not see their questions either."""
 
     @abstractmethod
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
@@ -22,10 +26,10 @@ WeightingFactory = Callable[[Sequence[str]], Weighting]
 
 
 class Fixed(Weighting):
-    """A weighted sum; a task without a weight counts once.
+    """A weighted sum; a task without a weight counts once, one with weight 0 is switched off.
 
     Raises:
-        ValueError: a weight names a task that does not exist, or is negative.
+        ValueError: a weight names a task that does not exist, is negative or not finite, or all are 0.
 
     """
 
@@ -34,9 +38,12 @@ class Fixed(Weighting):
         weights = weights or {}
         if unknown := sorted(set(weights) - set(names)):
             raise ValueError(f"Fixed: weights for unknown tasks {unknown}; the tasks are {sorted(names)}")
-        if negative := sorted(name for name, weight in weights.items() if weight < 0):
-            raise ValueError(f"Fixed: negative weights for {negative}; use 0 to switch a task off")
+        if wrong := sorted(name for name, weight in weights.items() if not 0 <= weight < math.inf):
+            raise ValueError(f"Fixed: negative or infinite weights for {wrong}; use 0 to switch a task off")
         self.weights = {name: float(weights.get(name, 1.0)) for name in names}
+        self.off = frozenset(name for name, weight in self.weights.items() if weight == 0)
+        if len(self.off) == len(self.weights):
+            raise ValueError(f"Fixed: every weight is 0, of {sorted(names)}; give at least one task a weight above 0")
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()

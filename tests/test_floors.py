@@ -13,7 +13,7 @@ FLOORS = {
     1: ["augment", "losses", "weighting", "teachers", "backbones", "heads", "adversary", "rebalance", "decoder"],
     2: ["tasks", "evaluation"],
     3: ["host", "module", "callbacks", "testing"],
-    4: ["run", "evaluators", "commands", "__main__"],
+    4: ["run", "evaluators", "commands", "evolution", "__main__"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 FILES = sorted((ROOT / "pretext").rglob("*.py"))

@@ -1,4 +1,4 @@
-"""Does a high pretext score go with a good probe?"""
+"""Does a high score before the probe (pretext skill, fitness) go with a good probe?"""
 
 from __future__ import annotations
 
@@ -26,8 +26,13 @@ class Correlation(NamedTuple):
 
 
 def correlation(entries: Iterable[Entry]) -> Correlation:
-    """Compare the order of the entries by pretext skill with that by probe; fewer than 4 entries say nothing."""
-    pairs = np.array([(entry.skill.value, entry.main.value) for entry in entries if entry.skill and entry.main])
+    """Compare the order of the entries by pretext skill with that by probe. See `spearman`."""
+    return spearman((entry.skill.value, entry.main.value) for entry in entries if entry.skill and entry.main)
+
+
+def spearman(both: Iterable[tuple[float, float]]) -> Correlation:
+    """Compare the order of finite pairs by their first number with that by their second; fewer than 4 say nothing."""
+    pairs = np.array(list(both))
     n = len(pairs)
     if n < 4 or (np.ptp(pairs, axis=0) == 0).any():
         return Correlation(n)

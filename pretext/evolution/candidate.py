@@ -1,0 +1,173 @@
+"""A candidate: train a mixture of tasks for some steps, and judge the features that come out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from jsonargparse import ArgumentParser
+from optuna import Trial, TrialPruned
+
+from pretext.callbacks import Divergence
+from pretext.callbacks.quiet import undisturbed
+from pretext.commands.probe import Labelled, Sight
+from pretext.commands.sights import sight
+from pretext.evaluation.embed import Embedded, embed
+from pretext.evaluation.fitness import Fit
+from pretext.evaluation.measure import measure
+from pretext.evolution.settings import Search, mixed
+from pretext.host import Host
+from pretext.run import build
+
+Judge = Callable[[Host], Fit]
+OWN = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "limit_val_batches": 0,
+    "num_sanity_val_steps": 0,
+}
+"""Of Lightning's trainer: a candidate leaves nothing but its figures."""
+SHOWN = ("accuracy", "low", "high")
+
+
+class Trained(NamedTuple):
+    """What came of training."""
+
+    host: Host
+    steps: int
+    device: torch.device
+
+
+class Candidates:
+    """Trains and judges candidates of one search, one after the other, on data that is opened once.
+
+    All start from the same weights and see the same batches in the same order: chance comes from the config's seed.
+    """
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self.judge = search.settings.judge()
+        module, data = build(search.config)
+        if data is None:
+            raise ValueError("the config names no data; add --data CLASS")
+        self.data: Any = data  # the batch law's methods, which Lightning does not know
+        self.network = module.network(search.settings.modality)[1]
+        data.prepare_data()
+
+    def __call__(self, trial: Trial) -> float:
+        """Run the candidate that a trial stands for, note what is worth showing, and return its fitness.
+
+        Raises:
+            FloatingPointError: it diverged.
+            TrialPruned: it was given up half-way.
+
+        """
+        told = trial.user_attrs
+        space = self.search.space
+        weights = told.get("weights") or {name: trial.suggest_float(name, *space[name]) for name in sorted(space)}
+        trained = self.train(weights, told.get("control"), trial)
+        trial.set_user_attr("steps", trained.steps)
+        seen = self.look(trained.host, trained.device)
+        fit = self.fit(seen)
+        trial.set_user_attr("facts", fit.facts)
+        if self.search.settings.probe and self.data.classes:
+            trial.set_user_attr("probe", self.probed(seen, trained))
+        return fit.value
+
+    def train(self, weights: Mapping[str, float], control: str | None = None, trial: Trial | None = None) -> Trained:
+        """Train a mixture; with nothing to train, the network stays as it was made.
+
+        Raises:
+            FloatingPointError: the loss is not finite.
+            TrialPruned: a pruner gave it up.
+
+        """
+        config = mixed(self.search, weights, control)
+        known = {key: value for key, value in (config or self.search.config).items() if key != "data"}
+        module, _ = build(known)
+        trainer = self._trainer(module, trial)
+        if config is not None:
+            trainer.fit(module, datamodule=self.data)
+        return Trained(module, trainer.global_step, trainer.strategy.root_device)
+
+    def look(self, host: Host, device: torch.device, split: Any = "train") -> Embedded:
+        """Embed a split, of train the items that the fitness sees, and keep the one stage that is judged.
+
+        Raises:
+            FloatingPointError: the features are not finite, or too large to be stored.
+            ValueError: the network has no such stage.
+
+        """
+        settings = self.search.settings
+        network, modality = host.network(settings.modality)
+        stage = settings.stage or list(network.stages)[-1]
+        if stage not in network.stages:
+            raise ValueError(f"evolve: no stage {stage!r}; {type(network).__name__} has {', '.join(network.stages)}")
+        of: Sight = sight(host, self.data, modality)
+        batches = self.data.ordered(split, settings.items if split == "train" else None)
+        try:
+            seen = embed(network.to(device), batches, of.view, dims=1, title="")
+        except ValueError as error:
+            if "NaN" not in str(error) and "float16" not in str(error):
+                raise
+            raise FloatingPointError(str(error)) from error
+        return Embedded({stage: seen.mean[stage]}, {stage: seen.mean[stage]}, seen.labels)
+
+    def fit(self, seen: Embedded) -> Fit:
+        """Judge features; a fitness that needs no labels gets none."""
+        z = next(iter(seen.mean.values()))
+        return self.judge(z, seen.labels if self.judge.needs_labels else seen.labels[:0])
+
+    def probed(self, seen: Embedded, trained: Trained) -> dict[str, float]:
+        """Score probes on the test items: accuracy of the linear one with its interval, and of nearest neighbours."""
+        test = self.look(trained.host, trained.device, "test")
+        row = measure(seen, test, ("linear", "knn"), device=trained.device).rows[0]
+        return {name: float(row["linear"][name]) for name in SHOWN} | {"knn": float(row["knn"]["accuracy"])}
+
+    def _trainer(self, module: Host, trial: Trial | None) -> pl.Trainer:
+        settings = self.search.settings
+        parser = ArgumentParser(parser_mode="omegaconf", exit_on_error=False)
+        parser.add_class_arguments(pl.Trainer, "trainer", fail_untyped=False)
+        given = {k: v for k, v in self.search.config["trainer"].items() if k not in ("max_epochs", "max_time")}
+        with warnings.catch_warnings():
+            # Of a GPU that is there and not used, as the config may well want it.
+            warnings.filterwarnings("ignore", "GPU available but not used", UserWarning)
+            logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # no device tables for each candidate
+            built = parser.parse_object({"trainer": {**given, **OWN, "max_steps": settings.steps, "max_epochs": -1}})
+            trainer: pl.Trainer = parser.instantiate(built).trainer
+        trainer.callbacks.append(Divergence())  # type: ignore[attr-defined]  # Lightning sets it outside the class
+        if trial is not None and settings.halving is not None and "control" not in trial.user_attrs:
+            trainer.callbacks.append(Rungs(settings.rungs(), partial(self._halfway, trainer), trial))  # type: ignore[attr-defined]
+        return trainer
+
+    def _halfway(self, trainer: pl.Trainer, host: Host) -> Fit:
+        return self.fit(self.look(host, trainer.strategy.root_device))
+
+
+class Rungs(pl.Callback):
+    """Judge a candidate after some numbers of steps, and give it up where it is worse than others were there.
+
+    Successive halving as the study's pruner has it. Training goes on as if nobody had looked.
+    """
+
+    def __init__(self, steps: tuple[int, ...], judge: Judge, trial: Trial) -> None:
+        self.steps, self.judge, self.trial = steps, judge, trial
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
+        if trainer.global_step not in self.steps:
+            return
+        assert isinstance(pl_module, Host)
+        with undisturbed(pl_module.device):
+            fit = self.judge(pl_module)
+        self.trial.report(fit.value, trainer.global_step)
+        self.trial.set_user_attr("steps", trainer.global_step)
+        self.trial.set_user_attr("facts", fit.facts)
+        if self.trial.should_prune():
+            raise TrialPruned

@@ -1,0 +1,132 @@
+"""`pretext evolve`: one worker of a search, which takes candidates until all are done. Start it as often as you like."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.pruners import SuccessiveHalvingPruner
+from yaml import safe_dump
+
+from pretext.evolution.candidate import Candidates
+from pretext.evolution.page import write_page
+from pretext.evolution.searchers import prepared, searcher
+from pretext.evolution.settings import Search, mixed, slots_of
+from pretext.evolution.study import Candidate, open_study, read, work
+
+PAGE, BEST, LIST = "evolve.html", "best.yaml", "candidates.json"
+
+
+def evolve(search: Search, name: str, folder: Path, command: str, environment: Mapping[str, str]) -> Path:
+    """Work on a study until all its candidates are done; keep the page and the best config in `folder` up to date.
+
+    Raises:
+        ValueError: as in `open_study`, `searcher` and `prepared`, or the config cannot be trained.
+
+    """
+    study = _joined(search, name, folder)
+    total, facts = len(read(study)), {**_facts(search), **environment, "command": command}
+
+    def told(candidate: Candidate) -> None:
+        print(f"evolve: {said(candidate, total)}", file=sys.stderr, flush=True)
+        _written(study, search, folder, name, facts)
+
+    work(study, Candidates(search), told)
+    _written(study, search, folder, name, facts)
+    return folder / PAGE
+
+
+def _joined(search: Search, name: str, folder: Path) -> optuna.Study:
+    settings, space = search.settings, search.space
+    folder.mkdir(parents=True, exist_ok=True)
+    sampler = searcher(
+        settings.searcher, space, settings.seed, levels=settings.levels, population=settings.population
+    )
+    pruner = (
+        optuna.pruners.NopPruner()
+        if settings.halving is None
+        else SuccessiveHalvingPruner(min_resource=settings.rungs()[0], reduction_factor=settings.halving)
+    )
+    return open_study(
+        settings.storage or f"sqlite:///{(folder / 'study.db').resolve()}",
+        name,
+        lambda: slots_of(
+            search, prepared(settings.searcher, space, settings.levels, settings.seed, settings.candidates)
+        ),
+        search.agreed,
+        sampler,
+        pruner,
+        settings.heartbeat,
+    )
+
+
+def said(candidate: Candidate, total: int) -> str:
+    """Tell of a candidate in one line."""
+    who = candidate.control or "weights " + " ".join(f"{weight:.2f}" for weight in candidate.weights.values())
+    took = "" if candidate.seconds is None else f", {candidate.seconds:.0f} s"
+    end = f"fitness {candidate.fitness:.4f}" if candidate.fitness is not None else candidate.state
+    reason = f": {candidate.reason}" if candidate.reason else ""
+    return f"candidate {candidate.index + 1} of {total} ({who}): {end}{reason}{took}"
+
+
+def fittest(candidates: Sequence[Candidate]) -> Candidate | None:
+    """Find the fittest that can be trained: a network without any task, a control, cannot."""
+    done = [c for c in candidates if c.state == "done" and c.fitness is not None and any(c.weights.values())]
+    return max(done, key=lambda c: (c.fitness, -c.index), default=None)  # type: ignore[type-var,return-value]
+
+
+def best_config(search: Search, candidate: Candidate, name: str) -> str:
+    """Write the training config with a candidate's weights, for `pretext fit`."""
+    head = (
+        f"# The fittest of the study {name}: candidate {candidate.index + 1}"
+        f"{f', the control {candidate.control!r}' if candidate.control else ''}, fitness {candidate.fitness:.6g}.\n"
+        f"# Command:  pretext fit -c {BEST}\n"
+    )
+    return head + safe_dump(mixed(search, candidate.weights, candidate.control), sort_keys=False, width=120)
+
+
+def _written(
+    study: optuna.Study, search: Search, folder: Path, name: str, facts: Mapping[str, Any]
+) -> None:
+    """Write what people look at; what is wrong with it must not stop the search."""
+    candidates = read(study)
+    best = fittest(candidates)
+    try:
+        with FileLock(folder / "page.lock"):
+            _replace(folder / LIST, json.dumps([c._asdict() for c in candidates], indent=1))
+            config = {} if best is None else {"config": best_config(search, best, name)}
+            if best is not None:
+                _replace(folder / BEST, config["config"])
+            write_page(candidates, folder / PAGE, name, {**facts, **config})
+    except Exception as error:
+        print(f"evolve: the page could not be written: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file so that it is either whole or as before."""
+    draft = file.with_name(f"{file.name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(file)
+
+
+def _facts(search: Search) -> dict[str, Any]:
+    """Say in words what was searched, and how."""
+    own, config = search.agreed["evolve"], search.config
+    fitness = own["fitness"] or {"class_path": "pretext.evaluation.fitness.Zipf"}
+    data = config.get("data") or {}
+    return {
+        "searcher": own["searcher"],
+        "fitness": f"{fitness['class_path']} {fitness.get('init_args') or ''}".strip(),
+        "steps of a candidate": own["steps"],
+        "searched weights": ", ".join(f"{name} [{low:g}, {high:g}]" for name, (low, high) in search.space.items()),
+        "judged on": f"{own['items'] or 'all'} training items, stage {own['stage'] or 'last'}, "
+        f"network {own['modality'] or 'first'}",
+        "successive halving": own["halving"] or "no",
+        "data": f"{data.get('class_path')} {data.get('init_args') or ''}",
+        "seeds": f"networks and data {config.get('seed_everything', 0)}, searcher {own['seed']}",
+    }
