@@ -15,7 +15,7 @@ from optuna import Trial, TrialPruned
 
 from pretext.callbacks import Divergence
 from pretext.callbacks.quiet import undisturbed
-from pretext.commands.probe import Labelled, Sight
+from pretext.commands.probe import Split
 from pretext.commands.sights import sight
 from pretext.evaluation.embed import Embedded, embed
 from pretext.evaluation.fitness import Fit
@@ -58,6 +58,7 @@ class Candidates:
         if data is None:
             raise ValueError("the config names no data; add --data CLASS")
         self.data: Any = data  # the batch law's methods, which Lightning does not know
+        self.labelled: Any = search.settings.probe_data or data
         self.network = module.network(search.settings.modality)[1]
         data.prepare_data()
 
@@ -74,10 +75,10 @@ class Candidates:
         weights = told.get("weights") or {name: trial.suggest_float(name, *space[name]) for name in sorted(space)}
         trained = self.train(weights, told.get("control"), trial)
         trial.set_user_attr("steps", trained.steps)
-        seen = self.look(trained.host, trained.device)
+        seen = self.look(trained, self.data, "train")
         fit = self.fit(seen)
         trial.set_user_attr("facts", fit.facts)
-        if self.search.settings.probe and self.data.classes:
+        if self.search.settings.probe and self.labelled.classes:
             trial.set_user_attr("probe", self.probed(seen, trained))
         return fit.value
 
@@ -97,8 +98,8 @@ class Candidates:
             trainer.fit(module, datamodule=self.data)
         return Trained(module, trainer.global_step, trainer.strategy.root_device)
 
-    def look(self, host: Host, device: torch.device, split: Any = "train") -> Embedded:
-        """Embed a split, of train the items that the fitness sees, and keep the one stage that is judged.
+    def look(self, trained: Trained, data: Any, split: Split) -> Embedded:
+        """Embed the items of a split that are looked at, and keep the one stage that is judged.
 
         Raises:
             FloatingPointError: the features are not finite, or too large to be stored.
@@ -106,14 +107,14 @@ class Candidates:
 
         """
         settings = self.search.settings
-        network, modality = host.network(settings.modality)
+        network, modality = trained.host.network(settings.modality)
         stage = settings.stage or list(network.stages)[-1]
         if stage not in network.stages:
             raise ValueError(f"evolve: no stage {stage!r}; {type(network).__name__} has {', '.join(network.stages)}")
-        of: Sight = sight(host, self.data, modality)
-        batches = self.data.ordered(split, settings.items if split == "train" else None)
+        of = sight(trained.host, data, modality)
+        batches = data.ordered(split, settings.items)
         try:
-            seen = embed(network.to(device), batches, of.view, dims=1, title="")
+            seen = embed(network.to(trained.device), batches, of.view, dims=1, title="")
         except ValueError as error:
             if "NaN" not in str(error) and "float16" not in str(error):
                 raise
@@ -125,10 +126,20 @@ class Candidates:
         z = next(iter(seen.mean.values()))
         return self.judge(z, seen.labels if self.judge.needs_labels else seen.labels[:0])
 
-    def probed(self, seen: Embedded, trained: Trained) -> dict[str, float]:
-        """Score probes on the test items: accuracy of the linear one with its interval, and of nearest neighbours."""
-        test = self.look(trained.host, trained.device, "test")
-        row = measure(seen, test, ("linear", "knn"), device=trained.device).rows[0]
+    def probed(self, seen: Embedded, trained: Trained) -> dict[str, float] | None:
+        """Score probes on the test items: accuracy of the linear one with its interval, and of nearest neighbours.
+
+        Left out are classes that no training item of those looked at has, and sets with several labels an item.
+        """
+        if self.labelled is not self.data:
+            seen = self.look(trained, self.labelled, "train")
+        if seen.labels.ndim > 1:
+            return None
+        test = self.look(trained, self.labelled, "test")
+        known = torch.isin(test.labels, seen.labels)
+        stage = {name: rows[known] for name, rows in test.mean.items()}
+        asked = Embedded(stage, stage, test.labels[known])
+        row = measure(seen, asked, ("linear", "knn"), device=trained.device).rows[0]
         return {name: float(row["linear"][name]) for name in SHOWN} | {"knn": float(row["knn"]["accuracy"])}
 
     def _trainer(self, module: Host, trial: Trial | None) -> pl.Trainer:
@@ -148,7 +159,7 @@ class Candidates:
         return trainer
 
     def _halfway(self, trainer: pl.Trainer, host: Host) -> Fit:
-        return self.fit(self.look(host, trainer.strategy.root_device))
+        return self.fit(self.look(Trained(host, trainer.global_step, trainer.strategy.root_device), self.data, "train"))
 
 
 class Rungs(pl.Callback):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import pytorch_lightning as pl
 from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 
@@ -17,7 +18,7 @@ from pretext.run import resolved
 TRAINING = ("--model", "--data", "--trainer", "--seed_everything")
 """Options that override the training config; all others are the search's own."""
 OWN_TO_WORKER = ("storage", "study", "heartbeat")  # what workers of one study may say differently
-PLACES = ("root", "cache", "list")  # options of data that are paths, which may differ from machine to machine
+PLACES = ("root", "cache")  # options of data that are paths, which may differ from machine to machine
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Settings:
         items: training items whose features the fitness sees, always the same; none: all.
         stage: of the network whose features, averaged over the grid, are judged; none: the last.
         modality: which network of several is judged; none: the first.
-        probe: also fit a linear probe and nearest neighbours on the labels of these items and score them on the test
-            items, for the page alone: the search never sees it. Where the data has no labels there is none.
+        probe: also fit a linear probe and nearest neighbours on the labels of these items and score them on as many
+            test items, for the page alone: the search never sees it. Where the data has no labels there is none.
+        probe_data: labelled data for the probe; none: the data that candidates are trained on.
         halving: of this many candidates only the fittest goes on, after a ninth (or 1 / halving^2) and again after a
             third (1 / halving) of the steps (successive halving); none: all take every step.
         seed: of the searcher's chance; networks and data take --seed_everything.
@@ -63,6 +65,7 @@ class Settings:
     stage: str | None = None
     modality: str | None = None
     probe: bool = True
+    probe_data: pl.LightningDataModule | None = None
     halving: int | None = None
     seed: int = 0
     storage: str | None = None
@@ -117,7 +120,10 @@ def read_search(config: Mapping[str, Any], options: Sequence[str]) -> Search:
     told = OmegaConf.to_container(OmegaConf.create(parser.dump(parsed, skip_none=False)))
     assert isinstance(told, dict)
     mine = {str(key): value for key, value in told.items() if key not in OWN_TO_WORKER}
-    return Search(settings, whole, space, {**_anywhere(whole), "evolve": {**mine, "weights": space}})
+    mine |= {"weights": space, "probe_data": _unplaced(mine.get("probe_data"))}
+    trainer = {k: v for k, v in whole["trainer"].items() if k not in ("accelerator", "devices")}
+    agreed = {**whole, "data": _unplaced(whole.get("data")), "trainer": trainer, "evolve": mine}
+    return Search(settings, whole, space, agreed)
 
 
 def options_help() -> str:
@@ -189,9 +195,9 @@ def _space(settings: Settings, weights: Mapping[str, float]) -> Space:
     return {name: (float(low), float(high)) for name, (low, high) in space.items()}
 
 
-def _anywhere(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out of a config where its data lies, and on which device it is trained."""
-    data = dict(config.get("data") or {})
-    data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in PLACES}
-    trainer = {k: v for k, v in (config.get("trainer") or {}).items() if k not in ("accelerator", "devices")}
-    return {**config, "data": data, "trainer": trainer}
+def _unplaced(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Leave out of a data module's config where its files lie."""
+    if not data:
+        return None
+    args = {key: value for key, value in (data.get("init_args") or {}).items() if key not in PLACES}
+    return {**data, "init_args": args}

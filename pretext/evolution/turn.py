@@ -36,7 +36,7 @@ def take_turn(study: optuna.Study, run: Callable[[Trial], float]) -> int | None:
                 study.tell(turn.number, state=TrialState.FAIL, skip_if_finished=True)
         if turn.raised is None or turn.raised is error:
             raise
-        raise turn.raised  # Optuna's own error is but that it could not keep this one
+        raise turn.raised from turn.raised.__cause__  # Optuna's own error is that it could not keep this one
     return turn.index
 
 

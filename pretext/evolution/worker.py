@@ -1,4 +1,4 @@
-"""`pretext evolve`: one worker of a search, which takes candidates until all are done. Start it as often as you like."""
+"""`pretext evolve`: one worker of a search, which takes candidates until all are done. Start as many as you like."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ def evolve(search: Search, name: str, folder: Path, command: str, environment: M
 def _joined(search: Search, name: str, folder: Path) -> optuna.Study:
     settings, space = search.settings, search.space
     folder.mkdir(parents=True, exist_ok=True)
-    sampler = searcher(
-        settings.searcher, space, settings.seed, levels=settings.levels, population=settings.population
-    )
+    sampler = searcher(settings.searcher, space, settings.seed, levels=settings.levels, population=settings.population)
     pruner = (
         optuna.pruners.NopPruner()
         if settings.halving is None
@@ -77,7 +75,7 @@ def said(candidate: Candidate, total: int) -> str:
 def fittest(candidates: Sequence[Candidate]) -> Candidate | None:
     """Find the fittest that can be trained: a network without any task, a control, cannot."""
     done = [c for c in candidates if c.state == "done" and c.fitness is not None and any(c.weights.values())]
-    return max(done, key=lambda c: (c.fitness, -c.index), default=None)  # type: ignore[type-var,return-value]
+    return max(done, key=lambda c: (c.fitness, -c.index), default=None)
 
 
 def best_config(search: Search, candidate: Candidate, name: str) -> str:
@@ -90,9 +88,7 @@ def best_config(search: Search, candidate: Candidate, name: str) -> str:
     return head + safe_dump(mixed(search, candidate.weights, candidate.control), sort_keys=False, width=120)
 
 
-def _written(
-    study: optuna.Study, search: Search, folder: Path, name: str, facts: Mapping[str, Any]
-) -> None:
+def _written(study: optuna.Study, search: Search, folder: Path, name: str, facts: Mapping[str, Any]) -> None:
     """Write what people look at; what is wrong with it must not stop the search."""
     candidates = read(study)
     best = fittest(candidates)

@@ -211,6 +211,19 @@ def test_a_worker_that_slept_too_long_drops_its_candidate_and_goes_on(tmp_path, 
     assert study.trials[5].params == study.trials[3].params
 
 
+def test_a_worker_that_slept_too_long_still_stops_when_asked_to(tmp_path):
+    study, other = opened(tmp_path), opened(tmp_path)
+
+    def run(trial):
+        weights_of(trial)
+        other.tell(trial.number, state=TrialState.FAIL)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(study, run, silent)
+    assert work(other, height, silent) == 5
+
+
 def test_a_lost_candidate_that_two_workers_put_back_at_once_is_run_once(tmp_path):
     study, other = opened(tmp_path), opened(tmp_path)
     runs = Counter()
