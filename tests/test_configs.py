@@ -14,6 +14,7 @@ from datamodules import DataError
 from datamodules.bouncing import make
 from pretext import tasks
 from pretext.__main__ import main
+from pretext.evolution.settings import mixed, read_search
 from pretext.run import build, find, read, restore
 
 ROOT = Path(__file__).parents[1]
@@ -99,6 +100,17 @@ def test_config_says_how_to_run_it_what_it_costs_and_what_came_out(config):
         assert told, f"{config.name}: its header lacks {word!r}"
         assert "not measured" not in told, f"{config.name}: {told}"
         assert word == "Command:" or any(c.isdigit() for c in told), f"{config.name}: no figure in {told!r}"
+
+
+@pytest.mark.parametrize("name", ["evolve/elo", "evolve/images", "image/all", "audio_visual/bouncing"])
+def test_weights_of_a_config_of_several_tasks_can_be_searched(name):
+    content = read(ROOT / "configs" / f"{name}.yaml")
+    search = read_search(content, [])
+    assert set(search.space) == set(content["model"]["tasks"])
+    halves = dict.fromkeys(search.space, 0.5)
+    module, _ = build({key: value for key, value in mixed(search, halves).items() if key != "data"})
+    assert module.weighting.weights == halves
+    assert module.scales == {name: task.chance().loss for name, task in module.tasks.items()}
 
 
 def named(tree):

@@ -25,8 +25,16 @@ def test_weight_zero_removes_the_gradient_exactly():
 def test_fixed_refuses_an_unknown_name_and_a_negative_weight():
     with pytest.raises(ValueError, match=r"unknown tasks \['c'\]; the tasks are \['a', 'b'\]"):
         Fixed(["a", "b"], {"c": 1.0})
-    with pytest.raises(ValueError, match="negative"):
-        Fixed(["a"], {"a": -1.0})
+    for wrong in (-1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="negative or infinite"):
+            Fixed(["a", "b"], {"a": wrong})
+
+
+def test_weight_zero_switches_a_task_off_and_one_must_stay_on():
+    assert Fixed(["a", "b", "c"], {"a": 0, "b": 0.5}).off == {"a"}
+    assert Uncertainty(["a", "b"]).off == set()
+    with pytest.raises(ValueError, match="every weight is 0"):
+        Fixed(["a", "b"], {"a": 0, "b": 0})
 
 
 def test_uncertainty_finds_the_closed_form_optimum():

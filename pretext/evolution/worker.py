@@ -30,10 +30,12 @@ def evolve(search: Search, name: str, folder: Path, command: str, environment: M
 
     """
     study = _joined(search, name, folder)
-    total, facts = len(read(study)), {**_facts(search), **environment, "command": command}
+    facts = {**_facts(search), **environment, "command": command}
 
     def told(candidate: Candidate) -> None:
-        print(f"evolve: {said(candidate, total)}", file=sys.stderr, flush=True)
+        candidates = read(study)
+        over = sum(c.state in ("done", "pruned", "failed") for c in candidates)
+        print(f"evolve: {said(candidate, over, len(candidates))}", file=sys.stderr, flush=True)
         _written(study, search, folder, name, facts)
 
     work(study, Candidates(search), told)
@@ -63,13 +65,13 @@ def _joined(search: Search, name: str, folder: Path) -> optuna.Study:
     )
 
 
-def said(candidate: Candidate, total: int) -> str:
-    """Tell of a candidate in one line."""
-    who = candidate.control or "weights " + " ".join(f"{weight:.2f}" for weight in candidate.weights.values())
+def said(candidate: Candidate, over: int, total: int) -> str:
+    """Tell of a candidate that was just finished, in one line."""
+    who = candidate.control or " ".join(f"{name} {weight:.2f}" for name, weight in candidate.weights.items())
     took = "" if candidate.seconds is None else f", {candidate.seconds:.0f} s"
-    end = f"fitness {candidate.fitness:.4f}" if candidate.fitness is not None else candidate.state
-    reason = f": {candidate.reason}" if candidate.reason else ""
-    return f"candidate {candidate.index + 1} of {total} ({who}): {end}{reason}{took}"
+    end = candidate.state if candidate.state != "done" else f"fitness {candidate.fitness:.4f}"
+    reason = f" ({candidate.reason})" if candidate.reason else ""
+    return f"{over} of {total} done. Candidate {candidate.index}: {end}{reason}{took}: {who}"
 
 
 def fittest(candidates: Sequence[Candidate]) -> Candidate | None:
@@ -81,7 +83,7 @@ def fittest(candidates: Sequence[Candidate]) -> Candidate | None:
 def best_config(search: Search, candidate: Candidate, name: str) -> str:
     """Write the training config with a candidate's weights, for `pretext fit`."""
     head = (
-        f"# The fittest of the study {name}: candidate {candidate.index + 1}"
+        f"# The fittest of the study {name}: candidate {candidate.index}"
         f"{f', the control {candidate.control!r}' if candidate.control else ''}, fitness {candidate.fitness:.6g}.\n"
         f"# Command:  pretext fit -c {BEST}\n"
     )
