@@ -128,8 +128,7 @@ def compare(name: str, study: Study, out: Path) -> None:
         entries: dict[str, Any] = {}
         for kind, config in configs.items():
             file = out / "found" / f"{kind.replace(' ', '-').replace(',', '')}.yaml"
-            if not file.exists():
-                file.write_text(safe_dump(config, sort_keys=False))
+            file.write_text(safe_dump(config, sort_keys=False))
             entries[kind] = {"config": str(file), "modality": "rgb" if name == "video" else None}
         entries["supervised"] = {"config": "configs/evaluation/supervised.yaml", "options": study.supervised}
         if name == "images":

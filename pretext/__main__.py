@@ -261,10 +261,13 @@ def evolve(args: list[str]) -> None:
     """Search the weights of a config's tasks. Options of the search, and of the config such as --data.root DIR."""
     from pretext.callbacks.record import environment
     from pretext.evolution.settings import options_help, read_search
+    from pretext.evolution.storage import public
     from pretext.evolution.worker import evolve as search_on
     from pretext.run import read
 
-    _, rest = _run_of(args)
+    stray, rest = _run_of(args)
+    if stray is not None:
+        raise ValueError(f"evolve takes options alone, got {stray}; give a training config with -c")
     parser = Parser(evolve, "-c CONFIG")
     parser.add_argument("-c", "--config", help="a training config, perhaps with a section `evolve`")
     parser.add_argument("--out", type=Path, help="folder of the results (default: runs/evolve/<the study's name>)")
@@ -275,7 +278,8 @@ def evolve(args: list[str]) -> None:
     search = read_search(read(own.config), options)
     name = search.settings.study or Path(own.config).stem
     folder = own.out or Path("runs") / "evolve" / name
-    print(search_on(search, name, folder, shlex.join(["pretext", *args]), environment()))
+    command = shlex.join(["pretext", *(public(word) for word in args)])
+    print(search_on(search, name, folder, command, environment()))
 
 
 def report(args: list[str]) -> None:

@@ -176,7 +176,7 @@ class Host(pl.LightningModule, ABC):
         """Turn a loaded batch into what training sees: crops in [0, 1], by chance keyed with epoch and batch."""
         key = (self.global_rank, self.current_epoch, batch_idx)
         torch.manual_seed(seed_of(self.seed, "train", "network", *key))  # dropout: a resumed run drops the same
-        self.canvas = _canvas(x)
+        self.canvas = canvas_of(x)
         with torch.no_grad():
             chance = rng(self.device, self.seed, "train", "augment", *key)
             return mapped(unit, x) if self.augment is None else self.augment(x, chance)
@@ -247,7 +247,7 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=formats[x.ndim]) if x.ndim in formats else x
 
 
-def _canvas(x: Tree) -> int | None:
+def canvas_of(x: Tree) -> int | None:
     """Find the side of the pictures of a batch; None where there is only sound."""
     parts = x.values() if isinstance(x, dict) else [x]
     return next((int(part.shape[-1]) for part in parts if part.ndim > 3), None)

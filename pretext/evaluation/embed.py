@@ -42,6 +42,10 @@ It may make several rows of each, item by item: the features of all rows that be
 """
 
 
+class FeatureError(ValueError):
+    """Features that are NaN, infinite or far out of range: most often a network that has diverged."""
+
+
 class Embedded(NamedTuple):
     """A set of N items seen through every stage; float16 (or float32, see `HALF`), memory-mapped if cached."""
 
@@ -118,7 +122,8 @@ def embed(
     uses autocast. With a `cache`, features that are there already are not computed again (`batches` is not iterated).
 
     Raises:
-        ValueError: no images, or features that are NaN or out of range (the message names the stage).
+        ValueError: no images.
+        FeatureError: features that are NaN or out of range (the message names the stage).
 
     """
     chunks = _look(backbone, batches, view, dims, dtype, title)
@@ -210,8 +215,8 @@ def _stored(rows: Columns, dtypes: dict[str, torch.dtype], backbone: Backbone) -
         if not stored[name].isfinite().all():
             who = f"embed: stage {name.split('/', 1)[1]!r} of {type(backbone).__name__}"
             if values.isnan().any() or values.isinf().any():
-                raise ValueError(f"{who} gives NaN or infinity; its weights have diverged: look at the run's loss")
-            raise ValueError(
+                raise FeatureError(f"{who} gives NaN or infinity; its weights have diverged: look at the run's loss")
+            raise FeatureError(
                 f"{who} gives {float(values.abs().max()):.3g}, but the first batch had at most {HALF[1]:g}, so it is "
                 "stored as float16; scale the input or the network, or look whether these items are broken"
             )

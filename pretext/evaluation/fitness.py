@@ -150,15 +150,16 @@ class EffectiveRank(Fitness):
 class FewLabels(Fitness):
     """The weakly guided variant: accuracy of a classifier that is given a few labels of the set.
 
-    Each draw learns from `labels` items of each class and is asked about all other labelled items; the value is the
-    mean accuracy. Draws depend on the seed and the labels alone, so all candidates are asked the same. A class with no
+    Each draw learns from `labels` items of each class and is asked about `asked` others of each; the value is the mean
+    accuracy. Draws depend on the seed and the labels alone, so all candidates are asked the same. A class with no
     more than `labels` labelled items could not be both learnt and asked about: it is left out whole.
 
     Args:
         protocol: "knn", a vote of the 20 nearest of the items that are learnt from, or "probe", logistic regression.
         labels: items of each class to learn from; "probe" wants 2, one of which it can hold out.
-        draws: how often.
+        draws: how often. Items are the same in all of them; each splits them anew.
         seed: of the draws.
+        asked: items of each class to be asked about, at most; none: all labelled ones.
 
     Raises:
         ValueError: an option out of range; by a call, labels that are not (N,), less than two classes left.
@@ -168,15 +169,20 @@ class FewLabels(Fitness):
     needs_labels = True
 
     def __init__(
-        self, protocol: Literal["knn", "probe"] = "knn", labels: int = 10, draws: int = 5, seed: int = 0
+        self,
+        protocol: Literal["knn", "probe"] = "knn",
+        labels: int = 10,
+        draws: int = 5,
+        seed: int = 0,
+        asked: int | None = 10,
     ) -> None:
         least = {"knn": 1, "probe": 2}.get(protocol)
-        if least is None or labels < least or draws < 1:
+        if least is None or labels < least or draws < 1 or (asked is not None and asked < 1):
             raise ValueError(
-                f"FewLabels got protocol={protocol!r}, labels={labels}, draws={draws}; it wants 'knn' with at least 1 "
-                "label per class or 'probe' with 2, and at least one draw"
+                f"FewLabels got protocol={protocol!r}, labels={labels}, draws={draws}, asked={asked}; it wants 'knn' "
+                "with at least 1 label per class or 'probe' with 2, at least one draw and one item asked about"
             )
-        self.protocol, self.labels, self.draws, self.seed = protocol, labels, draws, seed
+        self.protocol, self.labels, self.draws, self.seed, self.asked = protocol, labels, draws, seed, asked
 
     def __call__(self, z: Tensor, labels: Tensor) -> Fit:
         check("FewLabels", z)
@@ -194,7 +200,11 @@ class FewLabels(Fitness):
                 "a whole number for each (below 0: none); search on a set with labels, or by a fitness that needs none"
             )
         counted = {label: (labels == label).nonzero()[:, 0].cpu() for label in torch.unique(labels).tolist()}
-        members = {label: items for label, items in counted.items() if label >= 0 and len(items) > self.labels}
+        members = {
+            label: self._used(items, label)
+            for label, items in counted.items()
+            if label >= 0 and len(items) > self.labels
+        }
         if len(members) < 2:
             sizes = sorted((len(items) for label, items in counted.items() if label >= 0), reverse=True)
             raise ValueError(
@@ -202,6 +212,13 @@ class FewLabels(Fitness):
                 f"wants two classes or more with more than {self.labels} labelled items: label more, or lower labels"
             )
         return members
+
+    def _used(self, items: Tensor, label: int) -> Tensor:
+        """Choose the few items of a class whose labels are looked at, the same in every draw."""
+        if self.asked is None or len(items) <= self.labels + self.asked:
+            return items
+        order = torch.randperm(len(items), generator=rng("cpu", self.seed, "few labels", "used", label))
+        return items[order[: self.labels + self.asked].sort().values]
 
     def _draw(self, z: Tensor, labels: Tensor, members: dict[int, Tensor], draw: int) -> float:
         """Learn from some items of each class and return the accuracy on the others."""

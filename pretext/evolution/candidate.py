@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -17,11 +18,11 @@ from pretext.callbacks import Divergence
 from pretext.callbacks.quiet import undisturbed
 from pretext.commands.probe import Split
 from pretext.commands.sights import sight
-from pretext.evaluation.embed import Embedded, embed
+from pretext.evaluation.embed import Embedded, FeatureError, embed
 from pretext.evaluation.fitness import Fit
 from pretext.evaluation.measure import measure
 from pretext.evolution.settings import Search, mixed
-from pretext.host import Host
+from pretext.host import Host, canvas_of
 from pretext.run import build
 
 Judge = Callable[[Host], Fit]
@@ -32,8 +33,13 @@ OWN = {
     "enable_model_summary": False,
     "limit_val_batches": 0,
     "num_sanity_val_steps": 0,
+    "callbacks": [],
+    "max_epochs": -1,
+    "max_time": None,
 }
-"""Of Lightning's trainer: a candidate leaves nothing but its figures."""
+"""Of Lightning's trainer: a candidate leaves nothing but its figures, and nothing stops it."""
+ALONE = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+"""A worker has one device, or Lightning would start it again for each; of several devices each gets its own worker."""
 SHOWN = ("accuracy", "low", "high")
 
 
@@ -49,18 +55,39 @@ class Candidates:
     """Trains and judges candidates of one search, one after the other, on data that is opened once.
 
     All start from the same weights and see the same batches in the same order: chance comes from the config's seed.
+
+    Args:
+        search: what is searched.
+        folder: where files go that Lightning or a data module writes.
+
+    Raises:
+        ValueError: the config names no data.
+
     """
 
-    def __init__(self, search: Search) -> None:
-        self.search = search
+    def __init__(self, search: Search, folder: Path) -> None:
+        self.search, self.folder = search, folder
         self.judge = search.settings.judge()
-        module, data = build(search.config)
+        data = build(search.config)[1]
         if data is None:
             raise ValueError("the config names no data; add --data CLASS")
         self.data: Any = data  # the batch law's methods, which Lightning does not know
         self.labelled: Any = search.settings.probe_data or data
-        self.network = module.network(search.settings.modality)[1]
-        data.prepare_data()
+
+    def try_out(self) -> None:
+        """Judge a network without training it, so that what cannot work is known before there is a study.
+
+        Raises:
+            ValueError: as in `look`, of the fitness, of the data.
+
+        """
+        for data in {id(data): data for data in (self.data, self.labelled)}.values():
+            data.prepare_data()
+        trained = self.train(dict.fromkeys(self.search.space, 0.0), "all zero")
+        seen = self.look(trained, self.data, "train")
+        self.fit(seen)
+        if self.search.settings.probe and self.labelled.classes:
+            self.probed(seen, trained)
 
     def __call__(self, trial: Trial) -> float:
         """Run the candidate that a trial stands for, note what is worth showing, and return its fitness.
@@ -94,7 +121,9 @@ class Candidates:
         known = {key: value for key, value in (config or self.search.config).items() if key != "data"}
         module, _ = build(known)
         trainer = self._trainer(module, trial)
-        if config is not None:
+        if config is None:
+            module.canvas = canvas_of(next(iter(self.data.ordered("train", 1)))["x"])  # as training would have noted
+        else:
             trainer.fit(module, datamodule=self.data)
         return Trained(module, trainer.global_step, trainer.strategy.root_device)
 
@@ -111,13 +140,12 @@ class Candidates:
         stage = settings.stage or list(network.stages)[-1]
         if stage not in network.stages:
             raise ValueError(f"evolve: no stage {stage!r}; {type(network).__name__} has {', '.join(network.stages)}")
-        of = sight(trained.host, data, modality)
+        view = sight(trained.host, data, modality).view
+        kind = next(network.parameters()).dtype  # bfloat16 where the weights are
         batches = data.ordered(split, settings.items)
         try:
-            seen = embed(network.to(trained.device), batches, of.view, dims=1, title="")
-        except ValueError as error:
-            if "NaN" not in str(error) and "float16" not in str(error):
-                raise
+            seen = embed(network.to(trained.device), batches, lambda x: view(x).to(kind), dims=1, title="")
+        except FeatureError as error:
             raise FloatingPointError(str(error)) from error
         return Embedded({stage: seen.mean[stage]}, {stage: seen.mean[stage]}, seen.labels)
 
@@ -146,13 +174,14 @@ class Candidates:
         settings = self.search.settings
         parser = ArgumentParser(parser_mode="omegaconf", exit_on_error=False)
         parser.add_class_arguments(pl.Trainer, "trainer", fail_untyped=False)
-        given = {k: v for k, v in self.search.config["trainer"].items() if k not in ("max_epochs", "max_time")}
+        given = {"log_every_n_steps": 1, **self.search.config["trainer"], **OWN, "max_steps": settings.steps}
+        one = isinstance(given.get("devices"), list) and len(given["devices"]) == 1  # which one, the user says
+        given |= {"default_root_dir": str(self.folder), **({} if one else ALONE)}
         with warnings.catch_warnings():
             # Of a GPU that is there and not used, as the config may well want it.
             warnings.filterwarnings("ignore", "GPU available but not used", UserWarning)
             logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # no device tables for each candidate
-            built = parser.parse_object({"trainer": {**given, **OWN, "max_steps": settings.steps, "max_epochs": -1}})
-            trainer: pl.Trainer = parser.instantiate(built).trainer
+            trainer: pl.Trainer = parser.instantiate(parser.parse_object({"trainer": given})).trainer
         trainer.callbacks.append(Divergence())  # type: ignore[attr-defined]  # Lightning sets it outside the class
         if trial is not None and settings.halving is not None and "control" not in trial.user_attrs:
             trainer.callbacks.append(Rungs(settings.rungs(), partial(self._halfway, trainer), trial))  # type: ignore[attr-defined]
@@ -169,12 +198,13 @@ class Rungs(pl.Callback):
     """
 
     def __init__(self, steps: tuple[int, ...], judge: Judge, trial: Trial) -> None:
-        self.steps, self.judge, self.trial = steps, judge, trial
+        self.steps, self.judge, self.trial = list(steps), judge, trial
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
         if trainer.global_step not in self.steps:
             return
         assert isinstance(pl_module, Host)
+        self.steps.remove(trainer.global_step)  # several batches may make one step
         with undisturbed(pl_module.device):
             fit = self.judge(pl_module)
         self.trial.report(fit.value, trainer.global_step)

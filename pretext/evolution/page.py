@@ -122,7 +122,8 @@ def _weights(candidates: Sequence[Candidate], names: Sequence[str]) -> str:
     if not panels:
         return '<p class="missing">No candidate of the search is done yet.</p>'
     kinds = [("mean line", "mean of the fittest quarter so far"), ("searched", "in the fittest quarter now")]
-    note = "From left to right: done candidates of the search, in order of finishing. Beside each name: the mean now."
+    note = "From left to right: done candidates of the search, in order of finishing. Beside each name: the mean now. "
+    note += "Optimisers such as Adam do not notice a factor common to all weights: what counts is their proportion."
     legend = keys([*kinds, ("rest", "other candidates")])
     stripes = weight_map(candidates, names)
     stripes = f"<h3>Sorted by fitness</h3>{stripes}" if stripes else ""

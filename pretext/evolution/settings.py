@@ -17,13 +17,15 @@ from pretext.run import resolved
 
 TRAINING = ("--model", "--data", "--trainer", "--seed_everything")
 """Options that override the training config; all others are the search's own."""
-OWN_TO_WORKER = ("storage", "study", "heartbeat")  # what workers of one study may say differently
+OWN_TO_WORKER = ("storage", "study")  # what workers of one study may say differently
 PLACES = ("root", "cache")  # options of data that are paths, which may differ from machine to machine
 
 
 @dataclass(frozen=True)
 class Settings:
     """A search for the weights of a training config's tasks.
+
+    Of the config's trainer its callbacks and loggers are left out, and candidates are trained on one device.
 
     Args:
         weights: which tasks' weights are searched, as a list of names, or as {name: [low, high]} within [0, 1]; none:
@@ -115,7 +117,8 @@ def read_search(config: Mapping[str, Any], options: Sequence[str]) -> Search:
     parser = _parser()
     parsed = parser.parse_args(own, namespace=parser.parse_object(dict(config.get("evolve") or {})))
     settings = Settings(**parser.instantiate(parsed).as_dict())
-    whole = resolved({key: value for key, value in config.items() if key != "evolve"}, training)
+    whole = {key: value for key, value in config.items() if key != "evolve"}
+    whole |= resolved(whole, training)
     space = _space(settings, _weights(whole))
     told = OmegaConf.to_container(OmegaConf.create(parser.dump(parsed, skip_none=False)))
     assert isinstance(told, dict)
@@ -128,8 +131,8 @@ def read_search(config: Mapping[str, Any], options: Sequence[str]) -> Search:
 
 def options_help() -> str:
     """Describe every option of a search."""
-    text = _parser().format_help()
-    return text[text.index("<class 'pretext.evolution.settings.Settings'>") :] if "<class" in text else text
+    text: str = _parser().format_help()
+    return text[text.index("A search for") :]
 
 
 def _parser() -> ArgumentParser:
@@ -141,8 +144,9 @@ def _parser() -> ArgumentParser:
 def slots_of(search: Search, attrs: Sequence[dict[str, Any]]) -> list[Slot]:
     """Make the candidates: controls first; `attrs` are the system attributes of the searched ones."""
     highs = {name: high for name, (_, high) in search.space.items()}
+    equal = dict.fromkeys(highs, min(highs.values()))
     nothing = dict.fromkeys(search.space, 0.0)
-    controls = [Slot("all zero", nothing, {}), Slot("all equal", highs, {})]
+    controls = [Slot("all zero", nothing, {}), Slot("all equal", equal, {})]
     if len(search.space) > 1:
         controls += [Slot(f"{name} alone", {**nothing, name: high}, {}) for name, high in highs.items()]
     return controls + [Slot(None, {}, own) for own in attrs]

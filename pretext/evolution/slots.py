@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from pretext.evolution.storage import GRACE
 
 DEATHS = 3  # of its workers, after which a candidate is not tried again: it may be what kills them
-_KEPT = ("candidate", "control", "weights")  # user attributes that a candidate is made with
+_KEPT = ("candidate", "control", "weights", "error")  # user attributes that a candidate is made with
 # System attributes that tell of the dead trial, not of its candidate: CMA-ES's state as it was then, which would set it
 # back under a later trial's number, and the rungs that were reached in successive halving.
 _LEFT = ("cma:optimizer", "completed_rung_")

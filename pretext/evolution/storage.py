@@ -86,6 +86,12 @@ def shown(place: URL) -> str:
     return place.set(query={}).render_as_string(hide_password=True)
 
 
+def public(word: str) -> str:
+    """Return a word of a command line as it may be shown: of the URL of a database without its password."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return word if "://" not in value else f"{option}{equals}{shown(make_url(value))}"
+
+
 def _connect(place: URL, heartbeat: int, options: dict[str, Any]) -> RDBStorage:
     """Open the database, and again where another process was making the same tables.
 

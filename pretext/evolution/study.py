@@ -185,7 +185,8 @@ def _state(trial: FrozenTrial) -> tuple[Literal["waiting", "running", "done", "p
         return "pruned", None
     if trial.state == TrialState.WAITING or not is_over(trial):
         return "waiting", None  # also whose worker died, until somebody puts it back
-    return "failed", trial.user_attrs.get("reason", f"its worker died {deaths(trial)} times")
+    last = f", last of {trial.user_attrs['error']}" if "error" in trial.user_attrs else ""
+    return "failed", trial.user_attrs.get("reason", f"its worker died {deaths(trial)} times{last}")
 
 
 def _await(study: optuna.Study, patience: float) -> None:

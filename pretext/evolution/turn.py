@@ -61,6 +61,8 @@ class _Turn:
             raise
         except BaseException as error:
             self.raised = error
+            with suppress(UpdateFinishedTrialError):  # taken for dead meanwhile
+                trial.set_user_attr("error", f"{type(error).__name__}: {error}")
             if isinstance(error, (KeyboardInterrupt, SystemExit)):  # Lightning makes the former the latter
                 trial.set_user_attr("stopped", True)
             raise

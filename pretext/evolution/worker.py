@@ -29,23 +29,25 @@ def evolve(search: Search, name: str, folder: Path, command: str, environment: M
         ValueError: as in `open_study`, `searcher` and `prepared`, or the config cannot be trained.
 
     """
-    study = _joined(search, name, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    candidates = Candidates(search, folder)
+    candidates.try_out()
+    study = _study(search, name, folder)
     facts = {**_facts(search), **environment, "command": command}
 
     def told(candidate: Candidate) -> None:
-        candidates = read(study)
-        over = sum(c.state in ("done", "pruned", "failed") for c in candidates)
-        print(f"evolve: {said(candidate, over, len(candidates))}", file=sys.stderr, flush=True)
+        all_ = read(study)
+        over = sum(c.state in ("done", "pruned", "failed") for c in all_)
+        print(f"evolve: {said(candidate, over, len(all_))}", file=sys.stderr, flush=True)
         _written(study, search, folder, name, facts)
 
-    work(study, Candidates(search), told)
+    work(study, candidates, told)
     _written(study, search, folder, name, facts)
     return folder / PAGE
 
 
-def _joined(search: Search, name: str, folder: Path) -> optuna.Study:
+def _study(search: Search, name: str, folder: Path) -> optuna.Study:
     settings, space = search.settings, search.space
-    folder.mkdir(parents=True, exist_ok=True)
     sampler = searcher(settings.searcher, space, settings.seed, levels=settings.levels, population=settings.population)
     pruner = (
         optuna.pruners.NopPruner()
@@ -74,9 +76,9 @@ def said(candidate: Candidate, over: int, total: int) -> str:
     return f"{over} of {total} done. Candidate {candidate.index}: {end}{reason}{took}: {who}"
 
 
-def fittest(candidates: Sequence[Candidate]) -> Candidate | None:
+def fittest(search: Search, candidates: Sequence[Candidate]) -> Candidate | None:
     """Find the fittest that can be trained: a network without any task, a control, cannot."""
-    done = [c for c in candidates if c.state == "done" and c.fitness is not None and any(c.weights.values())]
+    done = [c for c in candidates if c.state == "done" and mixed(search, c.weights, c.control) is not None]
     return max(done, key=lambda c: (c.fitness, -c.index), default=None)
 
 
@@ -92,10 +94,10 @@ def best_config(search: Search, candidate: Candidate, name: str) -> str:
 
 def _written(study: optuna.Study, search: Search, folder: Path, name: str, facts: Mapping[str, Any]) -> None:
     """Write what people look at; what is wrong with it must not stop the search."""
-    candidates = read(study)
-    best = fittest(candidates)
     try:
         with FileLock(folder / "page.lock"):
+            candidates = read(study)  # in here, or a slower worker would write what was true before
+            best = fittest(search, candidates)
             _replace(folder / LIST, json.dumps([c._asdict() for c in candidates], indent=1))
             config = {} if best is None else {"config": best_config(search, best, name)}
             if best is not None:

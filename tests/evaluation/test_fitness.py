@@ -214,9 +214,25 @@ def test_labels_as_features_are_all_named_right_and_noise_at_chance(protocol):
     assert FewLabels(protocol)(seen, y) == Fit(1.0, {"accuracy": 1.0, "chance": 0.2, "classes": 5.0})
     noise = torch.randn(1000, 16, generator=torch.Generator().manual_seed(0))
     low, high = wilson(200, 1000, z=4)
-    assert low < FewLabels(protocol, draws=2)(noise, y).value < high
-    same = FewLabels(protocol, draws=2)(torch.ones(1000, 16), y)  # collapsed: one answer for all
+    assert low < FewLabels(protocol, draws=2, asked=None)(noise, y).value < high
+    same = FewLabels(protocol, draws=2, asked=None)(torch.ones(1000, 16), y)  # collapsed: one answer for all
     assert same.value == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("protocol", ["knn", "probe"])
+def test_no_more_labels_are_looked_at_than_it_says(protocol):
+    y = torch.arange(1000) % 5
+    z = torch.nn.functional.one_hot(y).float() + torch.randn(1000, 5, generator=torch.Generator().manual_seed(0))
+    fitness = FewLabels(protocol, labels=5, asked=3)
+    value = fitness(z, y).value
+    changed = []
+    for item in range(0, 1000, 5):  # of class 0: whoever is not looked at may have any other features
+        other = z.clone()
+        other[item] = torch.tensor([-99.0, 99, -99, 99, -99])
+        changed.append(fitness(other, y).value != value)
+        if sum(changed) > 8:
+            break
+    assert 1 <= sum(changed) <= 8
 
 
 def given_and_asked(monkeypatch, protocol, *arguments, **options):
@@ -230,7 +246,7 @@ def given_and_asked(monkeypatch, protocol, *arguments, **options):
         return real(train, labels, test, *rest, **named)
 
     monkeypatch.setattr(module, protocol, watched)
-    FewLabels(protocol, **options)(*arguments)
+    FewLabels(protocol, **({"asked": None} | options))(*arguments)
     monkeypatch.undo()
     return calls
 
@@ -248,7 +264,7 @@ def test_exactly_so_many_labels_of_each_class_are_given_and_all_others_asked_abo
         assert set(given.tolist()) | set(asked.tolist()) == usable
         assert len(asked) == 35 + 25 + 1
     assert len({tuple(sorted(given.tolist())) for given, _, _ in calls}) == 4  # the draws differ
-    facts = FewLabels(protocol, labels=5)(z, y).facts
+    facts = FewLabels(protocol, labels=5, asked=None)(z, y).facts
     assert (facts["classes"], facts["chance"]) == (3, 35 / 61)
 
 
@@ -273,15 +289,15 @@ def test_few_labels_are_scikit_learns_classifiers_on_the_same_items(monkeypatch,
         NEIGHBOURS, metric="cosine", algorithm="brute", weights=lambda distance: math.e ** ((1 - distance) / 0.07)
     ).fit(unit[given], labels.numpy())
     expected = nearest.score(unit[asked], y[asked].numpy())
-    assert FewLabels(draws=1)(x, y).value == pytest.approx(expected, abs=2e-3)
+    assert FewLabels(draws=1, asked=None)(x, y).value == pytest.approx(expected, abs=2e-3)
     deviation = x[given].std(0, correction=0).where(x[given].std(0) > 0, torch.tensor(1.0))
     z = ((x - x[given].mean(0)) / deviation).numpy()
     best = max(
         LogisticRegression(C=1 / (100 * l2), max_iter=500).fit(z[given], labels).score(z[asked], y[asked])
         for l2 in (1e-2, 1e-1, 1)
     )
-    assert FewLabels("probe", draws=1)(x, y).value == pytest.approx(best, abs=0.03)
-    assert FewLabels("probe")(x, y).value > 0.85
+    assert FewLabels("probe", draws=1, asked=None)(x, y).value == pytest.approx(best, abs=0.03)
+    assert FewLabels("probe", asked=None)(x, y).value > 0.85
 
 
 # The manners of all
