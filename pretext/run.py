@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,7 +116,8 @@ def _parsed(config: Mapping[str, Any], options: Sequence[str]) -> tuple[Argument
     parser.add_argument("--seed_everything", type=int | bool, default=0)
     link_seed(parser, evaluates(config))
     known = {key: value for key, value in config.items() if key in ("model", "data", "seed_everything")}
-    return parser, parser.parse_args(list(options), namespace=parser.parse_object(known))
+    # A copy, since jsonargparse writes what it parsed into the dicts that it is given.
+    return parser, parser.parse_args(list(options), namespace=parser.parse_object(deepcopy(known)))
 
 
 def build_data(options: Sequence[str]) -> pl.LightningDataModule:

@@ -25,7 +25,7 @@ data: {class_path: datamodules.Digits, init_args: {size: 32, batch_size: 32}}
 trainer: {max_steps: 2, limit_val_batches: 1, limit_test_batches: 1, limit_predict_batches: 1, accelerator: cpu}
 """
 ROOT = Path(__file__).parents[1]
-VERBS = ("fit", "validate", "test", "predict", "show", "probe", "compare", "bench", "report", "export")
+VERBS = ("fit", "validate", "test", "predict", "show", "probe", "compare", "bench", "evolve", "report", "export")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from pretext.commands.sights import sight
 from pretext.evaluation.embed import Embedded, FeatureError, embed
 from pretext.evaluation.fitness import Fit
 from pretext.evaluation.measure import measure
-from pretext.evolution.settings import Search, mixed
+from pretext.evolution.settings import Search, mixed, unweighted
 from pretext.host import Host, canvas_of
 from pretext.run import build
 
@@ -68,7 +68,7 @@ class Candidates:
     def __init__(self, search: Search, folder: Path) -> None:
         self.search, self.folder = search, folder
         self.judge = search.settings.judge()
-        data = build(search.config)[1]
+        data = build(unweighted(search.config))[1]
         if data is None:
             raise ValueError("the config names no data; add --data CLASS")
         self.data: Any = data  # the batch law's methods, which Lightning does not know
@@ -118,8 +118,8 @@ class Candidates:
 
         """
         config = mixed(self.search, weights, control)
-        known = {key: value for key, value in (config or self.search.config).items() if key != "data"}
-        module, _ = build(known)
+        whole = unweighted(self.search.config) if config is None else config
+        module, _ = build({key: value for key, value in whole.items() if key != "data"})
         trainer = self._trainer(module, trial)
         if config is None:
             module.canvas = canvas_of(next(iter(self.data.ordered("train", 1)))["x"])  # as training would have noted

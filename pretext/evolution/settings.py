@@ -18,7 +18,8 @@ from pretext.run import resolved
 TRAINING = ("--model", "--data", "--trainer", "--seed_everything")
 """Options that override the training config; all others are the search's own."""
 OWN_TO_WORKER = ("storage", "study")  # what workers of one study may say differently
-PLACES = ("root", "cache")  # options of data that are paths, which may differ from machine to machine
+PLACES = ("root", "cache", "workers", "download")  # options of data that belong to a machine, as those
+MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir")  # of the trainer do
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,10 @@ def read_search(config: Mapping[str, Any], options: Sequence[str]) -> Search:
     """
     training, own = _parted(options)
     parser = _parser()
-    parsed = parser.parse_args(own, namespace=parser.parse_object(dict(config.get("evolve") or {})))
+    section = config.get("evolve") or {}
+    if not isinstance(section, Mapping):
+        raise ValueError(f"evolve: the config's section `evolve` is {section!r}; it holds options, such as steps: 100")
+    parsed = parser.parse_args(own, namespace=parser.parse_object(dict(section)))
     settings = Settings(**parser.instantiate(parsed).as_dict())
     whole = {key: value for key, value in config.items() if key != "evolve"}
     whole |= resolved(whole, training)
@@ -124,7 +128,7 @@ def read_search(config: Mapping[str, Any], options: Sequence[str]) -> Search:
     assert isinstance(told, dict)
     mine = {str(key): value for key, value in told.items() if key not in OWN_TO_WORKER}
     mine |= {"weights": space, "probe_data": _unplaced(mine.get("probe_data"))}
-    trainer = {k: v for k, v in whole["trainer"].items() if k not in ("accelerator", "devices")}
+    trainer = {key: value for key, value in whole["trainer"].items() if key not in MACHINE}
     agreed = {**whole, "data": _unplaced(whole.get("data")), "trainer": trainer, "evolve": mine}
     return Search(settings, whole, space, agreed)
 
@@ -136,7 +140,7 @@ def options_help() -> str:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(parser_mode="omegaconf", exit_on_error=False)
+    parser = ArgumentParser(parser_mode="omegaconf", exit_on_error=False, allow_abbrev=False)
     parser.add_class_arguments(Settings)
     return parser
 
@@ -147,7 +151,7 @@ def slots_of(search: Search, attrs: Sequence[dict[str, Any]]) -> list[Slot]:
     equal = dict.fromkeys(highs, min(highs.values()))
     nothing = dict.fromkeys(search.space, 0.0)
     controls = [Slot("all zero", nothing, {}), Slot("all equal", equal, {})]
-    if len(search.space) > 1:
+    if len(_weights(search.config)) > 1:
         controls += [Slot(f"{name} alone", {**nothing, name: high}, {}) for name, high in highs.items()]
     return controls + [Slot(None, {}, own) for own in attrs]
 
@@ -163,6 +167,11 @@ def mixed(search: Search, weights: Mapping[str, float], control: str | None = No
         return None
     weighting = {"class_path": "pretext.weighting.Fixed", "init_args": {"weights": whole}}
     return {**search.config, "model": {**search.config["model"], "weighting": weighting, "scale_by_chance": True}}
+
+
+def unweighted(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a training config without its weighting, in which all weights may be 0: of a network to look at."""
+    return {**config, "model": {key: value for key, value in config["model"].items() if key != "weighting"}}
 
 
 def _parted(options: Sequence[str]) -> tuple[list[str], list[str]]:

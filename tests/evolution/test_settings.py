@@ -189,7 +189,7 @@ class TestAgreement:
     def test_machines_with_other_folders_and_devices_can_join(self):
         here, there = (
             {**CONFIG, **OmegaConf.to_container(OmegaConf.create(FOLDERS.format(*machine)))}
-            for machine in (("/data", "cpu", "a", 30), ("/mnt/elsewhere", "auto", "b", 5))
+            for machine in (("/data", "cpu", "a", 30), ("/mnt/elsewhere", "auto", "b", 30))
         )
         assert read_search(here, []).agreed == read_search(there, []).agreed
         assert not any(part in json.dumps(read_search(here, []).agreed) for part in ("/data", "accelerator", "devices"))
