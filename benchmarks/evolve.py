@@ -94,7 +94,7 @@ def found(out: Path) -> dict[str, dict[str, Any]]:
     for kind in sorted(p.parent.name for p in out.glob("*/candidates.json")):
         done = [c for c in json.loads((out / kind / "candidates.json").read_text()) if c["state"] == "done"]
         best = max((c for c in done if c["control"] is None), key=lambda c: c["fitness"])
-        configs[kind] = mixture(out / kind, best["weights"])
+        configs[f"{kind} search"] = mixture(out / kind, best["weights"])
         alone = max((c for c in done if (c["control"] or "").endswith(" alone")), key=lambda c: c["fitness"])
         configs["best single task"] = mixture(out / kind, alone["weights"])
         configs["equal weights"] = mixture(out / kind, dict.fromkeys(alone["weights"], 1.0))

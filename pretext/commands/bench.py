@@ -27,14 +27,12 @@ from pretext.commands.board import Cell as Entry
 from pretext.commands.fit import PretextCLI
 from pretext.commands.probe import SPLITS, Plan, Sight, facts, probe_network
 from pretext.commands.sights import of_outsider, of_run
-from pretext.commands.suite import Job, Options, Suite, jobs
+from pretext.commands.suite import BASELINES, Job, Options, Suite, jobs
 from pretext.evaluation.cache import digest
 from pretext.evaluation.embed import VERSION
 from pretext.evaluation.measure import Protocol
 from pretext.run import CONFIG, LAST, read
 from pretext.types import Backbone
-
-BASELINES = ("random", "raw")  # what every entry is compared with: kind and name of their cells
 
 Cell = dict[str, Any]
 """A finished cell, see `leaderboard.Cell`, with "data" and "protocol" of what it was measured on."""

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pretext.evaluation.embed import DIMS
 from pretext.evaluation.measure import EVERY, PROTOCOLS
 
+BASELINES = ("random", "raw")  # what every entry is compared with: kind and name of their cells
 Options = dict[str, Any]
 """Options of the command line without their dashes, such as {trainer.max_steps: 100}."""
 
@@ -95,8 +96,8 @@ def read_suite(file: str | Path) -> Suite:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: an unknown key or protocol, a value of the wrong kind, or an entry that names nothing to measure, or
-            more than one thing.
+        ValueError: an unknown key or protocol, a value of the wrong kind, or an entry that names nothing to measure,
+            more than one thing, or is called as a baseline is.
 
     """
     if not Path(file).is_file():
@@ -109,6 +110,8 @@ def read_suite(file: str | Path) -> Suite:
     if strange := set(suite.protocols) - set(EVERY):
         raise ValueError(f"bench: {file}: unknown protocols {sorted(strange)}; there are {', '.join(EVERY)}")
     for job in jobs(suite):
+        if job.name in BASELINES:
+            raise ValueError(f"bench: {job.board}/{job.name} has the name of a baseline; call it otherwise")
         named = [key for key in ("config", "run", "backbone") if getattr(job.entry, key)]
         if len(named) != 1:
             got = " and ".join(named) or "nothing"

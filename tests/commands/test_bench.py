@@ -271,6 +271,13 @@ def test_a_mistake_in_the_yaml_is_named(tmp_path, capsys, entry, told):
     assert told in capsys.readouterr().err
 
 
+def test_an_entry_cannot_have_the_name_of_a_baseline(tmp_path, capsys):
+    entry = {"config": str(ROOT / "configs" / "image" / "digits.yaml")}
+    board = {"data": {"data": "datamodules.Digits"}, "entries": {"random": entry}}
+    assert main(["bench", str(suite_file(tmp_path, boards={"digits": board}))]) == 1
+    assert "digits/random has the name of a baseline; call it otherwise" in capsys.readouterr().err
+
+
 def test_an_unknown_board_is_refused_with_the_known_ones(tmp_path, capsys):
     assert main(["bench", str(suite_file(tmp_path)), "--out", str(tmp_path / "out"), "--only", "digit"]) == 1
     assert "no board digit; there are digits" in capsys.readouterr().err
