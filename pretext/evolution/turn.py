@@ -62,7 +62,7 @@ class _Turn:
         except BaseException as error:
             self.raised = error
             with suppress(UpdateFinishedTrialError):  # taken for dead meanwhile
-                trial.set_user_attr("error", f"{type(error).__name__}: {error}")
+                trial.set_user_attr("error", f"{type(error).__name__} {error}".strip())
             if isinstance(error, (KeyboardInterrupt, SystemExit)):  # Lightning makes the former the latter
                 trial.set_user_attr("stopped", True)
             raise

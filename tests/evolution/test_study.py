@@ -169,7 +169,7 @@ def test_a_candidate_that_killed_its_worker_three_times_has_failed(tmp_path):
             deaths += 1
     failed = read(opened(tmp_path))[2]
     assert deaths == DEATHS == 3
-    assert (failed.state, failed.tries, failed.reason) == ("failed", 3, "its worker died 3 times")
+    assert (failed.state, failed.tries, failed.reason) == ("failed", 3, "its worker died 3 times, last of MemoryError")
     assert [c.state for c in read(opened(tmp_path))].count("done") == 4
 
 
