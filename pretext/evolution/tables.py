@@ -71,7 +71,8 @@ def control_table(candidates: Sequence[Candidate]) -> str:
     best, middle = fittest(own), median(own)
     rows = [(f"search: fittest (number {best.index})", best)] if best else []
     rows += [(f"search: median (number {middle.index})", middle)] if middle and middle is not best else []
-    rows += [(called(c), c) for c in controls(candidates)]
+    blank = next((c for c in controls(candidates) if c.control == "all zero"), None)
+    rows += [(called(c) + _unmoved(c, blank), c) for c in controls(candidates)]
     others = [c for c in candidates if c.control is not None and c not in controls(candidates)]
     late = f'<p class="soft">Controls that are not done: {escape(counted(others))}.</p>' if others else ""
     if not rows:
@@ -80,6 +81,13 @@ def control_table(candidates: Sequence[Candidate]) -> str:
     head = [("Candidate", "ascending"), *_head(facts)]
     cells = ((_row_kind(c), [Cell(words, words), *_figures(c, facts)]) for words, c in rows)
     return sortable("Controls", head, cells) + late
+
+
+def _unmoved(control: Candidate, blank: Candidate | None) -> str:
+    """Mark a task that left the judged network as it was: to the last digit it scores as no training does."""
+    if blank is None or control is blank or (control.fitness, control.facts) != (blank.fitness, blank.facts):
+        return ""
+    return " (does not reach the judged network)"
 
 
 def _head(facts: Sequence[str]) -> list[tuple[str, str]]:

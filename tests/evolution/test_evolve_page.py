@@ -126,6 +126,13 @@ def test_the_page_says_the_numbers_of_its_candidates(tmp_path):
     assert "1 more wait." in page.text
 
 
+def test_a_task_that_does_not_reach_the_judged_network_is_told_from_one_that_changes_it(tmp_path):
+    page = page_of(some_controls(zero=-0.6, alone=-0.6), tmp_path)
+    assert page.row("turn alone (does not reach the judged network)")
+    assert page.row("order alone")[1] == "-0.5500"
+    assert page.row("all zero")
+
+
 def test_candidates_stand_in_the_order_in_which_they_finished_and_tables_fittest_first(tmp_path):
     late, early = candidate(4, -0.3, finished=90.0), candidate(5, -0.4, finished=50.0)
     cut = candidate(6, -0.9, state="pruned", finished=70.0)
