@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pretext.colour import lab_to_rgb, rgb_to_lab
+from pretext.ops.lab import lab_to_rgb, rgb_to_lab
 
 SHAPES = [(128, 3, 32, 32), (128, 3, 96, 96), (32, 3, 224, 224)]
 Convert = Callable[[Tensor], Tensor]

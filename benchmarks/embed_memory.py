@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pretext.core.types import Backbone, Features
 from pretext.evaluation.embed import Cache, embed
-from pretext.evaluation.linear import FINE, fit
-from pretext.types import Backbone, Features
+from pretext.evaluation.solvers.logistic_regression import FINE, fit
 
 SHAPES = {"stem": (64, 12), "layer1": (256, 6), "layer2": (512, 4), "layer3": (1024, 3), "layer4": (2048, 2)}
 CLASSES, BATCH, L2 = 10, 64, 1e-2

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from datamodules import ImageFolder
-from pretext.augment import Augment
+from pretext.views.augment import Augment
 
 LATER = 2  # epochs timed after the first
 SCALE = (0.08, 1.0)  # RandomResizedCrop's share of the area, its own default

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from pretext import TorchVision
-from pretext.commands.fit import PretextCLI
+from pretext.training.cli import PretextCLI
 
 SKIPPED = 3  # first steps of a block: allocation, kernel selection
 

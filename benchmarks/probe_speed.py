@@ -34,11 +34,11 @@ from torch.utils.data import DataLoader, IterableDataset
 
 import pretext
 from datamodules import ImageFolder
+from pretext.core.rng import rng
+from pretext.core.types import Backbone
 from pretext.evaluation.embed import Embedded, embed
-from pretext.evaluation.interval import wilson
-from pretext.evaluation.linear import FINE, STRENGTHS, fit, probe
-from pretext.rng import rng
-from pretext.types import Backbone
+from pretext.evaluation.solvers.logistic_regression import FINE, STRENGTHS, fit, probe
+from pretext.evaluation.statistics.intervals import wilson
 
 EPOCHS = 90  # of lightly's linear evaluation
 BATCH = 256
@@ -173,7 +173,7 @@ def classical(backbone: Backbone, data: ImageFolder, epochs: int) -> Row:
     """Train our own classical probe, all stages at once; it chooses its stage on validation images."""
     name = f"ours: classical LinearProbe, {epochs} epochs"
     try:
-        from pretext.evaluators.linear_probe import LinearProbe
+        from pretext.supervised.linear_probe import LinearProbe
     except ImportError as error:
         return Row(name, float("nan"), float("nan"), f"not there: {error}")
     module = LinearProbe(backbone=backbone, augment=pretext.Augment(crop=32, pad=4))

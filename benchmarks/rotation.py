@@ -18,10 +18,10 @@ from typing import Any
 
 from shared import interval, must, train_on_labels
 
-from pretext.commands.probe import Plan, probe_run
-from pretext.commands.sights import sight
 from pretext.evaluation.embed import raw_input
-from pretext.run import CONFIG, build, read
+from pretext.evaluation.probe import Plan, probe_run
+from pretext.training.networks import sight
+from pretext.training.run import CONFIG, build, read
 
 Row = dict[str, Any]
 TURNS = 4  # images through the backbone for each image of the loader

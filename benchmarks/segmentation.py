@@ -27,9 +27,9 @@ from PIL import Image
 from shared import must, save
 
 from datamodules.pets import Pets
-from pretext.callbacks import AtomicCheckpointIO, Checkpoint
 from pretext.evaluation.segment import IGNORED, confusion, mean_iou
-from pretext.run import build, read
+from pretext.training.callbacks import AtomicCheckpointIO, Checkpoint
+from pretext.training.run import build, read
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parent / "configs"

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from pretext.__main__ import main as pretext
-from pretext.host import learning_rate
-from pretext.module import Pretrainer
-from pretext.rng import rng, seed_of
+from pretext.core.rng import rng, seed_of
+from pretext.training.host import learning_rate
+from pretext.training.pretrainer import Pretrainer
 
 
 def must(args: list[str]) -> None:

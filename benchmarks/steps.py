@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pretext.module import Pretrainer
-from pretext.rng import rng
-from pretext.run import build, read
-from pretext.types import Puzzle, Task
+from pretext.core.rng import rng
+from pretext.core.types import Puzzle, Task
+from pretext.training.pretrainer import Pretrainer
+from pretext.training.run import build, read
 
 Row = dict[str, Any]
 CONFIGS = Path(__file__).parents[1] / "configs" / "image"

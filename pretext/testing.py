@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 from torch.autograd import backward  # the same as loss.backward(), which torch gives no type
 
-from pretext.rng import rng, seed_of
-from pretext.types import Backbone, Grade, Puzzle, Task, TaskFactory, Tree
+from pretext.core.rng import rng, seed_of
+from pretext.core.types import Backbone, Grade, Puzzle, Task, TaskFactory, Tree
 
 Content = Literal["noise", "constant"]
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from pretext.backbones.multimodal import MultiModal
-from pretext.rng import rng
-from pretext.types import Backbone, Features
+from pretext.core.rng import rng
+from pretext.core.types import Backbone, Features
 
 
 class TinyVideo(Backbone):

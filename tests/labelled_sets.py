@@ -4,7 +4,7 @@ import torch
 
 from datamodules.base import DataModule, chosen
 from datamodules.loader import Memory
-from pretext.rng import rng
+from pretext.core.rng import rng
 
 
 class Labelled(DataModule):

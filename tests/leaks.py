@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pretext.rng import rng
-from pretext.types import Backbone, Features
+from pretext.core.rng import rng
+from pretext.core.types import Backbone, Features
 
 
 def sit(task, net, x, *parts):

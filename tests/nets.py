@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from pretext.types import Backbone, Features, Task
+from pretext.core.types import Backbone, Features, Task
 
 
 class TinyNet(Backbone):

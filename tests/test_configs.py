@@ -14,8 +14,8 @@ from datamodules import DataError
 from datamodules.bouncing import make
 from pretext import tasks
 from pretext.__main__ import main
-from pretext.evolution.settings import mixed, read_search
-from pretext.run import build, find, read, restore
+from pretext.search.settings import mixed, read_search
+from pretext.training.run import build, find, read, restore
 
 ROOT = Path(__file__).parents[1]
 DATA = sorted((ROOT / "configs" / "data").glob("*.yaml"))  # what other configs are brought to a set of data with

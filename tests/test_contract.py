@@ -9,10 +9,10 @@ from nets import TinyNet
 from torch import nn
 
 from pretext import testing
-from pretext.losses import blind_guess, cross_entropy
-from pretext.moves import quarter_turn
-from pretext.rng import rng
-from pretext.types import Backbone, Features, Grade, Panel, Puzzle, Task
+from pretext.core.rng import rng
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task
+from pretext.nn.losses import blind_guess, cross_entropy
+from pretext.ops.geometric import quarter_turn
 
 X = torch.rand(8, 3, 8, 8, generator=rng("cpu", "contract", "images"))
 

@@ -1,22 +1,38 @@
-"""The floors of the house: a file imports what lies below it, never beside or above."""
+"""The floors of the house: a room imports from lower floors and from itself, never from beside or above."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-import pretext
-
 ROOT = Path(__file__).parents[1]
+HOUSE = ROOT / "pretext"
 FLOORS = {
-    0: ["types", "rng", "moves", "tiles", "colour", "gamut", "resample", "moments", "film", "mel"],
-    1: ["augment", "losses", "weighting", "teachers", "backbones", "heads", "adversary", "rebalance", "decoder"],
-    2: ["tasks", "evaluation"],
-    3: ["host", "module", "callbacks", "testing"],
-    4: ["run", "evaluators", "commands", "evolution", "__main__"],
+    0: ["core", "ops"],
+    1: ["nn", "views", "backbones"],
+    2: ["tasks", "evaluation", "testing"],
+    3: ["training", "supervised"],
+    4: ["jobs", "audit"],
+    5: ["search", "transfer", "benchmark"],
+    6: ["report"],
+    7: ["cli", "__main__"],
+    8: ["__init__", "callbacks", "_moved"],  # the public names of all floors
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
-FILES = sorted((ROOT / "pretext").rglob("*.py"))
+BESIDE = {  # room -> what it may import of its own floor
+    "ops": ["core"],
+    "supervised": ["training"],  # evaluators load runs
+    "testing": ["tasks"],
+    "__main__": ["cli"],
+    "__init__": ["_moved"],
+}
+FACES = ("report", "cli", "__main__")
+ABSTRACT = {  # what only some rooms know by more than its abstract type
+    "pretext.tasks": ("tasks", "__init__"),
+    "pretext.evaluation.protocols": ("evaluation", "__init__"),
+}
+LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
+FILES = sorted(HOUSE.rglob("*.py"))
 
 
 def imported(file):
@@ -26,44 +42,59 @@ def imported(file):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
-            if node.module == "pretext":  # the package offers names of every floor
-                yield from (pretext._HOME_OF.get(name.name, f"pretext.{name.name}") for name in node.names)
-            else:
-                yield node.module
+            if node.module == "pretext":
+                yield from (f"pretext.{name.name}" for name in node.names if name.name != "__version__")
+            else:  # a name may be a module of a package
+                path = ROOT / Path(*node.module.split("."))
+                for name in node.names:
+                    inside = (path / f"{name.name}.py").exists() or (path / name.name).is_dir()
+                    yield f"{node.module}.{name.name}" if inside else node.module
 
 
-def room(module):
-    name = module.split(".")[1] if "." in module else None
-    return None if name == "__version__" else name
+def room(file):
+    return file.relative_to(HOUSE).with_suffix("").parts[0]
+
+
+def test_every_room_has_a_floor():
+    assert {room(file) for file in FILES} <= set(FLOOR_OF)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_a_file_imports_only_from_lower_floors(file):
-    parts = file.relative_to(ROOT / "pretext").with_suffix("").parts
-    if parts == ("__init__",):
-        return  # the public names of all floors
-    mine = FLOOR_OF[parts[0]]
+    mine = room(file)
     for module in imported(file):
-        top = module.split(".")[0]
+        top, *rest = module.split(".")
         assert top != "datamodules", f"{file}: pretext takes data modules by class path alone"
-        if top in ("pytorch_lightning", "lightning", "lightning_fabric"):
-            assert mine >= 3, f"{file}: Lightning from floor 3 up"
-        if top == "pretext" and room(module):
-            theirs = FLOOR_OF[room(module)]
-            inside = room(module) == parts[0]  # a package's own files
-            # Pure moves and commands may share; the host is what the modules of its floor derive from.
-            beside = theirs == mine and (mine in (0, 4) or room(module) == "host")
-            assert theirs < mine or inside or beside, f"{file} (floor {mine}) imports {module} (floor {theirs})"
-        if room(module) == "tasks":
-            assert parts[0] in ("tasks", "commands", "__main__"), (
-                f"{file}: tasks are known by their abstract type alone"
-            )
+        if top in LIGHTNING:
+            assert FLOOR_OF[mine] >= 3, f"{file}: Lightning from floor 3 up"
+        if top == "pretext" and rest and rest[0] != mine:
+            lower = FLOOR_OF[rest[0]] < FLOOR_OF[mine] or rest[0] in BESIDE.get(mine, ())
+            assert lower, f"{file} (floor {FLOOR_OF[mine]}) imports {module} (floor {FLOOR_OF[rest[0]]})"
+        for package, rooms in ABSTRACT.items():
+            if module.startswith(f"{package}."):
+                assert mine in rooms, f"{file} imports {module}; it is known by its abstract type alone"
 
 
-def test_tasks_do_not_know_one_another():
-    for file in (ROOT / "pretext" / "tasks").glob("*.py"):
+@pytest.mark.parametrize("package", ["tasks", "evaluation/protocols"])
+def test_siblings_do_not_know_one_another(package):
+    for file in (HOUSE / package).rglob("*.py"):
         if file.stem != "__init__":
-            assert not [m for m in imported(file) if m.startswith("pretext.tasks")], file
+            path = f"pretext.{package.replace('/', '.')}."
+            assert not [m for m in imported(file) if m.startswith(path)], file
+
+
+def test_no_procedure_knows_a_face():
+    """A procedure returns results; faces draw them."""
+    faces = tuple(f"pretext.{face}" for face in FACES)
+    for file in (file for file in FILES if FLOOR_OF[room(file)] < 6):
+        assert not [module for module in imported(file) if module.startswith(faces)], file
+
+
+def test_markup_stands_in_the_report_alone():
+    for file in FILES:
+        if room(file) != "report":
+            text = file.read_text()
+            assert not [tag for tag in ("</", "<svg", "<table", "<div", "<style") if tag in text], file
 
 
 def test_data_modules_know_nothing_of_pretext():

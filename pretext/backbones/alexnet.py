@@ -8,7 +8,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from pretext.backbones.image import IMAGENET_MEAN, IMAGENET_STD, RGB, Normalise
 from pretext.backbones.width import check_width, scaled
-from pretext.types import Backbone, Features
+from pretext.core.types import Backbone, Features
 
 CHANNELS = (64, 192, 384, 256, 256)  # of the five convolutions
 POOLED = ("conv1", "conv2", "conv5")  # followed by max pooling 3x3 with stride 2

@@ -6,8 +6,8 @@ import math
 
 from torch import Tensor
 
-from pretext.mel import FLOOR, LogMel
-from pretext.types import Backbone, Features
+from pretext.core.types import Backbone, Features
+from pretext.ops.mel import FLOOR, LogMel
 
 RANGE = -10 * math.log10(FLOOR)  # decibels, from silence to a full-scale sine
 

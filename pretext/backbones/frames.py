@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pretext.types import Backbone, Features
+from pretext.core.types import Backbone, Features
 
 
 class Frames(Backbone):

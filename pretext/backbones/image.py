@@ -10,11 +10,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from pretext.backbones.foreign import Loaded, load_weights
+from pretext.backbones.pretrained.match import Loaded, load_weights
 from pretext.backbones.stages import HEAD, Layout, prune, tap
 from pretext.backbones.strided import Strided
 from pretext.backbones.width import check_width, scale
-from pretext.types import Backbone, Features
+from pretext.core.types import Backbone, Features
 
 RGB = tuple[float, float, float]
 IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)

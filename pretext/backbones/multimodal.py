@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from pretext.types import Backbone, Features
+from pretext.core.types import Backbone, Features
 
 
 class MultiModal(Backbone):

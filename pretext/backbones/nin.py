@@ -7,7 +7,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from pretext.backbones.image import RGB, Normalise
 from pretext.backbones.width import check_width, scaled
-from pretext.types import Backbone, Features
+from pretext.core.types import Backbone, Features
 
 CIFAR_MEAN: RGB = (125.3 / 255, 123.0 / 255, 113.9 / 255)
 CIFAR_STD: RGB = (63.0 / 255, 62.1 / 255, 66.7 / 255)

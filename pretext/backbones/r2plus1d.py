@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pretext.backbones.clips import Constants, Conv3d, NormaliseClips
 from pretext.backbones.width import check_width, scaled
-from pretext.types import Backbone, Features
+from pretext.core.types import Backbone, Features
 
 WIDTH = 64  # of the stem and the first layer; every further layer has twice as many channels
 STEM = 45  # channels between the stem's two convolutions, as in the authors' code

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pretext.colour import rgb_to_lab
-from pretext.types import Backbone, Features
+from pretext.core.types import Backbone, Features
+from pretext.ops.lab import rgb_to_lab
 
 LIGHT = 100.0  # L reaches from 0 to this
 REACH = 200.0  # a and b, in -108 ... 99, over this and half, lie in [0, 1]

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretext.backbones.foreign import HEADS, Loaded, load_weights
 from pretext.backbones.image import RGB, Normalise, guard
+from pretext.backbones.pretrained.match import HEADS, Loaded, load_weights
 from pretext.backbones.stages import TOKEN_STAGES
-from pretext.types import Backbone, Features
+from pretext.core.types import Backbone, Features
 
 SET = ("pretrained", "num_classes", "features_only", "in_chans", "img_size", "checkpoint_path", "pretrained_cfg")
 

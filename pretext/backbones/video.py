@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pretext.backbones.clips import Constants, NormaliseClips, guard
 from pretext.backbones.image import _replace
-from pretext.types import Backbone, Features
+from pretext.core.types import Backbone, Features
 
 Parts = dict[str, str | None]
 """What is run of torchvision's model, in order: the path of each part, and the name of the stage that ends with it."""

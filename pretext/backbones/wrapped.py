@@ -9,9 +9,9 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from pretext.backbones.foreign import HEADS
 from pretext.backbones.image import IMAGENET_MEAN, IMAGENET_STD, RGB, Normalise
-from pretext.types import Backbone, Features
+from pretext.backbones.pretrained.match import HEADS
+from pretext.core.types import Backbone, Features
 
 LEAST, MOST = 2, 5  # stages that are chosen where none are named
 

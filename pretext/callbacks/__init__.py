@@ -1,13 +1,17 @@
-"""What watches a run: checkpoints, progress, stagnation, the record of its circumstances, its history."""
+"""The callbacks under the names that configs give them, such as `pretext.callbacks.Online`."""
 
-from pretext.callbacks.checkpoint import AtomicCheckpointIO, Checkpoint
-from pretext.callbacks.divergence import Divergence
-from pretext.callbacks.history import History
-from pretext.callbacks.online import Online
-from pretext.callbacks.predictions import Predictions
-from pretext.callbacks.progress import Progress, Throughput
-from pretext.callbacks.record import Record
-from pretext.callbacks.stagnation import Stagnation
+from pretext.training.callbacks import (
+    AtomicCheckpointIO,
+    Checkpoint,
+    Divergence,
+    History,
+    Online,
+    Predictions,
+    Progress,
+    Record,
+    Stagnation,
+    Throughput,
+)
 
 __all__ = [
     "AtomicCheckpointIO",

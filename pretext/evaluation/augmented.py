@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor
 
+from pretext.core.rng import rng
 from pretext.evaluation.cache import Columns
 from pretext.evaluation.embed import Batch, Embedded, moved
-from pretext.rng import rng
 
 
 class Batches(Protocol):

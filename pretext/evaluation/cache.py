@@ -22,6 +22,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
+from pretext.core.files import write_whole
+
 MARKER = "complete.json"
 Columns = dict[str, Tensor]
 """Named columns of equally many rows, (N, ...)."""
@@ -83,9 +85,7 @@ def _write(folder: Path, chunks: Iterable[Columns]) -> None:
                 columns[name].append(rows.numpy())
         for column in columns.values():
             column.finish()
-    draft = folder / f"{MARKER}.draft"
-    draft.write_text(json.dumps({name: column.path.name for name, column in columns.items()}))
-    draft.replace(folder / MARKER)
+    write_whole(folder / MARKER, json.dumps({name: column.path.name for name, column in columns.items()}))
 
 
 class _Column:

@@ -21,9 +21,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
+from pretext.core.types import Backbone, Features
 from pretext.evaluation.cache import Columns, cached, digest
-from pretext.mel import LogMel
-from pretext.types import Backbone, Features
+from pretext.ops.mel import LogMel
 
 VERSION = 2  # of what this file computes: raise it with any change to that, and old caches are left behind
 # Of a stage pooled to a grid. The published sizes come out: 64 x 12 x 12, 256 x 6 x 6, 512 x 4 x 4, 1024 x 3 x 3 and

@@ -14,11 +14,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from pretext.evaluation.knn import knn, on_sphere
-from pretext.evaluation.linear import probe
+from pretext.core.rng import rng, seed_of
 from pretext.evaluation.rank import check, rankme
+from pretext.evaluation.solvers.logistic_regression import probe
+from pretext.evaluation.solvers.nearest_neighbours import knn, on_sphere
 from pretext.evaluation.zipf import CLUSTERS, TEMPERATURE, masses_of, zipf_kl_of
-from pretext.rng import rng, seed_of
 
 NEIGHBOURS = 20  # of 1 to 100, within 1.1 points of the best in each of eight stages, with 10 labels per class
 

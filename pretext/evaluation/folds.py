@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pretext.rng import rng
+from pretext.core.rng import rng
 
 VALIDATION_SHARE = 0.2
 

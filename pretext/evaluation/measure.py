@@ -8,13 +8,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from pretext.evaluation import knn, linear
 from pretext.evaluation.augmented import stacked, views_of
 from pretext.evaluation.embed import Embedded
-from pretext.evaluation.interval import wilson
-from pretext.evaluation.low_label import low_label
+from pretext.evaluation.protocols.low_label import low_label
+from pretext.evaluation.protocols.svm import svm
 from pretext.evaluation.quality import quality, quality_of_views
-from pretext.evaluation.svm import svm
+from pretext.evaluation.solvers import logistic_regression as linear
+from pretext.evaluation.solvers import nearest_neighbours as knn
+from pretext.evaluation.statistics.intervals import wilson
 
 Protocol = Literal["linear", "knn", "low_label", "quality", "svm"]
 PROTOCOLS: tuple[Protocol, ...] = ("linear", "knn", "low_label", "quality")

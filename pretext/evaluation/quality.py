@@ -11,10 +11,10 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from pretext.evaluation.knn import on_sphere
+from pretext.core.rng import rng
 from pretext.evaluation.rank import alpha_req, check, check_views, lidar, rankme
+from pretext.evaluation.solvers.nearest_neighbours import on_sphere
 from pretext.evaluation.zipf import CLUSTERS, masses_of, zipf_kl_of
-from pretext.rng import rng
 
 ITEMS = 10_000  # measured at most: under 2 s for 512 features on one thread, and the ranks have settled
 OBJECTS = 1000  # of LiDAR

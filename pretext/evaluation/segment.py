@@ -6,8 +6,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from pretext.evaluation.interval import Interval
-from pretext.types import Backbone, Features
+from pretext.core.types import Backbone, Features
+from pretext.evaluation.statistics.intervals import Interval
 
 IGNORED = 255
 """In an answer: a pixel that is not judged."""

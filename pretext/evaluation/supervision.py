@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
-from pretext.evaluation.average_precision import average_precision, mean_average_precision
-from pretext.evaluation.interval import wilson
+from pretext.evaluation.statistics.average_precision import average_precision, mean_average_precision
+from pretext.evaluation.statistics.intervals import wilson
 
 
 class Scored(NamedTuple):

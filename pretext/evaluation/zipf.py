@@ -14,9 +14,9 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from pretext.evaluation.knn import on_sphere
+from pretext.core.rng import seed_of
 from pretext.evaluation.rank import check, rankme
-from pretext.rng import seed_of
+from pretext.evaluation.solvers.nearest_neighbours import on_sphere
 
 CLUSTERS = 50
 TEMPERATURE = 0.14  # on the unit sphere: exp(cosine / 0.07), the neighbours' vote of `knn`

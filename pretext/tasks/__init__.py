@@ -1,26 +1,26 @@
 """Pretext tasks: one paper, one file, one class."""
 
-from pretext.tasks.alignment import Alignment
-from pretext.tasks.arrow_of_time import ArrowOfTime
-from pretext.tasks.clip_order import ClipOrder
-from pretext.tasks.colorization import Colorization
-from pretext.tasks.contrast import Contrast
-from pretext.tasks.counting import Counting
-from pretext.tasks.cross_modal_prediction import CrossModalPrediction
-from pretext.tasks.distillation import Distillation
-from pretext.tasks.embed import Embed
-from pretext.tasks.future_prediction import FuturePrediction
-from pretext.tasks.inpainting import Inpainting
-from pretext.tasks.jigsaw import Jigsaw
-from pretext.tasks.odd_one_out import OddOneOut
-from pretext.tasks.on import On
-from pretext.tasks.on_frames import OnFrames
-from pretext.tasks.reconstruction import Reconstruction
-from pretext.tasks.relative_position import RelativePosition
-from pretext.tasks.rotation import Rotation
-from pretext.tasks.shuffle_and_learn import ShuffleAndLearn
-from pretext.tasks.split_brain import SplitBrain
-from pretext.tasks.super_resolution import SuperResolution
+from pretext.tasks.adapters.on import On
+from pretext.tasks.adapters.on_frames import OnFrames
+from pretext.tasks.image.colorization import Colorization
+from pretext.tasks.image.contrast import Contrast
+from pretext.tasks.image.counting import Counting
+from pretext.tasks.image.inpainting import Inpainting
+from pretext.tasks.image.jigsaw import Jigsaw
+from pretext.tasks.image.relative_position import RelativePosition
+from pretext.tasks.image.rotation import Rotation
+from pretext.tasks.image.split_brain import SplitBrain
+from pretext.tasks.image.super_resolution import SuperResolution
+from pretext.tasks.multimodal.alignment import Alignment
+from pretext.tasks.multimodal.cross_modal_prediction import CrossModalPrediction
+from pretext.tasks.multimodal.distillation import Distillation
+from pretext.tasks.multimodal.multimodal_embedding import Embed
+from pretext.tasks.video.arrow_of_time import ArrowOfTime
+from pretext.tasks.video.clip_order import ClipOrder
+from pretext.tasks.video.future_prediction import FuturePrediction
+from pretext.tasks.video.odd_one_out import OddOneOut
+from pretext.tasks.video.reconstruction import Reconstruction
+from pretext.tasks.video.shuffle_and_learn import ShuffleAndLearn
 
 __all__ = [
     "Alignment",

@@ -11,8 +11,8 @@ from torch import nn
 
 from pretext.backbones import NIN, TorchVision
 from pretext.backbones.audio import Sound
-from pretext.mel import LogMel
-from pretext.rng import rng
+from pretext.core.rng import rng
+from pretext.ops.mel import LogMel
 
 NETS = {
     "tiny": TinyNet,

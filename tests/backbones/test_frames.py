@@ -9,7 +9,7 @@ from nets import TinyNet, WaveNet
 from torch import nn
 
 from pretext.backbones.frames import Frames
-from pretext.rng import rng
+from pretext.core.rng import rng
 
 X = torch.rand(3, 3, 5, 16, 16, generator=rng("cpu", "frames"))
 

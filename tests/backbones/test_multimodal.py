@@ -12,8 +12,8 @@ from torch import nn
 
 from pretext.backbones.frames import Frames
 from pretext.backbones.multimodal import MultiModal
-from pretext.rng import rng
-from pretext.types import Backbone, axis
+from pretext.core.rng import rng
+from pretext.core.types import Backbone, axis
 
 X = {
     "rgb": torch.rand(3, 3, 2, 16, 16, generator=rng("cpu", "rgb")),

@@ -11,7 +11,7 @@ from torch import nn
 
 from pretext.backbones.clips import Conv3d
 from pretext.backbones.r2plus1d import R2Plus1D, middle
-from pretext.rng import rng
+from pretext.core.rng import rng
 
 SMALL = {"layers": (1, 1, 1, 1), "bottleneck": False, "width": 0.25, "stem": "small"}
 X = torch.rand(3, 3, 4, 32, 32, generator=rng("cpu", "clips"))

@@ -13,13 +13,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from pretext.backbones import NIN, Split, TorchVision, split
-from pretext.colour import rgb_to_lab
+from pretext.core.rng import rng
+from pretext.core.types import Backbone, Features
 from pretext.evaluation.embed import embed
-from pretext.rng import rng
-from pretext.run import build
-from pretext.tasks.rotation import Rotation
+from pretext.ops.lab import rgb_to_lab
+from pretext.tasks.image.rotation import Rotation
 from pretext.testing import check_task
-from pretext.types import Backbone, Features
+from pretext.training.run import build
 
 HALF = partial(TorchVision, "resnet18", stem="small", width=0.25)
 NETS = {"tiny": TinyNet, "resnet18": HALF, "nin": partial(NIN, 3, width=0.25)}

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from pretext.backbones.outsiders import outsider
+from pretext.backbones.pretrained.build import outsider
 from pretext.backbones.timm import Timm
 
 timm = pytest.importorskip("timm", reason="timm is not installed: pip install pretext[timm]")

@@ -12,7 +12,7 @@ from torch import nn
 
 from pretext.backbones.clips import Conv3d, NormaliseClips, guard
 from pretext.backbones.video import MODELS, TorchVideo
-from pretext.rng import rng
+from pretext.core.rng import rng
 
 BIG = ("mc3_18", "swin3d_s", "swin3d_b")  # the same code as another
 CHANNELS = {

@@ -16,7 +16,7 @@ from datamodules import Clips, DataError, balls
 from datamodules.balls import CLASSES, FPS, RATE, SECONDS, SIDE, Ball, Hit
 from datamodules.bouncing import Bouncing, make, write, write_one
 from datamodules.video import Video
-from pretext.run import build
+from pretext.training.run import build
 
 FRAMES = SECONDS * FPS
 

@@ -14,7 +14,7 @@ from datamodules import DataError
 from datamodules.clip_grid import Cutting, Stored, luma
 from datamodules.clips import Clips
 from datamodules.flow import central
-from pretext.run import build
+from pretext.training.run import build
 
 pytest.importorskip("cv2")
 

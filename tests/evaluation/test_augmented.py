@@ -6,11 +6,11 @@ from nets import TinyNet
 from sklearn.datasets import load_digits
 
 from datamodules.digits import Digits
-from pretext.augment import Augment
+from pretext.core.rng import rng
 from pretext.evaluation.augmented import Augmented, stacked, views_of
 from pretext.evaluation.embed import Cache, Embedded, embed
 from pretext.evaluation.quality import alignment, quality_of_views
-from pretext.rng import rng
+from pretext.views.augment import Augment
 
 JITTER = Augment(crop=8, pad=2, brightness=0.4)
 

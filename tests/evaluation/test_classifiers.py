@@ -3,10 +3,10 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from pretext.backbones.nin import NIN
-from pretext.evaluation.average_precision import mean_average_precision
 from pretext.evaluation.classifiers import ConvHead, LinearHead, MLPHead, head
 from pretext.evaluation.embed import coarse
-from pretext.evaluation.interval import wilson
+from pretext.evaluation.statistics.average_precision import mean_average_precision
+from pretext.evaluation.statistics.intervals import wilson
 from pretext.evaluation.supervision import Tally, by_index, occurrences, supervised_loss
 
 

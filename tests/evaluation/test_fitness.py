@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from pretext.evaluation.fitness import NEIGHBOURS, EffectiveRank, FewLabels, Fit, Fitness, Zipf, worst_kl
-from pretext.evaluation.interval import wilson
-from pretext.evaluation.knn import on_sphere
 from pretext.evaluation.rank import rankme
+from pretext.evaluation.solvers.nearest_neighbours import on_sphere
+from pretext.evaluation.statistics.intervals import wilson
 from pretext.evaluation.zipf import zipf_kl, zipf_kl_of
 
 NONE = torch.empty(0, dtype=torch.int64)

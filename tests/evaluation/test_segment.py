@@ -2,8 +2,8 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassJaccardIndex
 
+from pretext.core.rng import rng
 from pretext.evaluation.segment import IGNORED, Colours, confusion, constant, interval, iou, mean_iou
-from pretext.rng import rng
 
 
 def masks(classes=4, items=6, side=12, ignored=0.1):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretext.evaluation.knn import on_sphere
+from pretext.evaluation.solvers.nearest_neighbours import on_sphere
 from pretext.evaluation.zipf import zipf_kl, zipf_kl_of
 
 

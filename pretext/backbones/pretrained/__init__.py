@@ -1,0 +1,1 @@
+"""Other projects' backbones and their weights."""

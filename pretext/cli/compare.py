@@ -1,0 +1,27 @@
+"""`pretext compare`: print the probes of several runs side by side."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+
+from pretext.benchmark.compare import compared
+from pretext.cli.parser import Parser
+from pretext.report.leaderboard import table, write_html
+from pretext.training.callbacks.record import environment
+
+
+def main(args: list[str]) -> None:
+    """Print the probes of several runs side by side."""
+    parser = Parser("compare", "RUN RUN ...", main.__doc__)
+    parser.add_argument("runs", nargs="+", help="folders of probed runs")
+    parser.add_argument("--out", type=Path, help="write the page of a leaderboard too")
+    own = parser.parse_args(args[1:])
+    boards = compared(own.runs)
+    for board in boards:
+        Console().print(table(board))
+    if own.out is not None:
+        write_html(boards, own.out, "Comparison", shlex.join(["pretext", *args]), environment())
+        print(own.out)

@@ -1,0 +1,53 @@
+"""`pretext probe`: measure what every stage of a backbone learned."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+
+from pretext.cli.parser import Parser, run_of
+from pretext.core.files import whole
+from pretext.evaluation.embed import DIMS
+from pretext.evaluation.measure import EVERY, PROTOCOLS
+from pretext.evaluation.probe import Plan, probe_run
+from pretext.report.probe import plot, print_tables
+from pretext.training.networks import of_outsider, of_run
+
+
+def main(args: list[str]) -> None:
+    """Measure what every stage of a backbone learned. Options override: --data datamodules.X --data.root DIR."""
+    name, rest = run_of(args)
+    parser = Parser("probe", "RUN | --backbone SPEC", main.__doc__)
+    parser.add_argument("--backbone", help="instead of a run: torchvision:NAME, timm:NAME or a class")
+    parser.add_argument("--weights", help="file with that backbone's weights")
+    parser.add_argument("--crop", type=int, help="centre of the canvas that it is shown (default: all of it)")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: the run, or runs/probe/SPEC)")
+    parser.add_argument("--modality", help="which network of a MultiModal backbone to probe (default: the first)")
+    parser.add_argument(
+        "--protocols", nargs="+", choices=EVERY, default=PROTOCOLS, help=f"default {' '.join(PROTOCOLS)}"
+    )
+    parser.add_argument(
+        "--views", type=int, default=0, help="augmented views of each training image to add (default 0)"
+    )
+    parser.add_argument("--dims", type=int, default=DIMS, help=f"values that a stage is pooled to (default {DIMS})")
+    own, options = parser.parse_known_args(rest)
+    if (name is None) == (own.backbone is None):
+        raise ValueError("give either a run, before any option, or --backbone SPEC")
+    if name is not None and (own.weights or own.crop):
+        raise ValueError("--weights and --crop go with --backbone; a run has its own")
+    if name is None and own.modality:
+        raise ValueError("--modality goes with a run; a --backbone is one network")
+    if own.dims < 1 or own.views < 0:
+        raise ValueError(f"--dims is at least 1 and --views at least 0, got {own.dims} and {own.views}")
+    if name is not None:
+        networks, sight, folder = of_run(name, options, own.modality, own.dims)
+    else:
+        networks, sight, folder = of_outsider(own.backbone, own.weights, options, own.crop, own.dims)
+    command = shlex.join(["pretext", *args])
+    folder = own.out or folder
+    result = probe_run(networks, sight, folder, command, Plan(own.protocols, own.views, own.dims))
+    with whole(folder / "probe.png") as draft:
+        plot(result).savefig(draft, dpi=150, format="png")
+    print_tables(result, Console())

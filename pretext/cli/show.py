@@ -1,0 +1,38 @@
+"""`pretext show`: draw what the tasks of a run or a config ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pretext.cli.parser import Parser, run_of
+from pretext.report.puzzles import paint, puzzles
+from pretext.training.pretrainer import Pretrainer
+from pretext.training.run import CONFIG, LAST, build, find, read, restore
+
+
+def main(args: list[str]) -> None:
+    """Draw what the tasks of a run or a config ask. Further options, such as --data.root DIR, override the config's."""
+    name, rest = run_of(args)
+    parser = Parser("show", "[RUN]", main.__doc__)
+    parser.add_argument("-c", "--config", help="a config instead of a run, to look before training")
+    parser.add_argument("--out", type=Path, help="the picture (default: puzzles.png, in the run if there is one)")
+    parser.add_argument("--count", type=int, default=6, help="puzzles per task (default 6)")
+    own, options = parser.parse_known_args(rest)
+    if (name is None) == (own.config is None):
+        raise ValueError("give either a run, before any option, or -c CONFIG")
+    run = find(name) if name else None
+    module, data = build(read(run / CONFIG if run else own.config), options)
+    if data is None:
+        raise ValueError("the config names no data; add --data CLASS")
+    if not isinstance(module, Pretrainer):
+        raise ValueError(f"{type(module).__name__} poses no puzzles; show wants a run or config of pretext tasks")
+    trained = run is not None and (run / LAST).exists()
+    if run is not None and trained:
+        restore(module, run)
+    data.prepare_data()
+    data.setup("validate")
+    held_out = next(iter(data.val_dataloader()), None)  # what the head answers to items that it was not trained on
+    first = held_out or next(iter(data.train_dataloader()))
+    out = own.out or (run or Path()) / "puzzles.png"
+    paint(puzzles(module, first, own.count, trained), out)
+    print(out)

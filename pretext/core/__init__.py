@@ -1,0 +1,1 @@
+"""The words, chance and the little that everything else stands on."""

@@ -1,1 +1,0 @@
-"""The outer search: which mixture of tasks and distillations is worth training on, found without labels."""

@@ -1,0 +1,1 @@
+"""Parts that tasks share: losses, weightings, teachers, heads."""

@@ -1,0 +1,95 @@
+"""An opponent for tasks that draw pixels: it tells theirs from real ones, and they follow its gradient reversed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from pretext.core.types import Grade
+from pretext.ops.geometric import MEAN, SPREAD
+
+
+class _Reverse(torch.autograd.Function):
+    """Identity forward, minus the weight times the gradient backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: float) -> Tensor:
+        ctx.weight = weight
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * -ctx.weight, None
+
+
+def reverse(x: Tensor, weight: float) -> Tensor:
+    """Pass `x` through unchanged and its gradient back times -`weight` (https://arxiv.org/abs/1409.7495)."""
+    reversed_: Tensor = _Reverse.apply(x, weight)
+    return reversed_
+
+
+class Discriminator(nn.Module):
+    """Tell real images (N, channels, H, W) in [0, 1] from made ones, as logits (N,) that are high for real.
+
+    Three convolutions that halve the sides, LeakyReLU after each, a last one and the mean over places, so that any size
+    of 4 px and more will do. They are 4 wide at stride 2, so that every pixel is covered equally often and the reversed
+    gradient has no chequered pattern; padded by 2, so that 4 pixels never shrink to none. There is no batch norm: the
+    statistics of a batch would tell real from made without a look at the single image.
+
+    Raises:
+        ValueError: `channels` or `width` is less than 1.
+
+    """
+
+    def __init__(self, channels: int = 3, width: int = 32) -> None:
+        super().__init__()
+        if min(channels, width) < 1:
+            raise ValueError(f"Discriminator: channels={channels}, width={width}; both must be at least 1")
+        layers: list[nn.Module] = []
+        inside = channels
+        for outside in (width, 2 * width, 4 * width):
+            layers += [nn.Conv2d(inside, outside, 4, stride=2, padding=2), nn.LeakyReLU(0.2)]
+            inside = outside
+        last = nn.Conv2d(inside, 1, 3, padding=1)
+        nn.init.normal_(last.weight, std=0.01)  # starts undecided, and still passes gradients on
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]  # it has a bias
+        self.layers = nn.Sequential(*layers, last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Judge images (N, channels, H, W).
+
+        Raises:
+            ValueError: the images have another number of dimensions, or less than 4 pixels a side.
+
+        """
+        if x.ndim != 4 or min(x.shape[-2:]) < 4:
+            raise ValueError(f"Discriminator wants images (N, C, H, W) of at least 4 x 4, got {tuple(x.shape)}")
+        weight = next(self.parameters())  # bfloat16 where the weights are, whatever the task's images are
+        logits: Tensor = self.layers((x.to(weight.dtype) - MEAN) / SPREAD)
+        return logits.mean((1, 2, 3))
+
+
+def adversarial(discriminator: nn.Module, real: Tensor, fake: Tensor, weight: float) -> Grade:
+    """Grade a discriminator, and let `fake` follow its gradient reversed: one loss, one step, both players.
+
+    The discriminator learns at the full rate whatever `weight` is; what made `fake` climbs the same loss, `weight`
+    times as fast (the game of https://arxiv.org/abs/1406.2661 as it was written, not its non-saturating variant).
+
+    Args:
+        discriminator: gives logits (N,), high for real.
+        real: (N, C, H, W); receives no gradient.
+        fake: (M, C, H, W).
+        weight: of the reversed gradient.
+
+    Returns:
+        Its cross entropy on the real images plus that on the made ones, 2 ln 2 nats if it is undecided, and its
+        accuracy as "discriminator" (equal logits of 0 are half right where N = M).
+
+    """
+    for_real, for_fake = discriminator(real.detach()).float(), discriminator(reverse(fake, weight)).float()
+    loss = softplus(-for_real).mean() + softplus(for_fake).mean()
+    right = torch.cat([for_real > 0, for_fake <= 0])
+    return Grade(loss, {"discriminator": right.float().mean()})

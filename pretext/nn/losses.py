@@ -1,0 +1,131 @@
+"""Losses: pure functions to a Grade, computed in float32 whatever comes in."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pretext.core.types import Grade
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Grade:
+    """Grade K-way choices, logits (N, K) against labels (N,): mean cross entropy in nats, and the share of right ones.
+
+    Equal logits are no guess at all: the first class counts as chosen, so `accuracy` is then the share of class 0.
+    """
+    right = logits.detach().argmax(1) == labels
+    return Grade(functional.cross_entropy(logits.float(), labels), {"accuracy": right.float().mean()})
+
+
+def nt_xent(z: Tensor, temperature: float, partners: Tensor | None = None) -> Tensor:
+    """Compare views by SimCLR's loss: mean over all 2 N of the cross entropy of finding the partner among the others.
+
+    Similarity is the cosine over the temperature; a view is never compared with itself. Where all embeddings are equal
+    the loss is ln(2 N - 1).
+
+    Args:
+        z: (2 N, D) embeddings; without `partners`, rows 2 i and 2 i + 1 are the two views of item i.
+        temperature: positive.
+        partners: (2 N,) int64, the row of each view's partner.
+
+    Returns:
+        () in nats, float32.
+
+    """
+    if partners is None:
+        partners = torch.arange(len(z), device=z.device) ^ 1  # the other of two neighbours
+    unit = functional.normalize(z.float(), dim=1)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    return functional.cross_entropy((unit @ unit.mT / temperature).masked_fill(itself, -math.inf), partners)
+
+
+def contrastive(distances: Tensor, alike: Tensor, margin: float) -> Grade:
+    """Grade pairs by how far apart their embeddings lie: https://arxiv.org/abs/1807.00230, over all pairs averaged.
+
+    An alike pair costs d^2, another one max(0, margin - d)^2. Where a share p of pairs that look the same are not
+    alike, d = p margin costs least; therefore `accuracy` takes a pair for alike where d is below half the margin.
+    With as many alike as not, embeddings that are all equal cost margin^2 / 2 and score 0.5; so do constants that lie
+    half a margin apart, but they cost half of that: a falling loss alone does not show that anything is told apart.
+
+    Args:
+        distances: (N,), not squared.
+        alike: (N,), 1 or True where the pair belongs together.
+        margin: positive.
+
+    """
+    d, alike = distances.float(), alike.bool()
+    loss = torch.where(alike, d.square(), (margin - d).clamp(min=0).square()).mean()
+    return Grade(loss, {"accuracy": ((d.detach() < margin / 2) == alike).float().mean()})
+
+
+def max_margin(squared: Tensor, margin: float, hardest: bool = False) -> Tensor:
+    """Pull right pairs together and push wrong ones apart: mean of d_ii^2 + max(0, margin - d_ij^2) over j != i.
+
+    Where all distances are equal, of whatever size up to the margin, the loss is the margin; a guess that knows nothing
+    of the right ones never costs less.
+
+    Args:
+        squared: (N, N), N >= 2, squared distances; right pairs on the diagonal.
+        margin: positive.
+        hardest: count only the nearest wrong one of each row instead of their mean.
+
+    Returns:
+        (), float32.
+
+    """
+    squared = squared.float()
+    right, others = squared.diagonal(), len(squared) - 1
+    itself = torch.eye(len(squared), dtype=torch.bool, device=squared.device)
+    push = (margin - squared).clamp(min=0).masked_fill(itself, 0)  # 0 is also the least of the others
+    return (right + (push.amax(1) if hardest else push.sum(1) / others)).mean()
+
+
+def info_nce(similarities: Tensor, hardest: bool = False) -> Tensor:
+    """Find the right column of each row and the right row of each column: the mean of both cross entropies.
+
+    Where all similarities are equal the loss is ln N, with `hardest` ln 2.
+
+    Args:
+        similarities: (N, N), N >= 2, already over the temperature; right pairs on the diagonal.
+        hardest: tell the right one from the most similar wrong one alone instead of from all.
+
+    Returns:
+        () in nats, float32.
+
+    """
+    similarities = similarities.float()
+    right = torch.arange(len(similarities), device=similarities.device)
+    itself = torch.eye(len(similarities), dtype=torch.bool, device=similarities.device)
+    losses = []
+    for logits in (similarities, similarities.mT):
+        if hardest:
+            wrong = logits.masked_fill(itself, -math.inf).amax(1)
+            losses.append(functional.softplus(wrong - logits.diagonal()).mean())
+        else:
+            losses.append(functional.cross_entropy(logits, right))
+    return torch.stack(losses).mean()
+
+
+def ranking(similarities: Tensor) -> Tensor:
+    """Tell the share of wrong columns that are less similar to their row than the right one; a tie counts half.
+
+    Args:
+        similarities: (N, N), N >= 2, the more the more similar; right pairs on the diagonal.
+
+    Returns:
+        () in [0, 1], without gradient; 0.5 is a blind guess.
+
+    """
+    similarities = similarities.detach()
+    right = similarities.diagonal().unsqueeze(1)
+    beaten = (similarities < right).float() + 0.5 * (similarities == right).float()
+    others = len(similarities) - 1
+    return ((beaten.sum(1) - 0.5) / others).mean()  # less the right one's tie with itself
+
+
+def blind_guess(classes: int) -> Grade:
+    """Grade who knows nothing about K equally likely classes: ln K nats, 1/K right."""
+    return Grade(torch.tensor(math.log(classes)), {"accuracy": torch.tensor(1 / classes)})

@@ -1,0 +1,69 @@
+"""What drawings show of clips and sounds: frames side by side, motion as colour, a spectrogram."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pretext.ops.geometric import picture
+from pretext.ops.temporal import STILL
+
+GAP = 2  # pixels of white between two frames
+LEAST = 0.02  # of the scale of motion, has full colour at least: below, noise would
+BINS = 64  # rows of a spectrogram, pixels
+ASPECT = 4  # its columns for each row
+RANGE = 6.0  # from black to white, in units of ln of the amplitude: 52 dB
+_BLACK, _RED, _YELLOW = (0.0, 0.0, 0.1), (0.75, 0.15, 0.35), (1.0, 0.95, 0.65)  # of a spectrogram, quiet to loud
+
+
+def show(clip: Tensor) -> Tensor:
+    """Draw a clip (C, T, H, W) as a film, a sound (1, L) as a spectrogram."""
+    return spectrum(clip) if clip.ndim == 2 else film(clip)
+
+
+def film(clip: Tensor, frames: int = 4, scale: Tensor | None = None) -> Tensor:
+    """Lay frames of a clip (C, T, H, W) side by side, first to last, evenly chosen: (3, H, w).
+
+    Three channels are RGB, one is grey, two are flow: its direction is the hue and its speed the depth of the colour,
+    which is full for the fastest motion of `scale`, another clip of flow, or else of this one.
+    """
+    count = min(frames, clip.shape[1])
+    chosen = [round(k * (clip.shape[1] - 1) / max(1, count - 1)) for k in range(count)]
+    images = picture(clip[:, chosen].transpose(0, 1))  # (count, C, H, W)
+    if images.shape[1] == 2:
+        images = _wheel(images, picture(clip if scale is None else scale).transpose(0, 1))
+    images = images.expand(-1, 3, -1, -1)
+    spaced = functional.pad(images, (0, GAP), value=1.0)
+    strip = spaced.permute(1, 2, 0, 3).flatten(2)
+    return strip[..., :-GAP]
+
+
+def _wheel(flow: Tensor, scale: Tensor) -> Tensor:
+    """Colour flow (N, 2, H, W): right is red, down yellow-green, left cyan, up violet; what stands still is white.
+
+    The fastest motion of `scale` (M, 2, H, W) has full colour.
+    """
+    u, v = (flow - STILL).unbind(1)
+    fastest = torch.hypot(*(scale - STILL).unbind(1)).max()
+    depth = (torch.hypot(u, v) / fastest.clamp(min=LEAST)).clamp(max=1)
+    turn = torch.atan2(v, u) / (2 * math.pi)
+    offsets = torch.tensor([0.0, 1 / 3, 2 / 3]).view(1, 3, 1, 1)
+    pure = 0.5 + 0.5 * torch.cos(2 * math.pi * (turn.unsqueeze(1) - offsets))
+    return 1 - depth.unsqueeze(1) * (1 - pure)
+
+
+def spectrum(wave: Tensor) -> Tensor:
+    """Draw a waveform (1, L) as a picture of its frequencies over time, low pitch at the bottom: (3, BINS, 4 BINS)."""
+    wave = wave.detach().float().cpu().flatten()
+    size = 512 if len(wave) >= 1024 else 64
+    wave = functional.pad(wave, (0, max(0, size - len(wave))))
+    power = torch.stft(wave, size, size // 4, window=torch.hann_window(size), center=False, return_complex=True).abs()
+    rows = functional.adaptive_avg_pool2d(power[None, None], (BINS, min(power.shape[1], ASPECT * BINS)))
+    rows = functional.interpolate(rows, (BINS, ASPECT * BINS))[0, 0].flip(0)
+    level = (rows + 1e-6).log()
+    loud = ((level - level.max()) / RANGE + 1).clamp(0, 1)
+    black, red, yellow = (torch.tensor(colour).view(3, 1, 1) for colour in (_BLACK, _RED, _YELLOW))
+    return torch.where(loud < 0.5, black.lerp(red, 2 * loud), red.lerp(yellow, 2 * loud - 1)).clamp(0, 1)

@@ -1,0 +1,155 @@
+"""Pure moves in time that tasks share: frames, clips, the sound that belongs to them, and time reversed.
+
+The law of a window: its W frames and its L samples cover the same stretch of time, so that frame i begins at sample
+round(i L / W). Flow is central, half of what moves to the next frame less half of what moves to the one before;
+therefore the flow of a reversed clip is the reversed flow, negated, and nothing else.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from pretext.core.types import Tree
+from pretext.ops.geometric import whole
+
+STILL = 128 / 255  # flow of what does not move
+FLOW_CHANNELS = 2
+
+
+def take(x: Tensor, index: Tensor) -> Tensor:
+    """Pick frames by number.
+
+    Args:
+        x: (N, C, W, *S).
+        index: (N, K) int64 in [0, W).
+
+    Returns:
+        (N, C, K, *S), frame k of which is x[:, :, index[:, k]].
+
+    """
+    shape = (len(x), x.shape[1], index.shape[1], *x.shape[3:])
+    wide = index.view(len(index), 1, -1, *(1 for _ in x.shape[3:])).expand(shape)  # not copied
+    return x.gather(2, wide)
+
+
+def clip(x: Tensor, starts: Tensor, frames: int) -> Tensor:
+    """Cut windows out of time.
+
+    Args:
+        x: (N, C, W, *S).
+        starts: (N,) int64, first frame of each, or (N, K) for several of one item.
+        frames: length of all of them.
+
+    Returns:
+        (N, C, frames, *S), or (N K, C, frames, *S), item by item.
+
+    """
+    steps = torch.arange(frames, device=x.device)
+    if starts.ndim == 1:
+        return take(x, starts[:, None] + steps)
+    several = take(x, (starts[..., None] + steps).flatten(1))  # (N, C, K frames, *S)
+    parts = several.view(*x.shape[:2], -1, frames, *x.shape[3:])
+    return parts.movedim(2, 1).flatten(0, 1)
+
+
+def span(start: Tensor, frames: int, window: int, samples: int) -> tuple[Tensor, int]:
+    """Find the sound of frames `start` ... `start + frames - 1`: its first sample, and how many there are.
+
+    Exact for whole numbers; a half is rounded up. The last samples of a window may fall short by one of what rounding
+    asks for, so a start is moved back where needed.
+    """
+    count = (2 * frames * samples + window) // (2 * window)
+    first = (2 * start * samples + window) // (2 * window)
+    return first.clamp(max=samples - count), count
+
+
+def sound(x: Tensor, starts: Tensor, frames: int, window: int) -> Tensor:
+    """Cut the sound of clips out of that of their windows.
+
+    Args:
+        x: (N, 1, L), the sound of `window` frames.
+        starts: (N,) int64, first frame of each clip, or (N, K) for several of one item.
+        frames: length of the clips.
+        window: length of the window, frames.
+
+    Returns:
+        (N, 1, l) or (N K, 1, l), l = round(frames L / window).
+
+    """
+    first, count = span(starts, frames, window, x.shape[-1])
+    return clip(x, first, count)
+
+
+def cut(x: Tensor, starts: Tensor, frames: int, window: int) -> Tensor:
+    """Cut clips (N, C, frames, *S), or the sound of clips, out of windows of `window` frames."""
+    return sound(x, starts, frames, window) if x.ndim == 3 else clip(x, starts, frames)
+
+
+def draw_clip(asker: object, x: Tensor, frames: int, rng: Generator) -> Tensor:
+    """Cut a clip of `frames` out of each window (N, C, W, *S), at random.
+
+    Raises:
+        ValueError: the windows are too short; the message names the asker and what to do.
+
+    """
+    if x.shape[2] < frames:
+        raise ValueError(
+            f"{type(asker).__name__}: frames={frames}, but the windows have {x.shape[2]}; lower it, or raise window in "
+            "the data module"
+        )
+    return clip(x, draw_starts(len(x), x.shape[2], frames, rng), frames)
+
+
+def window_of(asker: object, x: Tree, first: str, second: str) -> int:
+    """Tell how many frames the windows of two modalities of a batch have.
+
+    Raises:
+        ValueError: `x` lacks one of them; the message names the asker and what to do.
+
+    """
+    if not isinstance(x, dict) or not {first, second} <= x.keys():
+        got = f"one of {', '.join(x)}" if isinstance(x, dict) else "one modality without a name"
+        raise ValueError(
+            f"{type(asker).__name__}: wants a batch of {first!r} and {second!r}, got {got}; set "
+            f"modalities: [{first}, {second}] in the data module"
+        )
+    return next(int(x[name].shape[2]) for name in (first, second) if x[name].ndim == 5)
+
+
+def same_moment(
+    asker: object, x: Tree, first: str, second: str, frames: int | None, rng: Generator
+) -> dict[str, Tensor]:
+    """Cut the same moment out of both modalities of every item, a random one; whole windows where `frames` is none.
+
+    Raises:
+        ValueError: `x` lacks a modality, or its windows are too short.
+
+    """
+    window = window_of(asker, x, first, second)
+    frames = window if frames is None else frames
+    if frames > window:
+        raise ValueError(
+            f"{type(asker).__name__}: clips of {frames} frames do not fit windows of {window}; raise `window` in the "
+            f"data module to {frames} or more, or lower frames"
+        )
+    starts = draw_starts(len(x[first]), window, frames, rng)
+    return {name: cut(x[name], starts, frames, window) for name in (first, second)}
+
+
+def reverse(x: Tensor) -> Tensor:
+    """Turn time round: clips (N, C, T, H, W), of which two channels are central flow, or waveforms (N, 1, L)."""
+    if x.ndim == 3:
+        return x.flip(-1)
+    backward = x.flip(2)
+    return opposite(backward) if x.shape[1] == FLOW_CHANNELS else backward
+
+
+def opposite(flow: Tensor) -> Tensor:
+    """Negate motion: values around STILL, mirrored at it."""
+    return 2 * STILL - flow
+
+
+def draw_starts(n: int, window: int, frames: int, rng: Generator) -> Tensor:
+    """Draw where clips of `frames` begin in windows: (n,) int64, uniform in [0, window - frames]."""
+    return whole(torch.rand(n, generator=rng, device=rng.device), window - frames + 1)

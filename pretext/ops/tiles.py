@@ -1,0 +1,173 @@
+"""Grids of tiles: cut, exchange, standardise and mount them; and sets of permutations that are far apart."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from pretext.ops.geometric import pick
+
+EXHAUSTIVE = 9  # items up to which all n! permutations (362,880) are candidates
+POOL = 2**17  # candidates drawn for more items
+FLAT = 1 / 255  # a tile with less spread than one grey level is called constant, and not blown up
+
+
+def cell_side(height: int, width: int, grid: int) -> int:
+    """Find the side in pixels of the largest cells of which `grid` x `grid` fit."""
+    return min(height, width) // grid
+
+
+def cut(x: Tensor, grid: int, cells: Tensor, side: int, top: Tensor, left: Tensor) -> Tensor:
+    """Cut tiles out of the cells of a centred grid, in one gather.
+
+    Args:
+        x: (N, C, H, W).
+        grid: cells per side.
+        cells: (N, P) int64, the cell of each tile, counted row by row from the top left.
+        side: of a tile, in pixels.
+        top: (N, P, C) or (N, P, 1) int64, rows from the top of its cell to the tile, per channel or shared.
+        left: as `top`, for columns.
+
+    Returns:
+        (N, P, C, side, side).
+
+    """
+    height, width = x.shape[-2:]
+    cell = cell_side(height, width, grid)
+    steps = torch.arange(side, device=x.device)
+    first_row = (height - grid * cell) // 2 + cells.div(grid, rounding_mode="floor") * cell
+    first_column = (width - grid * cell) // 2 + cells.remainder(grid) * cell
+    rows = (first_row[..., None] + top)[..., None] + steps  # (N, P, C, side)
+    columns = (first_column[..., None] + left)[..., None] + steps
+    return pick(x.unsqueeze(1), rows, columns)
+
+
+def mount(tiles: Tensor, grid: int, gap: int = 0, fill: float = 1.0) -> Tensor:
+    """Mount tiles (N, grid * grid, C, t, t), row by row, with `gap` pixels of `fill` between them: (N, C, S, S).
+
+    With no gap it undoes the `cut` of whole cells.
+    """
+    tiles = functional.pad(tiles, (0, gap, 0, gap), value=fill)
+    items, _, channels, side, _ = tiles.shape
+    rows = tiles.view(items, grid, grid, channels, side, side).permute(0, 3, 1, 4, 2, 5)  # (N, C, grid, t, grid, t)
+    whole = rows.reshape(items, channels, grid * side, grid * side)
+    return whole[..., : grid * side - gap, : grid * side - gap]
+
+
+def restore(tiles: Tensor, order: Tensor) -> Tensor:
+    """Put tiles (N, P, ...) back in the order of the cells, where tile s of item n came from cell `order[n, s]`."""
+    back = order.argsort(1)
+    return tiles[torch.arange(len(tiles), device=tiles.device)[:, None], back]
+
+
+def standardise(tiles: Tensor) -> Tensor:
+    """Give every tile (..., C, t, t) mean 0 and standard deviation 1 over its pixels and channels together.
+
+    The population's deviation, in float32 whatever comes in. Channels share it, as in Kolesnikov et al. 2019, so a
+    tile keeps its hues. A constant tile becomes 0.
+    """
+    exact = tiles.float()
+    variance, mean = torch.var_mean(exact, (-3, -2, -1), correction=0, keepdim=True)
+    return ((exact - mean) / variance.sqrt().clamp(min=FLAT)).to(tiles.dtype)
+
+
+def exchange(tiles: Tensor, most: int, rng: Generator) -> Tensor:
+    """Put tiles of another item in place of 0 to `most` tiles of every item, (N, P, C, t, t): Jigsaw++'s clutter.
+
+    How many is drawn uniformly for each item, their places at random. The other item is the same number of steps on
+    in the batch for all, and its tiles come from distinct places drawn independently. A lone item keeps its own tiles.
+    """
+    items, places = tiles.shape[:2]
+    if items == 1 or most == 0:
+        return tiles
+    device = tiles.device
+    count = torch.randint(most + 1, (items, 1), generator=rng, device=device)
+    rank, source = torch.rand(2, items, places, generator=rng, device=device).argsort(-1)
+    shift = torch.randint(1, items, (), generator=rng, device=device)
+    other = (torch.arange(items, device=device) + shift) % items
+    return torch.where((rank < count)[..., None, None, None], tiles[other[:, None], source], tiles)
+
+
+def affine_set() -> Tensor:
+    """List the 72 maps x -> a x + b, a != 0, over the field of nine elements: (72, 9) int64, the identity first.
+
+    Two of them agree in at most one place, so they are 8 apart, and no set of more than 72 is. The field is Z_3[i] with
+    i * i = -1; its element p + q i has the number p + 3 q.
+    """
+    numbers = torch.arange(9)
+    a, b, x = numbers[1:].view(8, 1, 1), numbers.view(1, 9, 1), numbers
+    real = (a % 3) * (x % 3) - (a // 3) * (x // 3) + b % 3
+    imaginary = (a % 3) * (x // 3) + (a // 3) * (x % 3) + b // 3
+    return (real % 3 + 3 * (imaginary % 3)).view(72, 9)
+
+
+def permutation_set(items: int, count: int) -> Tensor:
+    """Choose permutations that are pairwise far apart in Hamming distance: (count, items) int64, always the same ones.
+
+    Greedy: start at the identity, then add the candidate whose distance to the nearest chosen one is largest; ties go
+    to the larger summed distance, then to the first in lexicographic order. Candidates are all permutations of up to
+    9 items, beyond that a fixed pseudo-random pool of 2**17. The minimum is what matters, not the mean: the mean of any
+    set of N is at most (items - 1) N / (N - 1), and a random set almost reaches that.
+
+    Raises:
+        ValueError: `count` is not between 1 and the number of candidates.
+
+    """
+    return _greedy(items, count).clone()  # the cache keeps its own
+
+
+def hamming(table: Tensor) -> tuple[int, float]:
+    """Measure the smallest and the mean pairwise Hamming distance of the rows of (K, P), K >= 2."""
+    low, total, count = table.shape[1], 0, len(table)
+    for i in range(count - 1):
+        distances = (table[i + 1 :] != table[i]).sum(1)
+        low, total = min(low, int(distances.min())), total + int(distances.sum())
+    return low, total / (count * (count - 1) / 2)
+
+
+@lru_cache(maxsize=16)
+def _greedy(items: int, count: int) -> Tensor:
+    """Choose as `permutation_set` says."""
+    pool = _every(items) if items <= EXHAUSTIVE else _some(items)
+    if not 1 <= count <= len(pool):
+        raise ValueError(
+            f"permutation_set: {count} permutations of {items} items asked for, but there are {len(pool)} to choose "
+            "from; ask for at least 1 and at most that many"
+        )
+    # differs[j, v]: which candidates do not have v at j. A distance to all of them is then a sum of rows, ten times as
+    # fast as comparing.
+    differs = torch.stack([pool.T.ne(value) for value in range(items)], 1).view(torch.uint8)
+    nearest = torch.full((len(pool),), items, dtype=torch.uint8)
+    summed = torch.zeros(len(pool), dtype=torch.int32)
+    chosen = [0]
+    while len(chosen) < count:
+        distances = torch.zeros_like(nearest)
+        for place, value in enumerate(pool[chosen[-1]].tolist()):
+            distances += differs[place, value]
+        nearest = torch.minimum(nearest, distances)
+        summed += distances
+        # One number orders by nearest, then by sum (at most items * count); argmax returns the first of equals. A
+        # chosen candidate has nearest 0 and is never best while another is left.
+        chosen.append(int((nearest.int() * (items * count + 1) + summed).argmax()))
+    return pool[chosen].long()
+
+
+def _every(items: int) -> Tensor:
+    """List all permutations in lexicographic order: (items!, items) uint8."""
+    table = torch.zeros(1, 0, dtype=torch.uint8)
+    for n in range(1, items + 1):
+        # Each first item in turn, then all orders of the rest, whose names skip it.
+        firsts = torch.arange(n, dtype=torch.uint8).repeat_interleave(len(table))[:, None]
+        rests = table.repeat(n, 1)
+        table = torch.cat((firsts, rests + (rests >= firsts)), 1)
+    return table
+
+
+def _some(items: int) -> Tensor:
+    """Draw a fixed pool of distinct permutations, the identity first, then lexicographic: (M, items) uint8."""
+    uniform = torch.rand(POOL, items, generator=Generator().manual_seed(0), dtype=torch.float64)
+    distinct = {tuple(range(items)), *map(tuple, uniform.argsort(1).tolist())}
+    return torch.tensor(sorted(distinct), dtype=torch.uint8)

@@ -1,0 +1,1 @@
+"""The faces of results: pages, tables, plots."""

@@ -1,0 +1,201 @@
+"""How the next candidate's weights are drawn: at random, on a grid, by tournament selection or by CMA-ES.
+
+All are Optuna samplers, so what they know of earlier candidates they read from the study. They maximise or minimise, as
+the study says. Of its candidates only those count that are complete and were searched:
+
+- controls have weights of their own, which no searcher chose;
+- a pruned candidate's fitness is one of fewer steps, not to be compared with that of a whole candidate. So with a
+  pruner a tournament's population, and a generation of CMA-ES, is one of survivors, and takes more candidates to fill;
+- a failed one has no fitness. Whoever fails is neither bred from nor avoided.
+
+A shared study must be trusted: CMA-ES keeps its state in the study, pickled, and every worker unpickles it, so whoever
+can write to the study can run code in all of its workers.
+
+Paper: https://arxiv.org/abs/2002.12177. It names the four searchers, but gives no sizes for any of them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler, RandomSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from pretext.core.rng import rng, seed_of
+from pretext.search.tournament import Tournament
+
+Name = Literal["random", "grid", "tournament", "cmaes"]
+SEARCHERS: tuple[Name, ...] = get_args(Name)
+Space = dict[str, tuple[float, float]]
+"""A searched weight's name, which is its task's -> (low, high), 0 <= low < high <= 1."""
+LARGEST_GRID = 100_000  # points, of which GridSampler makes a list
+_SMALLEST = {"tournament": 2, "cmaes": 4}  # below 4, CMA-ES recombines one parent only, and divides by zero
+
+
+def searcher(
+    name: Name,
+    space: Space,
+    seed: int,
+    *,
+    levels: int = 3,
+    population: int | None = None,
+    tournament: int | None = None,
+) -> BaseSampler:
+    """Build the sampler that draws a study's candidates. It draws all weights of a candidate at once.
+
+    Args:
+        name: one of `SEARCHERS`.
+        space: what is searched, and its bounds.
+        seed: of all chance, together with the candidate's index. Besides, a tournament and CMA-ES depend on which
+            candidates are complete, so on one worker a search repeats exactly; random and grid do so on many, too.
+        levels: of the grid: equally spaced values of each weight, its bounds among them.
+        population: how many candidates make a generation of CMA-ES, or the population that a tournament draws from. By
+            default it follows the workers that run when the first candidate is drawn (controls come before, so they
+            have come together by then): of CMA-ES 4 + 3 ln n for n weights (Hansen's) and up to a multiple of the
+            workers, of the tournament 16 or twice the workers. What was decided is the study's attribute "population".
+        tournament: how many of the population are drawn, of whom the fittest is the parent; half of it by default.
+
+    Raises:
+        ValueError: no such searcher, bounds that are none, a grid of more than 100,000 points, a population that is
+            too small or for a searcher that has none, a tournament larger than the population.
+
+    """
+    _check(name, space, population, tournament)
+    if name == "grid":
+        _grid("searcher", space, levels)
+    return Keyed(name, space, seed, levels, population, tournament)
+
+
+def prepared(name: Name, space: Space, levels: int, seed: int, count: int) -> list[dict[str, Any]]:
+    """Deal each of `count` searched candidates what its trial must carry as system attributes from the first.
+
+    On a grid that is its point, none twice, chosen by chance if there are more points than candidates; else nothing.
+
+    Raises:
+        ValueError: the grid has fewer points than there are candidates, or more than 100,000.
+
+    """
+    if name != "grid":
+        return [{} for _ in range(count)]
+    values = _grid("prepared", space, levels)
+    points = levels ** len(space)
+    if count > points:
+        fewest = next(more for more in range(levels, count + 1) if more ** len(space) >= count)
+        raise ValueError(
+            f"prepared got {count} candidates for a grid of {points} points ({levels} levels of {len(space)} weights), "
+            f"each to be visited once; take at most {points} candidates, or {fewest} levels"
+        )
+    order = torch.randperm(points, generator=rng("cpu", seed, "grid"))
+    return [{"grid_id": point, "search_space": values} for point in order[:count].tolist()]
+
+
+class Keyed(BaseSampler):
+    """Draws each candidate by a sampler of its own, whose chance comes from the key (seed, name, candidate's index).
+
+    So workers do not draw the same, one that goes on with a stopped study draws what would have been drawn, and a
+    candidate that is taken up again keeps the weights that it has. Controls are left alone. Optuna's CMA-ES makes 16
+    bits of its seed, so in one of a thousand generations of 12 two candidates are the same.
+    """
+
+    def __init__(
+        self, name: Name, space: Space, seed: int, levels: int, population: int | None, tournament: int | None
+    ) -> None:
+        self.name, self.space, self.seed, self.levels = name, space, seed, levels
+        self.population, self.tournament = population, tournament
+        self.box = {weight: FloatDistribution(*space[weight]) for weight in sorted(space)}  # CMA-ES wants one order
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if "control" in trial.user_attrs or trial.params.keys() >= self.box.keys():
+            return {}
+        return dict(self.box)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if not search_space:
+            return {}
+        inner = self._inner(study, trial)
+        drawn = inner.sample_relative(study, trial, search_space)
+        return drawn or {
+            weight: inner.sample_independent(study, trial, weight, bounds) for weight, bounds in search_space.items()
+        }
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        raise ValueError(
+            f"Keyed was asked for {param_name!r} of trial {trial.number}; it draws {', '.join(self.box)}, and "
+            "nothing for a control: suggest what is searched, of searched candidates only"
+        )
+
+    def _inner(self, study: Study, trial: FrozenTrial) -> BaseSampler:
+        """Build the sampler of this candidate. NumPy's older generators, which Optuna seeds, take 32 bits."""
+        seed = seed_of(self.seed, self.name, trial.user_attrs.get("candidate", trial.number))
+        if self.name == "random":
+            return RandomSampler(seed=seed % 2**32)
+        if self.name == "grid":
+            if "grid_id" not in trial.system_attrs:
+                raise ValueError(f"Keyed: trial {trial.number} has no point of the grid; give it what prepared() deals")
+            return GridSampler(_grid("Keyed", self.space, self.levels), seed=0)  # all must number the points alike
+        size = self._size(study)
+        if self.name == "tournament":
+            return Tournament(self.box, size, self.tournament or math.ceil(size / 2), seed)
+        return CmaEsSampler(n_startup_trials=0, popsize=size, warn_independent_sampling=False, seed=seed % 2**32)
+
+    def _size(self, study: Study) -> int:
+        """Return the population's size, decided once for all workers.
+
+        Several that decide at once may differ. They do so before the first generation is over, so nobody has used it.
+        """
+        if self.population is not None:
+            return self.population
+        if "population" not in study.user_attrs:
+            running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+            study.set_user_attr("population", population_for(self.name, len(self.box), running, self.tournament))
+        return int(study.user_attrs["population"])
+
+
+def population_for(name: Name, weights: int, workers: int, tournament: int | None = None) -> int:
+    """Size a population by the number of searched weights and of workers, as `searcher` says it does by default.
+
+    A generation of CMA-ES that is a multiple of the workers keeps all of them busy to its end.
+    """
+    workers = max(1, workers)
+    if name == "tournament":
+        return max(16, 2 * workers, tournament or 0)
+    return math.ceil((4 + math.floor(3 * math.log(weights))) / workers) * workers
+
+
+def _grid(asker: str, space: Space, levels: int) -> dict[str, list[float]]:
+    """List each weight's values."""
+    if levels < 2:
+        raise ValueError(f"{asker} got levels={levels}; a grid wants 2 or more, of which two are a weight's bounds")
+    if levels ** len(space) > LARGEST_GRID:
+        raise ValueError(
+            f"{asker} got a grid of {levels} levels of {len(space)} weights, which is {levels ** len(space):,} points; "
+            f"it takes up to {LARGEST_GRID:,}: search fewer weights, take fewer levels or another searcher"
+        )
+    return {weight: np.linspace(*space[weight], levels).tolist() for weight in sorted(space)}
+
+
+def _check(name: Name, space: Space, population: int | None, tournament: int | None) -> None:
+    """Refuse what no searcher can search."""
+    if name not in SEARCHERS:
+        raise ValueError(f"searcher got name={name!r}; it wants one of {', '.join(SEARCHERS)}")
+    if not space:
+        raise ValueError("searcher got no weights to search; name at least one, with its bounds")
+    if wrong := {weight: bounds for weight, bounds in space.items() if not 0 <= bounds[0] < bounds[1] <= 1}:
+        raise ValueError(f"searcher got the bounds {wrong}; it wants 0 <= low < high <= 1 of each weight")
+    if population is not None and population < _SMALLEST.get(name, math.inf):
+        wants = f"it wants {_SMALLEST[name]} or more" if name in _SMALLEST else "it has none: leave it out"
+        raise ValueError(f"searcher got population={population} for {name}; {wants}")
+    if tournament is not None and not 1 <= tournament <= (population or tournament):
+        raise ValueError(
+            f"searcher got tournament={tournament} of a population of {population or 'any size'}; it wants 1 or more, "
+            "but no more than the population"
+        )

@@ -1,0 +1,163 @@
+"""Fine-tuning: the whole network, or all but its first stages, learns the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from pretext.core.types import Backbone
+from pretext.evaluation.supervision import Scored
+from pretext.supervised.depth import POOLED, Places, places
+from pretext.supervised.supervised import Supervised
+from pretext.training.host import OptimizerFactory, Schedule
+from pretext.views.augment import Augment
+
+
+class Best(NamedTuple):
+    """The best epoch so far."""
+
+    score: float
+    """On the validation items."""
+    epoch: int
+    weights: dict[str, Tensor]
+    """All of the module's, on the CPU."""
+
+
+class FineTune(Supervised):
+    """Train a backbone and a linear classifier on its pooled features together; from scratch it is supervised training.
+
+    The weights of the epoch that is best on the validation items (the data module's `val`) are those that are tested,
+    predicted with and loaded by `pretext.load`; a resumed run goes on from the last ones. Without validation items the
+    last ones are all there are. The test writes `score.json` into the run: {"task", "accuracy" (or "map"), "low",
+    "high", "validation", "epoch", "items", "chance", "classes"}.
+
+    A parameter belongs to the first stage that depends on it (see `depth.places`), what lies behind the last stage to a
+    part of its own. Counted from the classifier, whose depth is 0, the learning rate of depth d is
+    `layer_decay ** d` times the optimiser's (Clark et al., https://arxiv.org/abs/2003.10555, for one).
+
+    Args:
+        run: whose trained backbone to take,
+        backbone: or which network itself, to train from scratch.
+        modality: which network of several, and what to show it of several modalities.
+        layer_decay: factor of the learning rate from one stage to the next shallower one, in (0, 1].
+        freeze: the first so many stages get no gradient and stay in eval mode, batch norm and dropout included.
+        head_lr: factor of the classifier's learning rate.
+        dropout: probability that a pooled feature is dropped before the classifier.
+        label_smoothing: share of each answer's weight that goes to all classes alike.
+        keep_best: use the weights of the best epoch, see above; else the last ones.
+        augment: crop, flip and colour jitter of whole batches on the device; none: the canvas as it is.
+        optimizer: builds the optimiser from groups of parameters.
+        schedule: of the learning rate after the warm-up.
+        warmup: share of all steps in which the learning rate grows linearly to its full value.
+        seed: first part of the key of all chance.
+        channels_last: lay images and clips out channel by channel last, which is faster on many devices.
+        compile: compile the backbone with `torch.compile`.
+
+    Raises:
+        ValueError: both or neither of run and backbone, or an option out of its range.
+
+    """
+
+    def __init__(
+        self,
+        run: str | None = None,
+        backbone: Backbone | None = None,
+        modality: str | None = None,
+        layer_decay: float = 1.0,
+        freeze: int = 0,
+        head_lr: float = 1.0,
+        dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+        keep_best: bool = True,
+        augment: Augment | None = None,
+        optimizer: OptimizerFactory = AdamW,
+        schedule: Schedule = "cosine",
+        warmup: float = 0.05,
+        seed: int = 0,
+        channels_last: bool = False,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(
+            run, backbone, modality, augment, optimizer, schedule, warmup, seed, channels_last, compile, label_smoothing
+        )
+        if not (0 < layer_decay <= 1 and head_lr > 0 and 0 <= dropout < 1):
+            raise ValueError(
+                f"FineTune: layer_decay={layer_decay}, head_lr={head_lr}, dropout={dropout}; give a decay in (0, 1], a "
+                "positive rate and a probability in [0, 1)"
+            )
+        if not 0 <= freeze <= len(self.backbone.stages):
+            raise ValueError(
+                f"FineTune: freeze={freeze}, but the backbone has {len(self.backbone.stages)} stages: "
+                f"{', '.join(self.backbone.stages)}"
+            )
+        self.layer_decay, self.freeze_stages, self.head_lr, self.keep_best = layer_decay, freeze, head_lr, keep_best
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(self.backbone.dim, 1)  # as many outputs as classes, once these are known
+        self.best: Best | None = None
+        self.places: Places | None = None  # known where it is trained
+        self._frozen: list[nn.Module] = []
+
+    def begin(self, classes: int) -> None:
+        self.head = nn.Linear(self.backbone.dim, classes)
+
+    def configure_model(self) -> None:
+        super().configure_model()
+        if not self.fits():
+            return
+        with torch.device("cpu"):
+            self.places = places(self.backbone, self.sample())
+        frozen = list(self.backbone.stages)[: self.freeze_stages]
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad_(self.places.parameters[name] not in frozen)
+        self._frozen = [m for n, m in self.backbone.named_modules() if self.places.modules.get(n) in frozen]
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return a group for each stage that is trained, shallow to deep, and last the classifier's."""
+        assert self.places is not None  # Lightning configures the model before the optimiser
+        base = self.optimizer([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"]
+        members: dict[str, list[nn.Parameter]] = {name: [] for name in (*self.backbone.stages, POOLED)}
+        for name, parameter in self.backbone.named_parameters():
+            members[self.places.parameters[name]].append(parameter)
+        parts = [name for name, held in members.items() if held or name != POOLED]
+        groups = [
+            {"params": held, "lr": base * self.layer_decay ** (len(parts) - i), "name": name}
+            for i, name in enumerate(parts)
+            if (held := [p for p in members[name] if p.requires_grad])
+        ]
+        return [*groups, {"params": list(self.head.parameters()), "lr": base * self.head_lr, "name": "head"}]
+
+    def logits(self, x: Tensor) -> dict[str, Tensor]:
+        pooled = self.look(x).pooled
+        with torch.autocast(x.device.type, enabled=False):
+            return {"": self.head(self.dropout(pooled.float()))}
+
+    def still(self) -> Iterable[nn.Module]:
+        return self._frozen
+
+    def validated(self, scores: dict[str, Scored]) -> None:
+        score = scores[""].value
+        if self.fits() and self.keep_best and (self.best is None or score > self.best.score):
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in self.state_dict().items()}
+            self.best = Best(score, self.current_epoch, weights)
+
+    def on_fit_end(self) -> None:
+        if self.best is not None:  # by now the last weights are in the checkpoint, from which a run goes on
+            self.load_state_dict(self.best.weights)
+
+    def tested(self, scores: dict[str, Scored]) -> dict[str, Any]:
+        best = {"validation": self.best.score, "epoch": self.best.epoch} if self.best else {}
+        return {"task": "finetune", **scores[""].plain(), **best}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["best"] = None if self.best is None else self.best._asdict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.best = None if checkpoint["best"] is None else Best(**checkpoint["best"])
+        if self.best is not None and not self.fits():
+            checkpoint["state_dict"] = self.best.weights

@@ -1,0 +1,1 @@
+"""Tasks that bring other tasks to other data."""

@@ -1,0 +1,270 @@
+"""https://arxiv.org/abs/1604.07379 (Pathak et al.: context encoders, CVPR 2016): what was in the hole?"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
+from pretext.nn.adversarial import Discriminator, adversarial
+from pretext.ops.geometric import MEAN, SPREAD, pick, picture, whole
+
+FILL = (0.485, 0.456, 0.406)  # ImageNet's mean colour: a constant, because a statistic of the image would tell of it
+BLOCKS = 4  # per image, their sides 1/8 to 1/4 of the image's, so that together they hide a quarter at most
+CELLS = 8  # of noise per side: one is 16 px of 128, as in the authors' pattern (600 enlarged to 10,000, cut to 128)
+REGION = (0.2, 0.3)  # share of the image that a region hides
+FINE = 40  # places a side that a region's outline has at least
+SMALLEST = 8  # pixels a side: below it a block or the half within its ring could vanish
+DULL = 1e-4  # variance under which a batch has nothing to paint: the loss is not magnified further
+
+
+class Target(NamedTuple):
+    """What the picture is compared with, and where."""
+
+    x: Tensor
+    """(N, 3, H, W): the images as they were."""
+    weights: Tensor
+    """(N, 1, H, W): 1 where hidden, more in the ring around, 0 elsewhere."""
+    hidden: Tensor
+    """(N, 1, H, W) bool"""
+
+
+class Inpainting(Task):
+    """Paint what was hidden of an image, from the features of what was not.
+
+    Masks are drawn per image. "centre" hides the central half of each side less the ring; "block" 4 blocks that may
+    overlap, a quarter of the image at most; "region" any shapes that add up to 20 to 30 % (thresholded smooth noise,
+    which the authors choose for features: a fixed border teaches what a border looks like). Lengths are shares of the
+    image's shorter side, so that one setting serves all sizes. Crop without padding by reflection (`Augment(pad=0)`):
+    it would show a copy of what is hidden near the border.
+
+    A ring of visible pixels around the hole is painted too and weighs more, so that the picture joins on. The loss is
+    the weighted squared error over that of the batch's own mean colour, so whoever knows no more than that colour has
+    exactly 1. The score "hidden" is the same ratio over the hidden pixels alone.
+
+    The head sees the deepest stage only, because the bottleneck is the point: 1x1 convolution, a layer connected fully
+    over places but not over channels, 1x1 convolution, `ups` doublings. Its picture of `grid * 2**ups` pixels a side
+    is resized to the image's size. Train on reconstruction alone for features: the adversary makes sharper pictures.
+
+    Args:
+        backbone: any that reads images.
+        mask: what is hidden.
+        overlap: width of the ring, a share of the shorter side, rounded to pixels (4 of 128 in the paper's code).
+        overlap_weight: of a pixel in the ring; a hidden one weighs 1.
+        grid: side of the map that the layer over places connects.
+        ups: how often the head doubles it.
+        width: channels after the first doubling, halved by each that follows.
+        channels: of the layer over places.
+        adversarial: weight of a discriminator's reversed gradient; 0 builds none.
+
+    Raises:
+        ValueError: the backbone does not read images, or an argument is out of its range.
+
+    """
+
+    fill: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        mask: Literal["centre", "block", "region"] = "region",
+        overlap: float = 1 / 32,
+        overlap_weight: float = 10.0,
+        grid: int = 4,
+        ups: int = 3,
+        width: int = 128,
+        channels: int = 256,
+        adversarial: float = 0.0,
+    ) -> None:
+        super().__init__()
+        reads_images(backbone, self)
+        _check(mask, overlap, overlap_weight, grid, ups, width, channels, adversarial)
+        self.mask, self.overlap, self.overlap_weight = mask, overlap, overlap_weight
+        self.grid, self.ups, self.adversarial = grid, ups, adversarial
+        self.register_buffer("fill", torch.tensor(FILL).view(3, 1, 1), persistent=False)
+        self.stage, depth = list(backbone.stages.items())[-1]
+        self.squeeze = nn.Conv2d(depth, channels, 1)
+        self.places = ChannelwiseLinear(channels, grid)
+        self.paint = _painter(channels, width, ups)
+        self.discriminator = Discriminator() if adversarial else None
+
+    def pose(self, x: Tensor, rng: Generator) -> Puzzle:
+        """Hide parts of images (N, 3, H, W); given is where, (N, 1, H, W) bool, and the answer a `Target`.
+
+        Raises:
+            ValueError: `x` is not (N, 3, H, W) of at least 8 x 8.
+
+        """
+        if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[-2:]) < SMALLEST:
+            raise ValueError(
+                f"Inpainting wants images (N, 3, H, W) of at least {SMALLEST} x {SMALLEST}, got {tuple(x.shape)}; "
+                "use larger ones"
+            )
+        n, _, height, width = x.shape
+        ring = math.floor(self.overlap * min(height, width) + 0.5)
+        if self.mask == "centre":
+            hidden = _centre(n, height, width, ring, x.device)
+        else:
+            hidden = (_blocks if self.mask == "block" else _region)(n, height, width, rng)
+        near = F.max_pool2d(hidden.float(), 2 * ring + 1, stride=1, padding=ring) > 0
+        weights = (hidden + self.overlap_weight * (near & ~hidden)).to(x.dtype)
+        return Puzzle(torch.where(hidden, self.fill.to(x.dtype), x), Target(x.clone(), weights, hidden), hidden)
+
+    def solve(self, features: Features, given: Tensor) -> Tensor:
+        """Paint whole images (N, 3, H, W), in float32: half precision has no fine shades."""
+        seen = self.squeeze(features.stages[self.stage])
+        side = (self.grid, self.grid)
+        if min(seen.shape[-2:]) >= self.grid:
+            seen = F.adaptive_avg_pool2d(seen, side)
+        else:
+            seen = F.interpolate(seen, side, mode="bilinear")
+        painted = MEAN + SPREAD * self.paint(self.places(F.relu(seen))).float()
+        size = given.shape[-2:]
+        return painted if painted.shape[-2:] == size else F.interpolate(painted, size, mode="bilinear", antialias=True)
+
+    def grade(self, prediction: Tensor, answer: Target) -> Grade:
+        target, weights, hidden = answer
+        prediction, target = prediction.float(), target.float()
+        loss = _relative_error(prediction, target, weights.float())
+        scores = {"hidden": _relative_error(prediction.detach(), target, hidden.float())}
+        if self.discriminator is not None:
+            pasted = torch.where(hidden, prediction, target)
+            duel = adversarial(self.discriminator, target, pasted, self.adversarial)
+            loss, scores = loss + duel.loss, scores | duel.scores
+        return Grade(loss, scores)
+
+    def chance(self) -> Grade:
+        """Return what the batch's mean colour costs, and an undecided discriminator."""
+        one = torch.tensor(1.0)
+        if self.discriminator is None:
+            return Grade(one, {"hidden": one})
+        return Grade(one + 2 * math.log(2), {"hidden": one, "discriminator": torch.tensor(0.5)})
+
+    def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
+        """Draw the image with its hole, the whole image, and the prediction pasted into the hole."""
+        target, _, hidden = puzzle.answer
+        asked, wholes = picture(puzzle.question), picture(target)
+        rows = [
+            [Panel(image, "what was hidden?"), Panel(answer, f"answer: {share:.0%} were hidden")]
+            for image, answer, share in zip(asked, wholes, hidden.float().mean((1, 2, 3)).tolist(), strict=True)
+        ]
+        if prediction is not None:
+            pasted = torch.where(hidden.cpu(), picture(prediction), wholes)
+            for row, image in zip(rows, pasted, strict=True):
+                row.append(Panel(image, "prediction"))
+        return rows
+
+    def extra_repr(self) -> str:
+        return (
+            f"mask={self.mask!r}, overlap={self.overlap:g}, overlap_weight={self.overlap_weight:g}, grid={self.grid}, "
+            f"ups={self.ups}, adversarial={self.adversarial:g}"
+        )
+
+
+class ChannelwiseLinear(nn.Module):
+    """Connect all places of a map with all others, each channel for itself: C P^2 weights for P = side^2 places.
+
+    A dense layer would have C^2 P^2; the 1x1 convolution that follows lets the channels meet.
+    """
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        bound = 1 / side  # one over the root of the inputs, as in nn.Linear
+        self.weight = nn.Parameter(torch.empty(channels, side**2, side**2).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels, side, side) to the same shape."""
+        return torch.einsum("ncp,cpq->ncq", x.flatten(2), self.weight).view(x.shape)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.weight.shape[0]}, places={self.weight.shape[1]}"
+
+
+def _painter(channels: int, width: int, ups: int) -> nn.Sequential:
+    """Turn a map of so many channels into a picture `2**ups` times as large."""
+    layers: list[nn.Module] = [nn.Conv2d(channels, channels, 1), nn.ReLU()]
+    for inside, outside in pairwise([channels, *(width >> i for i in range(ups))]):
+        layers += [nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1, bias=False)]
+        layers += [nn.BatchNorm2d(outside), nn.ReLU()]
+    last = nn.Conv2d(width >> (ups - 1), 3, 3, padding=1)
+    nn.init.normal_(last.weight, std=0.01)  # starts at a blind guess, and still passes gradients on
+    nn.init.zeros_(last.bias)  # type: ignore[arg-type]  # it has a bias
+    return nn.Sequential(*layers, last)
+
+
+def _relative_error(picture: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Divide the weighted squared error by that of the weighted mean colour of `target` over the batch."""
+    total = weights.sum()
+    mean = (weights * target).sum((0, 2, 3), keepdim=True) / total
+    spread = (weights * (target - mean) ** 2).sum().clamp(min=DULL * target.shape[1] * total)
+    return (weights * (picture - target) ** 2).sum() / spread
+
+
+def _centre(n: int, height: int, width: int, ring: int, device: torch.device) -> Tensor:
+    """Hide the central half of each side, less a ring within it that stays visible: (n, 1, height, width)."""
+    rows, columns = (
+        (torch.arange(size, device=device) >= size // 4 + ring)
+        & (torch.arange(size, device=device) < size - size // 4 - ring)
+        for size in (height, width)
+    )
+    return (rows[:, None] & columns).expand(n, 1, height, width).contiguous()
+
+
+def _blocks(n: int, height: int, width: int, rng: Generator) -> Tensor:
+    """Hide rectangles, each with its own size and place: (n, 1, height, width)."""
+    inside = []
+    for size in (height, width):
+        sides, places = torch.rand(2, n, BLOCKS, 1, generator=rng, device=rng.device)
+        length = size // 8 + whole(sides, size // 4 - size // 8 + 1)
+        start = whole(places, size - length + 1)
+        along = torch.arange(size, device=rng.device)
+        inside.append((along >= start) & (along < start + length))  # (n, BLOCKS, size)
+    return (inside[0].unsqueeze(-1) & inside[1].unsqueeze(-2)).any(1, keepdim=True)
+
+
+def _region(n: int, height: int, width: int, rng: Generator) -> Tensor:
+    """Hide the lowest pixels of smooth noise, as many as a share drawn per image: (n, 1, height, width).
+
+    They are counted by rank, so the share is met exactly where the authors draw again until it fits. The pattern is
+    larger than the image by two cells and cut at random, so that its knots lie at no fixed places. In large images a
+    pixel of the pattern is a block of up to 4 x 4: sorting is what costs.
+    """
+    block = next(k for k in (4, 3, 2, 1) if k == 1 or (height % k == width % k == 0 and min(height, width) >= FINE * k))
+    height, width = height // block, width // block
+    device, cells = rng.device, [math.ceil(size / CELLS) for size in (height, width)]
+    noise = torch.rand(n, 1, CELLS + 2, CELLS + 2, generator=rng, device=device)
+    pattern = F.interpolate(noise, [(CELLS + 2) * cell for cell in cells], mode="bicubic")
+    lines = []
+    for size, extent in zip((height, width), pattern.shape[-2:], strict=True):
+        start = whole(torch.rand(n, 1, 1, generator=rng, device=device), extent - size + 1)
+        lines.append(start + torch.arange(size, device=device))
+    order = pick(pattern, *lines).flatten(1).argsort(dim=1, stable=True)
+    pixels = height * width
+    least, most = math.ceil(REGION[0] * pixels), math.floor(REGION[1] * pixels)
+    count = least + whole(torch.rand(n, 1, generator=rng, device=device), most - least + 1)
+    lowest = torch.arange(pixels, device=device) < count  # (n, pixels), by rank
+    hidden = torch.zeros_like(lowest).scatter(1, order, lowest).view(n, 1, height, width)
+    return hidden.repeat_interleave(block, 2).repeat_interleave(block, 3)
+
+
+def _check(
+    mask: str, overlap: float, overlap_weight: float, grid: int, ups: int, width: int, channels: int, adversarial: float
+) -> None:
+    """Raise a ValueError that names what is out of its range."""
+    if mask not in ("centre", "block", "region"):
+        raise ValueError(f'Inpainting: mask is {mask!r}; choose "centre", "block" or "region"')
+    if not 0 <= overlap <= 1 / 8 or overlap_weight < 0 or adversarial < 0:
+        raise ValueError(
+            f"Inpainting: overlap={overlap}, overlap_weight={overlap_weight}, adversarial={adversarial}; the first is "
+            "a share of the image's side in [0, 1/8], the others are weights of 0 or more"
+        )
+    if grid < 2 or ups < 1 or channels < 1 or width < 2 ** (ups - 1):
+        raise ValueError(
+            f"Inpainting: grid={grid}, ups={ups}, width={width}, channels={channels}; a picture takes a grid of 2, one "
+            "doubling, one channel, and a width that can be halved with each further doubling"
+        )

@@ -1,0 +1,212 @@
+"""https://arxiv.org/abs/2002.12177 (Piergiovanni et al.: ELo, CVPR 2020): what does another modality's network see?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from pretext.backbones.multimodal import pair_of
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, Tree
+from pretext.nn.teachers import Frozen, Momentum
+from pretext.ops.drawing import show
+from pretext.ops.temporal import same_moment
+
+POOLED = "pooled"
+DULL = 1e-3  # mean square under which targets are alike: they are not magnified further
+SHOWN, WIDTH, HEIGHT = 32, 128, 32  # of a drawing: how many numbers, in so many pixels at most
+
+Vectors = tuple[Tensor, ...]
+"""Of each pair of stages one vector per item, (N, D_i)."""
+
+
+class Distillation(Task):
+    """Predict the features that another modality's network has of the same clip, from those of the main one.
+
+    Stages are averaged over their grids, and a linear adapter turns each of the student's into a guess at the
+    teacher's. The adapter is there also where both have the same size: their units have no common order.
+
+    What is guessed is how a clip differs from the others: the teacher's vectors are standardised each by itself
+    (without weights), the batch's mean is taken off, and all are brought to a mean square of 1. The loss is the mean
+    squared error, so that who answers 0, the best guess without a look, has exactly 1 whatever the batch; a teacher
+    that is trained along can gain nothing by shrinking, nor by seeing the same in every clip. The scores are the same
+    error stage by stage. A single clip, such as a validation set may leave over, differs from nothing and costs 1.
+
+    Where the gradient goes:
+
+    - `kind="joint"`: the teacher is the other network of the backbone, trained by its own tasks. With `detach` none of
+      this loss reaches it; without, it is also taught to be predictable from the student. It looks in the mode that the
+      backbone is in, in training with the batch's own statistics, as its own tasks do.
+    - "frozen": a copy of the other network as it is when the task is built. A config builds it at random; to distil a
+      trained one, load its weights in Python before `Pretrainer` is built.
+    - "momentum": a copy that follows the other network slowly. Copies look with running statistics (a momentum copy
+      takes over those of its network), so that what they see in a clip does not depend on its batch, and in full
+      precision; their network in the backbone gets no gradient, and unless another task asks it, is not even run.
+
+    Args:
+        backbone: a `MultiModal`.
+        student: the modality whose network learns.
+        teacher: the modality whose network is guessed.
+        stages: names of stages that both have, or a dict from the student's to the teacher's; "pooled" are the pooled
+            features, which none stands for.
+        kind: who teaches, see above.
+        detach: whether the teacher is spared the gradient; False for "joint" alone.
+        frames: length of the clips, from a random place in their windows; none: the whole windows.
+        momentum: of a "momentum" teacher.
+
+    Raises:
+        ValueError: the backbone has no such two networks or stages, or an argument is out of its range.
+
+    """
+
+    copy: Frozen | Momentum | None
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        student: str = "rgb",
+        teacher: str = "flow",
+        stages: list[str] | dict[str, str] | None = None,
+        kind: Literal["joint", "frozen", "momentum"] = "joint",
+        detach: bool = True,
+        frames: int | None = None,
+        momentum: float = 0.999,
+    ) -> None:
+        super().__init__()
+        learns, teaches = pair_of(self, backbone, student, teacher)
+        if kind not in ("joint", "frozen", "momentum") or not (detach or kind == "joint"):
+            raise ValueError(
+                f'Distillation: kind={kind!r}, detach={detach}; choose "joint", "frozen" or "momentum", and '
+                "detach: false with joint alone, since a copy is never taught"
+            )
+        if frames is not None and frames < 1:
+            raise ValueError(f"Distillation: frames is {frames}; give at least 1, or none for whole windows")
+        if stages is None:
+            stages = [POOLED]
+        self.stages = dict(stages) if isinstance(stages, dict) else {name: name for name in stages}
+        self.student, self.teacher, self.kind, self.detach, self.frames = student, teacher, kind, detach, frames
+        self.adapters = _adapters(_sizes(learns, list(self.stages)), _sizes(teaches, list(self.stages.values())))
+        self.copy = None
+        if kind != "joint":
+            self.copy = Frozen(teaches) if kind == "frozen" else Momentum(teaches, momentum)
+
+    def pose(self, x: dict[str, Tensor], rng: Generator) -> Puzzle:
+        """Cut the same moment out of both windows; the answer is what a copy sees, or none with a joint teacher.
+
+        Raises:
+            ValueError: `x` lacks a modality, or its windows are too short.
+
+        """
+        clips = same_moment(self, x, self.student, self.teacher, self.frames, rng)
+        if self.copy is None:
+            return Puzzle(clips, None)
+        shown = clips.pop(self.teacher)
+        seen = self.copy(shown.to(next(self.copy.parameters()).dtype))
+        return Puzzle(clips, tuple(part.to(shown.dtype) for part in _vectors(seen, self.stages.values())))
+
+    def solve(self, features: dict[str, Features], given: None) -> Tree:
+        """Give guesses (N, D_i) of each stage; beside them what the teacher saw if it is joint."""
+        mine = _vectors(features[self.student], self.stages)
+        guesses = tuple(adapter(part) for adapter, part in zip(self.adapters, mine, strict=True))
+        if self.copy is not None:
+            return guesses
+        theirs = _vectors(features[self.teacher], self.stages.values())
+        return guesses, tuple(part.detach() for part in theirs) if self.detach else theirs
+
+    def grade(self, prediction: Tree, answer: Vectors | None) -> Grade:
+        guesses, taught = self._sides(prediction, answer)
+        if len(guesses[0]) == 1:
+            nothing = torch.stack([0 * part.float().sum() for part in guesses]).sum()
+            return self.chance()._replace(loss=1 + nothing)
+        errors = [_error(guess.float(), targets(part)) for guess, part in zip(guesses, taught, strict=True)]
+        scores = {name: error.detach() for name, error in zip(self.stages, errors, strict=True)}
+        return Grade(torch.stack(errors).mean(), scores)
+
+    def chance(self) -> Grade:
+        """Return what guessing 0 costs."""
+        return Grade(torch.tensor(1.0), {name: torch.tensor(1.0) for name in self.stages})
+
+    def draw(self, puzzle: Puzzle, prediction: Tree | None) -> list[list[Panel]]:
+        """Draw each clip, what a joint teacher looks at, and the deepest target above its guess with the error."""
+        shown, joint = puzzle.question[self.student], self.copy is None
+        rows = [[Panel(show(clip), f"what does the network of {self.teacher} see?")] for clip in shown]
+        if joint:
+            for row, clip in zip(rows, puzzle.question[self.teacher], strict=True):
+                row.append(Panel(show(clip), "answer: its features of this"))
+        if prediction is not None:
+            guesses, taught = (side[-1].detach().float().cpu() for side in self._sides(prediction, puzzle.answer))
+            wanted = targets(taught)
+            errors = (guesses - wanted).square().sum(1) / wanted.square().sum(1).clamp(min=DULL)
+            for row, target, guess, error in zip(rows, wanted, guesses, errors.tolist(), strict=True):
+                told = f"relative error {error:.2f}" if len(rows) > 1 else "alone, a clip differs from nothing"
+                caption = f"target above, prediction below: {told}"
+                row.append(Panel(_stripes(target, guess), caption, error < 1 if len(rows) > 1 else None))
+        return rows
+
+    def follow(self, backbone: Backbone) -> None:
+        """Let a momentum teacher follow its network."""
+        if isinstance(self.copy, Momentum):
+            self.copy.follow(pair_of(self, backbone, self.student, self.teacher)[1])
+
+    def extra_repr(self) -> str:
+        return (
+            f"student={self.student!r}, teacher={self.teacher!r}, stages={self.stages}, kind={self.kind!r}, "
+            f"detach={self.detach}, frames={self.frames}"
+        )
+
+    def _sides(self, prediction: Tree, answer: Vectors | None) -> tuple[Vectors, Vectors]:
+        """Part the guesses from what the teacher saw."""
+        if answer is not None:
+            return prediction, answer
+        guesses, taught = prediction
+        return guesses, taught
+
+
+def targets(seen: Tensor) -> Tensor:
+    """Tell how vectors (N, D) differ from the others: standardised each, less the batch's mean, of mean square 1."""
+    apart = functional.layer_norm(seen.float(), seen.shape[1:])
+    apart = apart - apart.mean(0)
+    return apart * apart.square().mean().clamp(min=DULL).rsqrt()
+
+
+def _error(guess: Tensor, target: Tensor) -> Tensor:
+    """Measure the mean squared error; for a guess of 0 exactly 1 also where targets are too much alike to be scaled."""
+    return 1 + ((guess - target).square() - target.square()).mean()
+
+
+def _vectors(features: Features, names: Iterable[str]) -> Vectors:
+    """Read stages, averaged over their grids: (N, D_i) each."""
+    return tuple(features.pooled if name == POOLED else features.stages[name].flatten(2).mean(2) for name in names)
+
+
+def _adapters(sizes: list[int], outputs: list[int]) -> nn.ModuleList:
+    """Make linear layers that guess almost 0 at first."""
+    layers = nn.ModuleList(nn.Linear(one, other) for one, other in zip(sizes, outputs, strict=True))
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=0.01)  # type: ignore[arg-type]  # ModuleList forgets what it holds
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layers
+
+
+def _stripes(target: Tensor, guess: Tensor) -> Tensor:
+    """Draw the target's largest numbers as grey columns above those of the guess; mid-grey is 0."""
+    most = target.abs().topk(min(SHOWN, len(target))).indices.sort().values
+    greys = (0.5 + 0.2 * torch.stack((target, guess))[:, most]).clamp(0, 1)
+    large = greys.repeat_interleave(HEIGHT // 2, 0).repeat_interleave(WIDTH // len(most), 1)
+    return large.expand(3, -1, -1)
+
+
+def _sizes(network: Backbone, names: list[str]) -> list[int]:
+    """Tell the sizes of some stages."""
+    sizes = {POOLED: network.dim, **network.stages}
+    if not names or (unknown := [name for name in names if name not in sizes]):
+        raise ValueError(
+            f"Distillation: stages {unknown if names else []} of a {type(network).__name__}, which has "
+            f"{', '.join(sizes)}; choose of these, as {{student's: teacher's}} where names differ, or none for pooled"
+        )
+    if small := [name for name in names if sizes[name] < 2]:
+        raise ValueError(f"Distillation: stages {small} have a single channel, which is 0 when standardised; drop them")
+    return [sizes[name] for name in names]

@@ -1,0 +1,118 @@
+"""Wei et al.: Learning and Using the Arrow of Time, CVPR 2018: does time run forward or backward?
+
+https://openaccess.thecvf.com/content_cvpr_2018/papers/Wei_Learning_and_Using_CVPR_2018_paper.pdf
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from pretext.nn.losses import blind_guess, cross_entropy
+from pretext.ops.drawing import film, spectrum
+from pretext.ops.temporal import clip, draw_starts, reverse
+
+NAMES = ("forward", "backward")
+
+
+class ArrowOfTime(Task):
+    """Tell whether a clip or a sound is played forward or backward.
+
+    The flow of a backward clip is not the clip's flow negated, nor its frames in reverse order, but both, and that is
+    exact only for flow that treats past and future alike. Such is ours: at each frame half of what moves to the next
+    frame less half of what moves to the one before (`pretext.ops.temporal.reverse`). Computed anew on the reversed
+    frames it comes out the same, bit for bit.
+
+    Whatever has a direction by convention gives the answer away without any understanding of motion: cameras zoom in
+    more often than out, and coded video has a direction as well. Look at what is drawn before you believe a score.
+
+    The head is one linear layer on the pooled features.
+
+    A `Frames` backbone averages over frames and so cannot tell; take one that sees motion.
+
+    Args:
+        backbone: reads clips of frames or flow, or sound.
+        frames: length of the clip, drawn anywhere in the window: frames, or samples of sound; none: all of it.
+        directions: "both" asks each clip forward and backward, N clips being 2 N questions; "one" draws one of them.
+
+    Raises:
+        ValueError: the backbone reads neither clips nor sound, or an argument is out of its range.
+
+    """
+
+    def __init__(
+        self, backbone: Backbone, frames: int | None = None, directions: Literal["both", "one"] = "both"
+    ) -> None:
+        super().__init__()
+        axis("t", backbone, self)
+        if directions not in ("both", "one"):
+            raise ValueError(f'ArrowOfTime: directions is {directions!r}; choose "both" of each clip, or "one" drawn')
+        if frames is not None and frames < 2:
+            raise ValueError(f"ArrowOfTime: frames={frames}; give at least 2, or none for the whole window")
+        self.frames, self.directions = frames, directions
+        self.dims = 2 + len(backbone.axes)
+        self.head = nn.Linear(backbone.dim, len(NAMES))
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def pose(self, x: Tensor, rng: Generator) -> Puzzle:
+        """Turn windows (N, C, W, H, W') or waveforms (N, 1, L) to clips, forward (0) or backward (1).
+
+        For both directions the question is (2 N, C, frames, ...), clip by clip.
+
+        Raises:
+            ValueError: `x` is not of the backbone's kind, or too short.
+
+        """
+        self._fits(x)
+        if self.frames is not None:
+            x = clip(x, draw_starts(len(x), x.shape[2], self.frames, rng), self.frames)
+        every = torch.stack((x, reverse(x)), 1)
+        if self.directions == "both":
+            return Puzzle(every.flatten(0, 1), torch.arange(2, device=x.device).repeat(len(x)))
+        labels = torch.randint(2, (len(x),), generator=rng, device=x.device)
+        return Puzzle(every[torch.arange(len(x), device=x.device), labels], labels)
+
+    def solve(self, features: Features, given: None) -> Tensor:
+        """Give logits over forward and backward."""
+        logits: Tensor = self.head(features.pooled)
+        return logits
+
+    def grade(self, prediction: Tensor, answer: Tensor) -> Grade:
+        return cross_entropy(prediction, answer)
+
+    def chance(self) -> Grade:
+        return blind_guess(len(NAMES))
+
+    def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
+        """Draw the clip as it is asked, as it was recorded, and as the prediction would have it recorded."""
+        guesses = [None] * len(puzzle.answer) if prediction is None else prediction.argmax(1).tolist()
+        rows = []
+        for asked, label, guess in zip(puzzle.question, puzzle.answer.tolist(), guesses, strict=True):
+            ways = _shown(asked), _shown(reverse(asked[None])[0])
+            row = [
+                Panel(ways[0], "forward or backward?"),
+                Panel(ways[label], f"answer: {NAMES[label]}; so it was recorded"),
+            ]
+            if guess is not None:
+                row.append(Panel(ways[guess], f"prediction: {NAMES[guess]}", guess == label))
+            rows.append(row)
+        return rows
+
+    def extra_repr(self) -> str:
+        return f"frames={self.frames}, directions={self.directions!r}"
+
+    def _fits(self, x: Tensor) -> None:
+        kind = "windows (N, C, frames, H, W)" if self.dims == 5 else "waveforms (N, 1, samples)"
+        if x.ndim != self.dims or x.shape[2] < (self.frames or 2):
+            raise ValueError(
+                f"ArrowOfTime wants {kind} of at least {self.frames or 2}, got {tuple(x.shape)}; "
+                "raise window in the data module, or lower frames"
+            )
+
+
+def _shown(clip: Tensor) -> Tensor:
+    return spectrum(clip) if clip.ndim == 2 else film(clip, 6)

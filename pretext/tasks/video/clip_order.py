@@ -1,0 +1,230 @@
+"""https://arxiv.org/abs/1708.01246 (Lee et al.: OPN, ICCV 2017; of clips Xu et al.: VCOP, CVPR 2019): which order?"""
+
+from __future__ import annotations
+
+from itertools import combinations, permutations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from pretext.nn.losses import blind_guess, cross_entropy
+from pretext.ops.drawing import GAP, film, spectrum
+from pretext.ops.geometric import pick, whole
+from pretext.ops.temporal import clip
+from pretext.ops.tiles import restore
+
+MOST = 6  # pieces: 720 orders
+
+
+class ClipOrder(Task):
+    """Tell in which order pieces of a window are shown.
+
+    OPN is `pieces=4, frames=1, channel_splitting=True, jitter=5` with an image backbone: four frames, whose 24 orders
+    are 12 answers, since single frames do not tell whether time runs forward (an order counts as one with that of the
+    same frames played backward, not with its slots read backward). VCOP is as it stands: three clips in one
+    of six orders. With a backbone for sound, pieces are of samples.
+
+    The pieces lie in the window one after the other, with a gap in between of a random length, or what continues from
+    the end of one to the start of the next would be enough; and they begin anywhere. Every piece is seen by itself;
+    the head compares the features of every two of them by one layer for all pairs, and from all pairs reads the order.
+
+    Args:
+        backbone: reads frames, clips or sound.
+        pieces: how many, 2 to 6.
+        frames: length of each; samples of sound; 1 for an image backbone.
+        gap: the largest distance of two neighbours, frames or samples; each is drawn between half of it and all.
+        reversible: count as one what were each other's order if time were turned round, the first piece for the last
+            and so on; each is then shown half of the time. None: for image backbones alone.
+        channel_splitting: show each piece in one of its colour channels, drawn by itself, so that colours that drift
+            tell nothing.
+        jitter: how far each piece wanders from the middle of the picture, pixels. The picture is cropped by it on every
+            side, so that no border tells.
+        width: of the layer that compares two pieces.
+
+    Attributes:
+        table: (K, pieces) int64, a buffer: under answer k, slot s shows piece `table[k][s]` (or, where
+            reversible, all slots show the piece as far from the other end).
+
+    Raises:
+        ValueError: the backbone has none of these axes, or an argument is out of its range or does not suit it.
+
+    """
+
+    table: Tensor
+    pairs: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        pieces: int = 3,
+        frames: int = 8,
+        gap: int = 4,
+        reversible: bool | None = None,
+        channel_splitting: bool = False,
+        jitter: int = 0,
+        width: int = 512,
+    ) -> None:
+        super().__init__()
+        axes = backbone.axes
+        for letter in "t" if axes == "t" else "hw":
+            axis(letter, backbone, self)
+        self.reversible = "t" not in axes if reversible is None else reversible
+        _check(pieces, frames, gap, self.reversible, jitter, width)
+        _check_kind(axes, frames, channel_splitting, jitter)
+        self.pieces, self.frames, self.gap = pieces, frames, gap
+        self.channel_splitting, self.jitter, self.axes = channel_splitting, jitter, axes
+        self.register_buffer("table", orders(pieces, self.reversible))
+        self.register_buffer("pairs", torch.tensor(list(combinations(range(pieces), 2))))
+        self.each = nn.Sequential(nn.Linear(2 * backbone.dim, width), nn.ReLU())
+        self.together = nn.Linear(len(self.pairs) * width, len(self.table))
+        nn.init.normal_(self.together.weight, std=0.01)  # starts at a blind guess, and still passes gradients on
+        nn.init.zeros_(self.together.bias)
+
+    def pose(self, x: Tensor, rng: Generator) -> Puzzle:
+        """Shuffle pieces of windows (N, C, W, H, W') or waveforms (N, 1, L); the answer (N,) is a row of `table`.
+
+        The question is (N * pieces, C, frames, ...) window by window, without the dimension of frames for images.
+
+        Raises:
+            ValueError: `x` is not of the backbone's kind, too short, too small for the jitter or without colours to
+                split.
+
+        """
+        self._fits(x)
+        labels = torch.randint(len(self.table), (len(x),), generator=rng, device=x.device)
+        shown = self.table[labels]
+        if self.reversible:
+            back = torch.rand(len(x), 1, generator=rng, device=x.device) < 0.5
+            shown = torch.where(back, self.pieces - 1 - shown, shown)
+        pieces = clip(x, self._starts(len(x), x.shape[2], rng, x.device).gather(1, shown), self.frames)
+        if self.jitter:
+            pieces = _wandering(pieces, self.jitter, rng)
+        if self.channel_splitting:
+            channel = torch.randint(3, (len(pieces),), generator=rng, device=x.device)
+            pieces = pieces[torch.arange(len(pieces), device=x.device), channel].unsqueeze(1).repeat(1, 3, 1, 1, 1)
+        return Puzzle(pieces if "t" in self.axes else pieces.squeeze(2), labels)
+
+    def solve(self, features: Features, given: None) -> Tensor:
+        """Give logits (N, K) from the features of all pieces."""
+        pieces = features.pooled.view(-1, self.pieces, features.pooled.shape[1])
+        logits: Tensor = self.together(self.each(pieces[:, self.pairs].flatten(2)).flatten(1))
+        return logits
+
+    def grade(self, prediction: Tensor, answer: Tensor) -> Grade:
+        return cross_entropy(prediction, answer)
+
+    def chance(self) -> Grade:
+        return blind_guess(len(self.table))
+
+    def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
+        """Draw the pieces as they are shown, in their true order, and in the order that the prediction would make."""
+        table, answers = self.table.cpu(), puzzle.answer.cpu()
+        pieces = puzzle.question.detach().cpu().view(-1, self.pieces, *puzzle.question.shape[1:])
+        guesses = None if prediction is None else prediction.argmax(1).cpu()
+        solved = restore(pieces, table[answers])
+        placed = None if guesses is None else restore(pieces, table[guesses])
+        either = ", or time reversed" if self.reversible else ""
+        rows = []
+        for i, answer in enumerate(answers.tolist()):
+            row = [
+                Panel(_pile(pieces[i]), "which order?"),
+                Panel(_pile(solved[i]), f"answer: {_numbers(table[answer])}{either}; here in the order of time"),
+            ]
+            if guesses is not None and placed is not None:
+                guess = int(guesses[i])
+                row.append(Panel(_pile(placed[i]), f"prediction: {_numbers(table[guess])}{either}", guess == answer))
+            rows.append(row)
+        return rows
+
+    def extra_repr(self) -> str:
+        return (
+            f"pieces={self.pieces}, frames={self.frames}, gap={self.gap}, reversible={self.reversible}, "
+            f"channel_splitting={self.channel_splitting}, jitter={self.jitter}, orders={len(self.table)}"
+        )
+
+    def _starts(self, n: int, window: int, rng: Generator, device: torch.device) -> Tensor:
+        """Draw where the pieces begin, first to last: (n, pieces)."""
+        least = (self.gap + 1) // 2
+        gaps = torch.randint(least, self.gap + 1, (n, self.pieces - 1), generator=rng, device=device)
+        steps = (self.frames + gaps).cumsum(1)
+        start = whole(torch.rand(n, generator=rng, device=device), window - steps[:, -1] - self.frames + 1)
+        return torch.cat((start[:, None], start[:, None] + steps), 1)
+
+    def _fits(self, x: Tensor) -> None:
+        needed = self.pieces * self.frames + (self.pieces - 1) * self.gap
+        kind = "waveforms (N, 1, samples)" if self.axes == "t" else "windows (N, C, frames, H, W)"
+        if x.ndim != (3 if self.axes == "t" else 5) or x.shape[2] < needed:
+            raise ValueError(
+                f"ClipOrder wants {kind} of at least {needed} for {self.pieces} pieces of {self.frames} and gaps of "
+                f"up to {self.gap}, got {tuple(x.shape)}; raise window in the data module, or lower pieces, frames or "
+                "gap"
+            )
+        if self.channel_splitting and x.shape[1] != 3:
+            raise ValueError(
+                f"ClipOrder: channel_splitting takes one of three colour channels, but there are {x.shape[1]}; "
+                "switch it off"
+            )
+        if self.jitter and min(x.shape[-2:]) <= 2 * self.jitter:
+            raise ValueError(
+                f"ClipOrder: jitter={self.jitter} leaves nothing of pictures of {x.shape[-2]} x {x.shape[-1]}; lower it"
+            )
+
+
+def orders(pieces: int, reversible: bool) -> Tensor:
+    """List all orders, (pieces!, pieces) int64, the sorted one first.
+
+    Of two that differ by the direction of time alone, if `reversible`, the one that shows the first piece before the
+    last. That is not the same as reading the slots backward, which also confuses orders that can be told apart.
+    """
+    every = permutations(range(pieces))
+    return torch.tensor([p for p in every if not reversible or p.index(0) < p.index(pieces - 1)])
+
+
+def _wandering(pieces: Tensor, jitter: int, rng: Generator) -> Tensor:
+    """Crop (M, C, T, H, W) by `jitter` on every side, each piece displaced by up to as much."""
+    places, device = 2 * jitter + 1, pieces.device
+    top, left = torch.randint(places, (2, len(pieces), 1, 1, 1), generator=rng, device=device)
+    height, width = (torch.arange(side - 2 * jitter, device=device) for side in pieces.shape[-2:])
+    return pick(pieces, top + height, left + width)
+
+
+def _pile(pieces: Tensor) -> Tensor:
+    """Draw images side by side, and clips or sounds one below the other, first to last."""
+    if pieces.ndim == 4:
+        return film(pieces.transpose(0, 1), len(pieces))
+    each = [spectrum(piece) if piece.ndim == 2 else film(piece) for piece in pieces]
+    white = each[0].new_ones(3, GAP, each[0].shape[2])
+    return torch.cat([part for picture in each for part in (picture, white)][:-1], 1)
+
+
+def _numbers(order: Tensor) -> str:
+    """Name an order as a person counts."""
+    return " ".join(str(piece + 1) for piece in order.tolist())
+
+
+def _check(pieces: int, frames: int, gap: int, reversible: bool, jitter: int, width: int) -> None:
+    """Raise a ValueError that names what is out of its range."""
+    if not 2 + reversible <= pieces <= MOST:
+        raise ValueError(
+            f"ClipOrder: pieces={pieces}, reversible={reversible}; give 2 to {MOST} pieces, or from 3 where the "
+            "direction of time does not count"
+        )
+    if min(frames, width) < 1 or min(gap, jitter) < 0:
+        raise ValueError(
+            f"ClipOrder: frames={frames}, gap={gap}, jitter={jitter}, width={width}; give at least 1 of frames and "
+            "width, and 0 or more of the others"
+        )
+
+
+def _check_kind(axes: str, frames: int, channel_splitting: bool, jitter: int) -> None:
+    """Raise a ValueError where an argument does not suit the backbone."""
+    if "t" not in axes and frames != 1:
+        raise ValueError(
+            f"ClipOrder: frames={frames}, but the backbone reads images; give frames=1, or wrap it in Frames"
+        )
+    if axes == "t" and (channel_splitting or jitter):
+        raise ValueError(
+            f"ClipOrder: channel_splitting={channel_splitting}, jitter={jitter}, but the backbone reads sound, which "
+            "has neither colours nor pixels; leave them off"
+        )

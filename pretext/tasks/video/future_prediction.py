@@ -1,0 +1,124 @@
+"""https://arxiv.org/abs/2002.12177 (Piergiovanni et al.: ELo, CVPR 2020): which frames come next?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from pretext.nn.decoder import DULL, Blind, Decoder, blind, drawn, errors, reads, rows, shrunk
+from pretext.ops.drawing import film
+from pretext.ops.temporal import clip, draw_starts
+
+
+class Future(NamedTuple):
+    """What came, and what it is compared with."""
+
+    frames: Tensor
+    """(N, C, future, h, w)"""
+    last: Tensor
+    """(N, C, 1, h, w): the last frame that was seen."""
+
+
+class FuturePrediction(Task):
+    """Draw the frames that follow a clip.
+
+    The backbone sees `frames` frames from anywhere in the window. A decoder (`pretext.nn.decoder.Decoder`) draws the
+    next `future` frames, reduced by `shrink`, from the last slice of a stage, which lies nearest to them.
+
+    The loss is the squared error over that of a blind guess, which knows the batch's mean colour: 1 for it, below where
+    something is known. Most of a scene stays as it is, so the score "copy" tells the error over that of the better one
+    of two guesses that understand no motion: to repeat the last frame, or the batch's mean. Below 1 something of the
+    motion is understood. It starts far above in pictures, and has no constant for a blind guess; `chance()` gives that
+    of copying.
+
+    Args:
+        backbone: reads clips.
+        frames: how many are seen.
+        future: how many are asked for.
+        channels: of the clips: 3 for RGB, 2 for flow, 1 for grey.
+        shrink: how many times smaller than the clips the drawn frames are.
+        width: of the decoder.
+        stage: name of the one that the decoder reads; a shallower one keeps more detail, and what lies deeper learns
+            nothing here; none: the deepest.
+
+    Raises:
+        ValueError: the backbone does not read clips, or a number is out of its range.
+
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        frames: int = 8,
+        future: int = 4,
+        channels: int = 3,
+        shrink: int = 2,
+        width: int = 64,
+        stage: str | None = None,
+    ) -> None:
+        super().__init__()
+        for letter in "thw":
+            axis(letter, backbone, self)
+        if min(frames, future, channels, shrink) < 1:
+            raise ValueError(
+                f"FuturePrediction: frames={frames}, future={future}, channels={channels}, shrink={shrink}; give at "
+                "least 1 of each"
+            )
+        self.frames, self.future, self.channels, self.shrink = frames, future, channels, shrink
+        self.stage, depth = reads(backbone, stage, self)
+        self.decoder = Decoder(depth, channels, width, places=future)
+
+    def pose(self, x: Tensor, rng: Generator) -> Puzzle:
+        """Cut what is seen and what follows out of windows (N, C, W, H, W); given is a blind guess.
+
+        Raises:
+            ValueError: `x` has other channels, or too few frames.
+
+        """
+        length = self.frames + self.future
+        if x.ndim != 5 or x.shape[1] != self.channels:
+            raise ValueError(
+                f"FuturePrediction wants clips (N, {self.channels}, W, H, W), got {tuple(x.shape)}; set channels to "
+                "what the clips have"
+            )
+        if x.shape[2] < length:
+            raise ValueError(
+                f"FuturePrediction: frames={self.frames} and future={self.future} take windows of {length} frames, got "
+                f"{x.shape[2]}; raise window in the data module, or lower them"
+            )
+        whole = clip(x, draw_starts(len(x), x.shape[2], length, rng), length)
+        seen = whole[:, :, : self.frames].contiguous()
+        small = shrunk(whole[:, :, self.frames - 1 :], self.shrink)
+        answer = Future(small[:, :, 1:].contiguous(), small[:, :, :1].contiguous())
+        return Puzzle(seen, answer, blind(answer.frames))
+
+    def solve(self, features: Features, given: Blind) -> Tensor:
+        """Draw (N, C, future, h, w), in float32."""
+        seen = features.stages[self.stage]
+        newest = seen[:, :, -1:] if seen.ndim == 5 else seen  # some maps have no axis of time
+        return drawn(self.decoder(newest, *given.picture.shape[2:]), given)
+
+    def grade(self, prediction: Tensor, answer: Future) -> Grade:
+        """Score the loss and `copy`, which counts less than a grey level of motion as one."""
+        said, true, last = prediction.detach().float(), answer.frames.float(), answer.last.float()
+        mean = true.mean((0, 2, 3, 4), keepdim=True)
+        simple = torch.minimum((last - true).square().mean(), (mean - true).square().mean()).clamp(min=DULL)
+        return Grade(errors(prediction, answer.frames).mean(), {"copy": (said - true).square().mean() / simple})
+
+    def chance(self) -> Grade:
+        """Return what the batch's mean costs, and what copying scores."""
+        return Grade(torch.tensor(1.0), {"copy": torch.tensor(1.0)})
+
+    def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
+        """Draw the clip, the frames that follow and those that were predicted, as strips of up to four."""
+        asked = [Panel(film(seen), "what comes next?") for seen in puzzle.question]
+        true = puzzle.answer.frames
+        pairs = None if prediction is None else zip(prediction, true, strict=True)
+        guesses = None if pairs is None else [film(guess, scale=frames) for guess, frames in pairs]
+        return rows(asked, map(film, true), guesses, None if prediction is None else errors(prediction, true))
+
+    def extra_repr(self) -> str:
+        return f"frames={self.frames}, future={self.future}, channels={self.channels}, shrink={self.shrink}"

@@ -1,0 +1,1 @@
+"""Lightning modules that train on pretext tasks, runs, and the command line that trains them."""

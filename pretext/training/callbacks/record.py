@@ -1,0 +1,62 @@
+"""The record of a run: under which circumstances, against which chance."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from pretext.core.files import write_json
+
+PACKAGES = ("pretext", "torch", "torchvision", "pytorch-lightning")
+
+
+class Record(pl.Callback):
+    """Write `environment.json` (versions, machine, command) and `chance.json` (blind guesses) into the run."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
+        if stage != "fit" or not trainer.is_global_zero or trial:
+            return
+        run = Path(trainer.default_root_dir)
+        file = run / "environment.json"
+        first = json.loads(file.read_text()) if file.exists() else None  # a resumed run keeps how it began
+        write_json(file, first | {"resumed": self.command} if first else {**environment(), "command": self.command})
+        tasks = getattr(pl_module, "tasks", {})
+        write_json(run / "chance.json", {name: _blind_guess(task) for name, task in tasks.items()})
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            trained = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
+            print(f"{trained / 1e6:.1f} M parameters, run {trainer.default_root_dir}", file=sys.stderr)
+            for name, task in getattr(pl_module, "tasks", {}).items():
+                print(f"  {name}: {type(task).__name__}({task.extra_repr()})", file=sys.stderr)
+
+
+def environment() -> dict[str, str]:
+    """Name the versions and the machine that a figure was made with."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return {
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "cores": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _blind_guess(task: object) -> dict[str, float]:
+    chance = task.chance()  # type: ignore[attr-defined]  # ModuleDict forgets that its modules are tasks
+    return {"loss": float(chance.loss), **{key: float(value) for key, value in chance.scores.items()}}

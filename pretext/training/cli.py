@@ -1,0 +1,172 @@
+"""`pretext fit`, `validate`, `test` and `predict`: LightningCLI, with a run folder and one-line errors."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import OmegaConf
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from pretext.core.files import write_whole
+from pretext.training.callbacks import (
+    AtomicCheckpointIO,
+    Checkpoint,
+    Divergence,
+    History,
+    Predictions,
+    Progress,
+    Record,
+    Stagnation,
+    Throughput,
+)
+from pretext.training.host import Host
+from pretext.training.pretrainer import Pretrainer
+from pretext.training.run import CONFIG, LAST, evaluates, find, link_seed, numbered
+
+VERBS = ("fit", "validate", "test", "predict")
+
+
+QUIET = {"enable_model_summary": False}  # Record says what is trained in one line
+
+
+class SaveConfig(SaveConfigCallback):
+    """Write the whole config into the run, at fit alone: `validate RUN` must not rewrite how RUN was trained."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
+        if stage == "fit" and trainer.is_global_zero and not trial:
+            run = Path(trainer.default_root_dir)
+            config = self.config.clone()
+            config.ckpt_path = None  # who starts anew from this config does not mean to resume
+            write_whole(run / CONFIG, self.parser.dump(config, skip_none=False))
+
+
+class PretextCLI(LightningCLI):
+    """LightningCLI that gives every run its folder, its logs, its checkpoints, and resumes where it stopped."""
+
+    def __init__(self, args: Sequence[str]) -> None:
+        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # no device tables and advertisements
+        self.command = shlex.join(["pretext", *args])
+        args = _with_run(list(args))
+        self.named = any(evaluates(config) for config in _configs(args))
+        super().__init__(
+            Host if self.named else Pretrainer,
+            pl.LightningDataModule,
+            subclass_mode_model=self.named,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_callback=SaveConfig,
+            trainer_defaults={"max_epochs": 10, "log_every_n_steps": 10, "num_sanity_val_steps": 0, **QUIET},
+            parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False},
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Keep the four verbs that a run has; LightningCLI's own signature."""
+        return {verb: set(LightningCLI.subcommands()[verb]) for verb in VERBS}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the options of two callbacks, and let --seed_everything seed puzzles and data order too."""
+        parser.add_argument("--evolve", type=dict, default=None, help="for `pretext evolve`; training leaves it alone")
+        parser.add_lightning_class_args(Checkpoint, "checkpoint")
+        parser.add_lightning_class_args(Stagnation, "stagnation")
+        link_seed(parser, self.named)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse `args` alone (Lightning's own warns that there is a command line as well)."""
+        self.config = parser.parse_args(args)
+
+    def before_instantiate_classes(self) -> None:
+        """Settle the run's folder and where to resume."""
+        config = self.config[self.subcommand]
+        root = config.trainer.default_root_dir
+        name = Path(str(config.config[0])).stem if config.get("config") else "run"
+        home = Path(root) if root else Path("runs") / name
+        resume = self.subcommand == "fit" and config.ckpt_path == "last"
+        self.run_dir = _resumed(home) if resume else _fresh(home, bool(root)) if self.subcommand == "fit" else home
+        config.trainer.default_root_dir = str(self.run_dir)
+        if resume:
+            config.ckpt_path = str(self.run_dir / LAST)
+        if self.named and config.model.init_args.get("run"):  # found again from any folder
+            config.model.init_args.run = str(Path(config.model.init_args.run).resolve())
+        self.resumed_at = _steps_taken(config.ckpt_path) if resume else 0
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Add logs, progress and record unless the config says otherwise."""
+        config = self.config_init[self.subcommand].trainer
+        terminal = sys.stderr.isatty()
+        extra: list[pl.Callback] = [Divergence(), Throughput(), Record(self.command), Predictions()]
+        if config.enable_progress_bar is not False and not terminal:
+            extra.append(Progress())
+        if config.logger in (None, True):
+            fitting = self.subcommand == "fit"
+            kwargs["logger"] = self._loggers() if fitting else False
+        kwargs["callbacks"] = [*(config.callbacks or []), *extra]
+        kwargs["plugins"] = [*_listed(config.plugins), AtomicCheckpointIO()]
+        kwargs["enable_checkpointing"] = False  # Checkpoint does it
+        return super().instantiate_trainer(**kwargs)
+
+    def _loggers(self) -> list[Any]:
+        run = str(self.run_dir)
+        board = TensorBoardLogger(run, name="", version="", purge_step=self.resumed_at or None)
+        return [board, History(run, self.resumed_at)]
+
+    def after_fit(self) -> None:
+        """Tell where the run is."""
+        print(f"run: {self.run_dir}")
+
+
+def _with_run(args: list[str]) -> list[str]:
+    """Replace `VERB RUN ...` by the options that it stands for; `fit RUN` resumes."""
+    if len(args) < 2 or args[0] not in VERBS or args[1].startswith("-"):
+        return args
+    run = find(args[1])
+    ckpt = "last" if args[0] == "fit" else str(run / LAST)
+    known = ["-c", str(run / CONFIG), "--trainer.default_root_dir", str(run), "--ckpt_path", ckpt]
+    return [args[0], *known, *args[2:]]
+
+
+def _configs(args: Sequence[str]) -> list[dict[str, Any]]:
+    """Read the config files that a command line names; one that cannot be read is the parser's to complain of."""
+    files = [value for option, value in pairwise(args) if option in ("-c", "--config")]
+    files += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
+    read = [OmegaConf.to_container(OmegaConf.load(file)) for file in files if Path(file).is_file()]
+    return [{str(key): value for key, value in config.items()} for config in read if isinstance(config, dict)]
+
+
+def _fresh(home: Path, chosen: bool) -> Path:
+    """Choose a folder for a new run: the one that was asked for, else the next number."""
+    if not chosen and (home / CONFIG).exists():
+        raise FileExistsError(f"{home} is itself a run; choose another folder with --trainer.default_root_dir")
+    if not chosen:
+        return home / str(int(numbered(home)[-1].name) + 1 if numbered(home) else 0)
+    if (home / LAST).exists():
+        raise FileExistsError(
+            f"{home} already holds a run; continue it with `pretext fit {home}` or choose another folder"
+        )
+    return home
+
+
+def _resumed(home: Path) -> Path:
+    run = find(home)
+    if not (run / LAST).exists():
+        raise FileNotFoundError(f"nothing to resume: {run} has no {LAST}; leave out --ckpt_path to start anew")
+    return run
+
+
+def _steps_taken(checkpoint: str) -> int:
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]

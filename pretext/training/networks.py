@@ -1,0 +1,111 @@
+"""What a probe looks at: networks to compare, from a run or from another project's weights, and how they see data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+
+from pretext.backbones.pretrained.build import outsider
+from pretext.core.types import Backbone
+from pretext.evaluation.embed import raw_input
+from pretext.evaluation.probe import Labelled, Sight
+from pretext.training.host import Host
+from pretext.training.run import CONFIG, build, build_data, find, read, restore
+from pretext.views.augment import Augment
+
+Networks = dict[str, Backbone]
+"""What `probe_run` compares."""
+
+
+class Still(Host):
+    """A backbone that is only looked at; it lends it the eyes of the modules that train."""
+
+    def forward(self, x: Any) -> Any:
+        return self.look(x)
+
+
+def of_run(
+    name: str | Path, options: Sequence[str] = (), modality: str | None = None, dims: int | None = None
+) -> tuple[Networks, Sight, Path]:
+    """Find what to probe of a run: its networks, its data or other data by `options`, and its folder.
+
+    Raises:
+        FileNotFoundError: no such run, or no checkpoint in it.
+        ValueError: the run names no data, or has no network for `modality`.
+
+    """
+    run = find(name)
+    config = read(run / CONFIG)
+    trained, _ = build({key: value for key, value in config.items() if key != "data"})
+    restore(trained, run)
+    network, modality = trained.network(modality)
+    model, source = untrained(config)
+    fresh, data = build({**config, "model": model}, options, modality)
+    if data is None:
+        raise ValueError("the run names no data; add --data CLASS")
+    networks = {"trained": network, "random": fresh.network(source or modality)[0], "raw": _raw(network, dims)}
+    return networks, sight(trained, data, modality), run
+
+
+def untrained(config: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """Return a config's model as it was before any training, and which network of it the config's own run took up.
+
+    What an evaluator began from is another run's model; weights from a file are left out.
+    """
+    model = deepcopy(dict(config["model"]))
+    args = model.get("init_args", model)
+    if args.get("run"):
+        before, modality = untrained(read(find(args["run"]) / CONFIG))
+        return before, modality or args.get("modality")
+    _forget(args.get("backbone"))
+    return model, args.get("modality")
+
+
+def _forget(backbone: Any) -> None:
+    """Leave out every file of weights of a backbone, or of the backbones inside it."""
+    if isinstance(backbone, dict):
+        backbone.pop("weights", None)
+        for part in backbone.values():
+            _forget(part)
+
+
+def of_outsider(
+    spec: str, weights: str | None, options: Sequence[str], crop: int | None = None, dims: int | None = None
+) -> tuple[Networks, Sight, Path]:
+    """Find what to probe of a backbone that no run of ours trained, `weights` being a file; without, it is random.
+
+    Raises:
+        ValueError: as in `backbones.outsiders.outsider`, or `options` name no data.
+
+    """
+    data = build_data(options)
+    found = outsider(spec, weights, crop)
+    pl.seed_everything(0, verbose=False)
+    fresh = found.fresh()
+    networks = {} if found.trained is None else {"trained": found.trained()}
+    networks |= {"random": fresh, "raw": _raw(fresh, dims)}
+    host = Still(fresh, Augment(crop=crop) if crop else None)
+    folder = Path("runs") / "probe" / "".join(c if c.isalnum() or c in "-_." else "-" for c in spec)
+    return networks, sight(host, data, None), folder
+
+
+def sight(host: Host, data: Any, modality: str | None) -> Sight:
+    """Look at data as a module does in evaluation."""
+    return Sight(
+        cast(Labelled, data),  # the batch law's methods, which Lightning does not know
+        partial(host.shown, modality=modality),
+        host.seen(modality),
+        modality,
+        None if host.augment is None else host.augmented,
+        partial(host.arranged, modality=modality),
+        repr(host.augment),
+    )
+
+
+def _raw(network: Backbone, dims: int | None) -> Backbone:
+    return raw_input(network) if dims is None else raw_input(network, dims)

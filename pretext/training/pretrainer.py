@@ -1,0 +1,146 @@
+"""The trainer: any number of pretext tasks on one shared backbone, as a LightningModule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from pretext.backbones.multimodal import MultiModal
+from pretext.core.rng import rng
+from pretext.core.tree import mapped
+from pretext.core.types import Backbone, Grade, Task, TaskFactory, Tree
+from pretext.nn.weighting import Fixed, WeightingFactory
+from pretext.training.host import Host, OptimizerFactory, Schedule, by_item
+from pretext.views.augment import Augment
+
+
+class Pretrainer(Host):
+    """Train a backbone on pretext tasks.
+
+    Args:
+        backbone: the network that all tasks share.
+        tasks: by name, what builds each task from the backbone (the task's class and its other arguments).
+        weighting: builds the weighting of the tasks' losses from their names.
+        augment: crop, flip and colour jitter of whole batches on the device; none: the canvas as it is.
+        optimizer: builds the optimiser from the parameters (a class and its other arguments).
+        schedule: of the learning rate after the warm-up.
+        warmup: share of all steps in which the learning rate grows linearly to its full value.
+        scale_by_chance: divide each loss by the loss of a blind guess, so that weights compare across tasks.
+        seed: first part of the key of all chance.
+        channels_last: lay images and clips out channel by channel last, which is faster on many devices.
+        compile: compile the backbone with `torch.compile`.
+
+    Raises:
+        ValueError: there is no task, or a warm-up outside [0, 1].
+
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tasks: dict[str, TaskFactory],
+        weighting: WeightingFactory = Fixed,
+        augment: Augment | None = None,
+        optimizer: OptimizerFactory = AdamW,
+        schedule: Schedule = "cosine",
+        warmup: float = 0.05,
+        scale_by_chance: bool = False,
+        seed: int = 0,
+        channels_last: bool = False,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(backbone, augment, optimizer, schedule, warmup, seed, channels_last, compile)
+        if not tasks:
+            raise ValueError(
+                "Pretrainer: no task; give at least one, such as tasks: {turn: {class_path: pretext.Rotation}}"
+            )
+        if bad := [name for name in tasks if not name.isidentifier() or hasattr(nn.ModuleDict(), name)]:
+            raise ValueError(f"Pretrainer: {bad} cannot name a task; take a plain word that torch does not use itself")
+        self.tasks = nn.ModuleDict({name: build(backbone) for name, build in tasks.items()})
+        self.weighting = weighting(list(tasks))
+        for name in self.weighting.off:  # an optimiser would shrink its weights, and several processes wait for them
+            self.tasks[name].requires_grad_(False)
+        self.scales = {n: float(t.chance().loss) if scale_by_chance else 1.0 for n, t in self._tasks()}
+        self.losses: dict[str, Tensor] = {}  # each task's, () and detached, of the last training step, for callbacks
+
+    def exam(self, task: Task, x: Tree, *key: int | str) -> Grade:
+        """Pose, look, solve and grade; `x` is (N, C, *S) in [0, 1], or a dict of these by modality.
+
+        Raises:
+            ValueError: there are several modalities, but the backbone is for one.
+
+        """
+        if isinstance(x, dict) and not isinstance(self.backbone, MultiModal):
+            raise ValueError(
+                f"Pretrainer: the data has {', '.join(x)}, but {type(self.backbone).__name__} is one network; name one "
+                "in the data module's modalities, or take a MultiModal and wrap tasks of one modality in On"
+            )
+        exact = torch.autocast(self.device.type, enabled=False)  # questions and grades keep full precision under bf16
+        with torch.no_grad(), exact:
+            puzzle = task.pose(x, rng(self.device, *key))
+        prediction = task.solve(self.look(puzzle.question), puzzle.given)
+        with exact:
+            return task.grade(mapped(_whole, prediction), puzzle.answer)
+
+    def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
+        key = (self.global_rank, self.current_epoch, batch_idx)
+        x = self.train_view(batch["x"], batch_idx)
+        grades = {n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}
+        self.losses = {name: grade.loss.detach() for name, grade in grades.items()}
+        loss = self._weighted(grades, "train")
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        return loss
+
+    def validation_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
+        self._examine(batch, batch_idx, "val")
+
+    def test_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
+        self._examine(batch, batch_idx, "test")
+
+    def predict_step(self, batch: dict[str, Tree], batch_idx: int) -> dict[str, Tensor]:
+        """Return the pooled features (N, D) of a batch beside the indices of its items, of several modalities each."""
+        x, index = batch["x"], batch["index"]
+        if not isinstance(self.backbone, MultiModal):
+            return {"index": index, "pooled": by_item(self.look(self.shown(x)).pooled.float(), len(index))}
+        seen = self.look({name: self.shown(x, name) for name in self.backbone.backbones})
+        return {"index": index, **{f"pooled.{n}": by_item(s.pooled.float(), len(index)) for n, s in seen.items()}}
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        for _, task in self._tasks():
+            task.follow(self.backbone)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        for _, task in self._tasks():
+            task.begin(self.current_epoch)
+
+    def _tasks(self) -> Iterable[tuple[str, Task]]:
+        """Go through the tasks that count."""
+        named: Iterable[tuple[str, Any]] = self.tasks.items()  # ModuleDict forgets that its modules are tasks
+        return [(name, task) for name, task in named if name not in self.weighting.off]
+
+    def _examine(self, batch: dict[str, Tree], batch_idx: int, split: str) -> None:
+        x = self.view(batch["x"])  # epoch 0 in the key: the same puzzles in every epoch, so that curves compare
+        keys = (self.global_rank, 0, batch_idx)
+        self._weighted(
+            {n: self.exam(t, x, self.seed, split, n, *keys) for n, t in self._tasks()}, split, len(batch["index"])
+        )
+
+    def _weighted(self, grades: dict[str, Grade], split: str, size: int | None = None) -> Tensor:
+        """Combine the grades to one loss and log everything."""
+        loss: Tensor = self.weighting({name: grade.loss / self.scales[name] for name, grade in grades.items()})
+        scores = {f"{split}/{n}/{key}": value for n, g in grades.items() for key, value in g.scores.items()}
+        losses = {f"{split}/{name}/loss": grade.loss for name, grade in grades.items()}
+        self.log_dict({**losses, **scores}, batch_size=size, sync_dist=split != "train")
+        self.log(f"{split}/loss", loss, prog_bar=True, batch_size=size, sync_dist=split != "train")
+        return loss
+
+
+def _whole(x: Tensor) -> Tensor:
+    """Bring floats to full precision."""
+    return x.float() if x.is_floating_point() else x

@@ -1,0 +1,198 @@
+"""A run is a folder: config.yaml, checkpoints, logs, pictures. This file finds runs and builds what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from omegaconf import OmegaConf
+
+from pretext.backbones.multimodal import MultiModal
+from pretext.core.types import Backbone
+from pretext.training.host import Host
+from pretext.training.pretrainer import Pretrainer
+
+CONFIG = "config.yaml"
+LAST = Path("checkpoints") / "last.ckpt"
+HostT = TypeVar("HostT", bound=Host)
+
+
+def find(path: str | Path) -> Path:
+    """Find the folder of a run: `path` itself, or the newest of the numbered runs in it.
+
+    Raises:
+        FileNotFoundError: there is no run.
+
+    """
+    path = Path(path)
+    if (path / CONFIG).is_file():
+        return path
+    if runs := [run for run in numbered(path) if (run / CONFIG).is_file()]:
+        return runs[-1]
+    raise FileNotFoundError(f"no run in {path}: a run is a folder with {CONFIG}, made by `pretext fit`")
+
+
+def numbered(path: Path) -> list[Path]:
+    """List the numbered folders in `path`, oldest first."""
+    if not path.is_dir():
+        return []
+    return sorted((p for p in path.iterdir() if p.is_dir() and p.name.isdecimal()), key=lambda p: int(p.name))
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a config file with its interpolations resolved.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it describes no model.
+
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no config file {path}")
+    config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    if not isinstance(config, dict) or "model" not in config:
+        raise ValueError(f"{path} is no config of a run: it has no `model`")
+    return {str(key): value for key, value in config.items()}
+
+
+def build(
+    config: Mapping[str, Any], options: Sequence[str] = (), modality: str | None = None
+) -> tuple[Host, pl.LightningDataModule | None]:
+    """Build the module and the data of a config; `options` are command-line options such as `--data.root DIR`.
+
+    The module is a `Pretrainer` unless the config's `model` names another class, such as `pretext.FineTune`. With a
+    `modality`, data that can have several decodes, and misses, nothing but that one.
+    """
+    parser, parsed = _parsed(config, options)
+    data = parsed.get("data")
+    if modality is not None and data is not None and "modalities" in data.get("init_args", {}):
+        data.init_args.modalities = [modality]
+    pl.seed_everything(int(parsed.seed_everything), verbose=False)
+    built = parser.instantiate(parsed)
+    return built.model, built.get("data")
+
+
+def resolved(config: Mapping[str, Any], options: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a config with `options` of the command line put in, as plain data: what a run's own config says of it.
+
+    Raises:
+        ValueError: it describes no `Pretrainer`.
+
+    """
+    if evaluates(config):
+        raise ValueError(f"{config['model']['class_path']} poses no puzzles; this wants a config of pretext tasks")
+    lightning = [option.removeprefix("--trainer.") for option in _joined(options) if option.startswith("--trainer.")]
+    parser, parsed = _parsed(config, [option for option in _joined(options) if not option.startswith("--trainer.")])
+    plain = OmegaConf.to_container(OmegaConf.create(parser.dump(parsed, skip_none=True)))
+    trainer = OmegaConf.merge(config.get("trainer") or {}, OmegaConf.from_dotlist(lightning))
+    assert isinstance(plain, dict)
+    return {**{str(key): value for key, value in plain.items()}, "trainer": OmegaConf.to_container(trainer)}
+
+
+def _joined(options: Sequence[str]) -> list[str]:
+    """Join each option with the value behind it: --a b to --a=b."""
+    found: list[str] = []
+    for word in options:
+        if word.startswith("--") or not found or "=" in found[-1]:
+            found.append(word)
+        else:
+            found[-1] += f"={word}"
+    return found
+
+
+def _parsed(config: Mapping[str, Any], options: Sequence[str]) -> tuple[ArgumentParser, Namespace]:
+    """Check a config and options against the signatures of what they build."""
+    parser = ArgumentParser(parser_mode="omegaconf", exit_on_error=False)
+    if evaluates(config):
+        parser.add_subclass_arguments(Host, "model", fail_untyped=False)
+    else:
+        parser.add_class_arguments(Pretrainer, "model", fail_untyped=False)
+    parser.add_subclass_arguments(pl.LightningDataModule, "data", fail_untyped=False, required=False)
+    parser.add_argument("--seed_everything", type=int | bool, default=0)
+    link_seed(parser, evaluates(config))
+    known = {key: value for key, value in config.items() if key in ("model", "data", "seed_everything")}
+    # A copy, since jsonargparse writes what it parsed into the dicts that it is given.
+    return parser, parser.parse_args(list(options), namespace=parser.parse_object(deepcopy(known)))
+
+
+def build_data(options: Sequence[str]) -> pl.LightningDataModule:
+    """Build a data module from command-line options alone, such as `--data datamodules.ImageFolder --data.root DIR`.
+
+    Raises:
+        ValueError: no data is named.
+
+    """
+    parser = ArgumentParser(parser_mode="omegaconf", exit_on_error=False)
+    parser.add_subclass_arguments(pl.LightningDataModule, "data", fail_untyped=False, required=False)
+    data: pl.LightningDataModule | None = parser.instantiate(parser.parse_args(list(options))).get("data")
+    if data is None:
+        raise ValueError("no data is named; add --data datamodules.ImageFolder --data.root DIR")
+    return data
+
+
+def evaluates(config: Mapping[str, Any]) -> bool:
+    """Tell whether a config's `model` names a class, an evaluator, instead of being a `Pretrainer`'s options."""
+    return "class_path" in (config.get("model") or {})
+
+
+def link_seed(parser: ArgumentParser, named: bool = False) -> None:
+    """Let the one option --seed_everything seed weights, puzzles and data order (where a data module takes a seed).
+
+    `named`: the config names the class of its model.
+    """
+    parser.link_arguments("seed_everything", "model.init_args.seed" if named else "model.seed", compute_fn=int)
+    parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+
+
+def restore(module: HostT, run: Path) -> HostT:
+    """Load the trained weights of a run into `module` and put it into evaluation mode.
+
+    Raises:
+        FileNotFoundError: the run has no checkpoint yet.
+
+    """
+    file = run / LAST
+    if not file.is_file():
+        raise FileNotFoundError(f"no checkpoint {file}; train it first with `pretext fit {run}`")
+    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    module.on_load_checkpoint(checkpoint)  # first: it may build the heads that the weights are for
+    module.load_state_dict(checkpoint["state_dict"])
+    return module.eval()
+
+
+def load(path: str | Path) -> Host:
+    """Load a trained run, in evaluation mode: `pretext.load("runs/rotation").backbone`.
+
+    Raises:
+        FileNotFoundError: no such run, or no checkpoint in it.
+
+    """
+    run = find(path)
+    module, _ = build({key: value for key, value in read(run / CONFIG).items() if key != "data"})
+    return restore(module, run)
+
+
+def trunk(run: str | Path | None, backbone: Backbone | None, modality: str | None = None) -> Backbone:
+    """Return what an evaluator works on: a trained run's backbone (of several the one of `modality`), or the given one.
+
+    Raises:
+        FileNotFoundError: no such run, or no checkpoint in it.
+        ValueError: both or neither are given, or the backbone has no network for that modality.
+
+    """
+    if (run is None) == (backbone is None):
+        raise ValueError("an evaluator wants either a run (--model.run RUN) or a backbone (--model.backbone CLASS)")
+    if backbone is None:
+        assert run is not None
+        return load(run).network(modality)[0]
+    if isinstance(backbone, MultiModal):
+        names = list(backbone.backbones)
+        if modality is not None and modality not in names:
+            raise ValueError(f"the backbone has no network for {modality!r}, only for {names}")
+        return backbone.network(modality or names[0])
+    return backbone

@@ -1,0 +1,133 @@
+"""The adversary: gradients of closed form, and a game whose equilibrium is known."""
+
+import math
+
+import pytest
+import torch
+
+from pretext.core.rng import rng
+from pretext.nn.adversarial import Discriminator, adversarial, reverse
+
+
+def images(n=4, side=16, *key):
+    return torch.rand(n, 3, side, side, generator=rng("cpu", "adversary", side, *key))
+
+
+def gradient(discriminator, fake, weight):
+    fake = fake.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(adversarial(discriminator, images(), fake, weight).loss, fake)
+    return gradient
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 3.0])
+def test_reversing_is_the_identity_forward_and_minus_the_weight_backward(weight):
+    x = torch.randn(5, generator=rng("cpu", "x")).requires_grad_()
+    y = reverse(x, weight)
+    (gradient,) = torch.autograd.grad((y**2).sum(), x)
+    assert torch.equal(y, x)
+    assert torch.equal(gradient, -weight * 2 * x)
+
+
+def test_reversing_twice_is_the_identity_both_ways():
+    x = torch.randn(5, generator=rng("cpu", "x")).requires_grad_()
+    (gradient,) = torch.autograd.grad(reverse(reverse(x, 2.0), 0.5).sum(), x)
+    assert torch.equal(gradient, torch.ones(5))
+
+
+@pytest.mark.parametrize("logit", [0.0, 2.0, -1.0])
+def test_the_loss_of_equal_logits_has_a_closed_form(logit):
+    grade = adversarial(lambda x: x.new_full((len(x),), logit), images(), images(4, 16, "fake"), 1.0)
+    sigmoid = 1 / (1 + math.exp(-logit))
+    assert grade.loss.item() == pytest.approx(-math.log(sigmoid) - math.log(1 - sigmoid), rel=1e-6)
+    assert grade.scores["discriminator"] == 0.5
+
+
+@pytest.mark.parametrize(("sign", "accuracy"), [(1, 1.0), (-1, 0.0)])
+def test_high_logits_mean_real(sign, accuracy):
+    grade = adversarial(
+        lambda x: sign * 20 * (x.mean((1, 2, 3)) - 0.5), torch.ones(3, 3, 4, 4), torch.zeros(3, 3, 4, 4), 1
+    )
+    assert grade.scores["discriminator"] == accuracy
+    assert grade.loss.item() == pytest.approx(2 * math.log1p(math.exp(-sign * 10)), rel=1e-4)
+
+
+def test_a_new_discriminator_is_undecided():
+    torch.manual_seed(0)
+    grade = adversarial(Discriminator(), images(), images(4, 16, "fake"), 1.0)
+    assert grade.loss.item() == pytest.approx(2 * math.log(2), abs=0.05)
+
+
+def test_made_images_climb_the_loss_that_the_discriminator_descends():
+    """Minus the weight times the plain gradient for the images, the plain gradient for the discriminator."""
+    torch.manual_seed(0)
+    critic, fake = Discriminator(width=4), images(4, 16, "fake")
+    plain, learnt = fake.clone().requires_grad_(), list(critic.parameters())
+    loss = -torch.sigmoid(critic(images())).log().mean() - (1 - torch.sigmoid(critic(plain))).log().mean()
+    expected = torch.autograd.grad(loss, [plain, *learnt])
+    assert expected[0].any()
+    assert torch.allclose(gradient(critic, fake, 0.3), -0.3 * expected[0], atol=1e-8)
+    mine = torch.autograd.grad(adversarial(critic, images(), fake, 0.3).loss, learnt)
+    for got, wanted in zip(mine, expected[1:], strict=True):
+        assert torch.allclose(got, wanted, atol=1e-6)
+
+
+def test_no_gradient_reaches_real_images_nor_made_ones_at_weight_0():
+    critic, real = Discriminator(width=4), images().requires_grad_()
+    adversarial(critic, real, images(4, 16, "fake"), 1.0).loss.backward()
+    assert real.grad is None
+    assert not gradient(critic, images(4, 16, "fake"), 0.0).any()
+
+
+@pytest.mark.parametrize("size", [(4, 4), (4, 9), (5, 7), (33, 32)])
+def test_any_size_of_4_pixels_and_more_is_judged_item_by_item(size):
+    torch.manual_seed(0)
+    x, critic = torch.rand(3, 1, *size), Discriminator(channels=1, width=4)
+    logits = critic(x)
+    assert logits.shape == (3,)
+    assert torch.allclose(critic(x[1:2]), logits[1:2], atol=1e-6)  # no statistics of the batch
+    sides = x.requires_grad_()
+    (reached,) = torch.autograd.grad(critic(sides).sum(), sides)
+    assert reached.ne(0).all()  # every pixel counts
+
+
+def test_weights_of_bfloat16_take_images_of_float32():
+    grade = adversarial(Discriminator(width=4).bfloat16(), images(), images(4, 16, "fake"), 1.0)
+    assert grade.loss.dtype == torch.float32
+    assert grade.loss.item() == pytest.approx(2 * math.log(2), abs=0.05)
+
+
+def test_it_learns_to_tell_two_kinds_apart_and_cannot_where_there_is_one():
+    torch.manual_seed(0)
+    for contrast, low, high in ((0.3, 0.95, 1.0), (1.0, 0.3, 0.7)):
+        critic = Discriminator(width=8)
+        optimiser = torch.optim.Adam(critic.parameters(), lr=3e-3)
+        for step in range(40):
+            optimiser.zero_grad()
+            fake = 0.5 + contrast * (images(32, 8, "fake", step) - 0.5)
+            grade = adversarial(critic, images(32, 8, "real", step), fake, 1.0)
+            grade.loss.backward()
+            optimiser.step()
+        assert low <= grade.scores["discriminator"] <= high
+
+
+def test_made_images_that_are_too_dark_are_made_brighter():
+    """Descending the one loss improves the discriminator and takes the images towards the real ones."""
+    torch.manual_seed(0)
+    critic, colour = Discriminator(width=8), torch.full((1, 3, 1, 1), 0.2, requires_grad=True)
+    optimiser = torch.optim.Adam(critic.parameters(), lr=3e-3)
+    for step in range(40):
+        optimiser.zero_grad()
+        real, fake = (0.2 * (images(16, 8, kind, step) - 0.5) for kind in ("real", "made"))
+        loss = adversarial(critic, real + 0.6, fake + colour, 1.0).loss
+        loss.backward()
+        optimiser.step()
+    (gradient,) = torch.autograd.grad(adversarial(critic, real + 0.6, fake + colour, 1.0).loss, colour)
+    assert loss < 1
+    assert gradient.sum() < 0
+
+
+def test_what_is_no_image_is_refused():
+    with pytest.raises(ValueError, match=r"Discriminator wants images .*got \(2, 3, 3, 8\)"):
+        Discriminator()(torch.rand(2, 3, 3, 8))
+    with pytest.raises(ValueError, match="Discriminator: channels=3, width=0"):
+        Discriminator(width=0)

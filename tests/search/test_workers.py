@@ -1,0 +1,201 @@
+"""Workers as real processes on one study, some of them killed: no candidate is lost, none is run to its end twice."""
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pretext.search.study import open_study, read
+
+ROOT = Path(__file__).parents[2]
+COUNT, FIXED = 14, 2  # candidates, of which controls
+WORKER = """
+import json, os, sys, time
+from pathlib import Path
+
+url, name, searched, log, role = sys.argv[1:]
+if searched == "cmaes":
+    from pretext.search.samplers import searcher
+    sampler = searcher("cmaes", {"jigsaw": (0, 1), "rotation": (0, 1)}, seed=0, population=4)
+else:
+    from optuna.samplers import RandomSampler
+    sampler = RandomSampler(seed=os.getpid())
+from pretext.search.study import Slot, open_study, work
+
+def note(what, index, weights):
+    with open(log, "a") as file:
+        file.write(json.dumps([what, index, weights, role]) + "\\n")
+
+def hung():
+    return Path(log).exists() and '"hang"' in Path(log).read_text()
+
+def run(trial):
+    index, weights = trial.user_attrs["candidate"], trial.user_attrs.get("weights")
+    weights = weights or {name: trial.suggest_float(name, 0, 1) for name in ("jigsaw", "rotation")}
+    note("begin", index, weights)
+    if role == "victim" and "control" not in trial.user_attrs:
+        note("hang", index, weights)
+        time.sleep(600)
+    while role == "survivor" and not hung():  # so that the victim gets its candidate, however slowly it starts
+        time.sleep(0.02)
+    time.sleep(0.05)
+    note("end", index, weights)
+    return -sum((weight - 0.3) ** 2 for weight in weights.values())
+
+fixed = {"jigsaw": 1.0, "rotation": 0.0}
+slots = [Slot("jigsaw alone", fixed, {}), Slot("all equal", dict.fromkeys(fixed, 1.0), {})]
+slots += [Slot(None, {}, {}) for _ in range(12)]
+study = open_study(url, name, lambda: slots, {"steps": 30}, sampler, heartbeat=1)
+print(work(study, run, lambda candidate: None))
+"""
+
+
+class Workers:
+    """Processes on one study, and what they noted."""
+
+    def __init__(self, url, folder, searched="random"):
+        self.url, self.log, self.searched, self.started = url, folder / f"{searched}.jsonl", searched, []
+
+    def start(self, role):
+        command = [sys.executable, "-c", WORKER, self.url, self.searched, self.searched, str(self.log), role]
+        place = {"cwd": ROOT, "env": {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}}
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **place)
+        self.started.append(worker)
+        return worker
+
+    def notes(self, what):
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [note for note in map(json.loads, lines) if note[0] == what]
+
+    def kill_as_it_hangs(self, worker):
+        until(lambda: self.notes("hang") or worker.poll() is not None)
+        assert worker.poll() is None, worker.communicate()[1]
+        worker.kill()
+        assert worker.wait() == -9
+
+    def study(self):
+        return open_study(self.url, self.searched, list, {"steps": 30}, None, heartbeat=1)
+
+    def stop(self):
+        for worker in self.started:
+            worker.kill()
+            worker.communicate()
+
+
+def until(true, seconds=120):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def workers(tmp_path):
+    made = []
+
+    def make(url, searched="random"):
+        made.append(Workers(url, tmp_path, searched))
+        return made[-1]
+
+    yield make
+    for group in made:
+        group.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Start a server of PostgreSQL of our own, reached by a socket in a folder only."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda file: int(file.parts[-3]))
+    if not found:
+        pytest.skip("needs Debian's PostgreSQL: apt-get install postgresql")
+    pytest.importorskip("psycopg", reason="needs psycopg: pip install pretext[postgresql]")
+    tools = found[-1].parent
+    folder = Path(f"/tmp/pretext-postgresql-{os.getpid()}")  # short: a socket's path has room for 107 characters
+    folder.mkdir(mode=0o700)
+    root = os.geteuid() == 0  # as whom PostgreSQL refuses to run
+    if root:
+        shutil.chown(folder, "postgres", "postgres")
+    user = "postgres" if root else pwd.getpwuid(os.geteuid()).pw_name
+
+    def call(*command):
+        answer = subprocess.run(command, user="postgres" if root else None, cwd="/", capture_output=True, text=True)
+        assert answer.returncode == 0, answer.stderr
+
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c max_connections=30"
+    try:
+        call(tools / "initdb", "-D", folder / "data", "-A", "trust", "-U", user, "--no-sync", "-E", "UTF8")
+        call(tools / "pg_ctl", "-D", folder / "data", "-l", folder / "log", "-w", "-o", options, "start")
+        try:
+            yield lambda name: (
+                call(tools / "createdb", "-h", folder, "-U", user, name),
+                f"postgresql://{user}@/{name}?host={folder}",
+            )[1]
+        finally:
+            call(tools / "pg_ctl", "-D", folder / "data", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def database(request, tmp_path):
+    """Give the URL of an empty database."""
+    if request.param == "SQLite":
+        return f"sqlite:///{tmp_path}/new/study.db"
+    return request.getfixturevalue("server")(f"study{time.monotonic_ns()}")
+
+
+def test_a_killed_workers_candidate_is_taken_up_and_none_is_lost_or_repeated(database, workers):
+    """Two studies in one database at once, since most of the time is waiting for the dead."""
+    groups = [workers(database, searched) for searched in ("random", "cmaes")]
+    pairs = [(group.start("victim"), group.start("survivor")) for group in groups]  # at once, on an empty database
+    for group, (victim, _) in zip(groups, pairs, strict=True):
+        group.kill_as_it_hangs(victim)
+    for group, (_, survivor) in zip(groups, pairs, strict=True):
+        out, errors = survivor.communicate(timeout=120)
+        assert survivor.returncode == 0, errors
+        assert int(out) == COUNT - sum(role == "victim" for *_, role in group.notes("end"))
+        check_that_all_ran_to_the_end_once(group)
+        ((_, lost, weights, _),) = group.notes("hang")
+        candidates = read(group.study())
+        assert [c.tries for c in candidates] == [2 if c.index == lost else 1 for c in candidates]
+        assert candidates[lost].weights == weights
+
+
+def check_that_all_ran_to_the_end_once(group):
+    assert Counter(index for _, index, _, _ in group.notes("end")) == dict.fromkeys(range(COUNT), 1)
+    candidates = read(group.study())
+    assert [(c.index, c.state) for c in candidates] == [(index, "done") for index in range(COUNT)]
+    assert [c.control for c in candidates[:FIXED]] == ["jigsaw alone", "all equal"]
+    noted = {index: weights for _, index, weights, _ in group.notes("end")}
+    assert all(c.weights == noted[c.index] for c in candidates)
+    assert len({tuple(c.weights.values()) for c in candidates}) == COUNT  # nobody draws what another drew
+
+
+def test_a_study_goes_on_when_all_its_workers_have_died(tmp_path, workers):
+    group = workers(f"sqlite:///{tmp_path}/new/study.db")
+    victims = [group.start("victim") for _ in range(2)]
+    until(lambda: len(group.notes("hang")) == 2 or any(victim.poll() is not None for victim in victims))
+    for victim in victims:
+        group.kill_as_it_hangs(victim)
+    out, errors = group.start("alone").communicate(timeout=120)
+    assert out, errors
+    assert int(out) == COUNT - FIXED  # the victims had run the controls
+    check_that_all_ran_to_the_end_once(group)
+    hung = {index: weights for _, index, weights, _ in group.notes("hang")}
+    assert len(hung) == 2
+    assert {c.index: c.weights for c in read(group.study()) if c.tries == 2} == hung
+
+
+def test_four_workers_that_start_at_once_share_the_candidates(database, workers):
+    group = workers(database)
+    results = [worker.communicate(timeout=120) for worker in [group.start("alone") for _ in range(4)]]
+    assert sum(int(out or -1000) for out, _ in results) == COUNT, results
+    check_that_all_ran_to_the_end_once(group)
+    assert [c.tries for c in read(group.study())] == [1] * COUNT
