@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from pretext.cli.parser import hint, is_users, one_line
-
 HELP = """\
 pretext: self-supervised pretext tasks on one shared backbone
 
@@ -62,6 +60,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
+        from pretext.cli.parser import hint, is_users, one_line
+
         if os.environ.get("PRETEXT_TRACEBACK") or not is_users(error):
             raise
         print(f"pretext {args[0]}: {one_line(error)}{hint(error)}", file=sys.stderr)

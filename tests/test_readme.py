@@ -6,14 +6,24 @@ from pathlib import Path
 import torch
 from nets import TinyNet
 
-from pretext.__main__ import main
+from pretext.__main__ import VERBS, main
 from pretext.testing import check_task
 
 ROOT = Path(__file__).parents[1]
 
 
+README = (ROOT / "README.md").read_text()
+
+
+def test_lines_fit_a_terminal_and_every_verb_is_in_the_table():
+    assert [line for line in README.splitlines() if len(line) > 130] == []
+    rows = [line.split("|")[1] for line in README.splitlines() if line.startswith("| `")]
+    named = {verb for row in rows for verb in re.findall(r"`(\w+)`", row)}
+    assert set(VERBS) <= named
+
+
 def plug_in():
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     return next(block for block in blocks if "class Mirror(Task)" in block)
 
 
