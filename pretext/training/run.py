@@ -189,7 +189,7 @@ def trunk(run: str | Path | None, backbone: Backbone | None, modality: str | Non
         raise ValueError("an evaluator wants either a run (--model.run RUN) or a backbone (--model.backbone CLASS)")
     if backbone is None:
         assert run is not None
-        return load(run).network(modality)[0]
+        return load(run).inputs.network(modality)[0]
     if isinstance(backbone, MultiModal):
         names = list(backbone.backbones)
         if modality is not None and modality not in names:
