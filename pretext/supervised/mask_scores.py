@@ -40,9 +40,11 @@ class MaskScores:
         items = [Shown(*item) for item in zip(lots, *parts, strict=True)]
         self.shown = sorted([*self.shown, *items], key=lambda item: item.lot)[:SHOWN]
 
-    def validated(self, module: pl.LightningModule) -> None:
-        """Log the mean IoU of all pixels of the validation items, those of all processes."""
-        counts = torch.cat(self._confusions).sum(0).to(module.device)
+    def validated(self, module: pl.LightningModule, classes: int) -> None:
+        """Log the mean IoU of all pixels of the validation items, those of all processes; NaN if there are none."""
+        none = torch.zeros(1, classes, classes, dtype=torch.int64)
+        counts = torch.cat([none, *self._confusions]).sum(0).to(module.device)
+        self._confusions = []
         total: Any = module.trainer.strategy.reduce(counts, reduce_op="sum")
         module.log("val/miou", segment.mean_iou(total.cpu()).float(), prog_bar=True)
 

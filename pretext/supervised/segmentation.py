@@ -136,7 +136,7 @@ class Segmentation(Host):
         self.scores.add(predicted(self, batch), batch, batch_idx, len(self.classes))
 
     def on_validation_epoch_end(self) -> None:
-        self.scores.validated(self)
+        self.scores.validated(self, len(self.classes))
 
     def on_test_epoch_start(self) -> None:
         if self.trainer.world_size > 1:
