@@ -62,6 +62,7 @@ class PretextCLI(LightningCLI):
         resumes = _takes_run(args)
         args = _with_run(list(args))
         known: dict[str, Any] = reduce(merged, _configs(args), {})
+        reading = {"known": known, "silent": CONFIG if resumes else None}
         self.named = evaluates(known)
         super().__init__(
             Host if self.named else Pretrainer,
@@ -72,12 +73,7 @@ class PretextCLI(LightningCLI):
             save_config_callback=SaveConfig,
             trainer_defaults={"max_epochs": 10, "log_every_n_steps": 10, "num_sanity_val_steps": 0, **QUIET},
             parser_class=Parser,
-            parser_kwargs={
-                "parser_mode": "omegaconf",
-                "exit_on_error": False,
-                "known": known,
-                "silent": CONFIG if resumes else None,
-            },
+            parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False, args[0]: reading},
             args=[args[0], *todays(args[1:], known)],
         )
 
