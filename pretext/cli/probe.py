@@ -13,7 +13,7 @@ from pretext.evaluation.embed import DIMS
 from pretext.evaluation.measure import EVERY, PROTOCOLS
 from pretext.evaluation.probe import Plan, probe_run
 from pretext.report.probe import plot, print_tables
-from pretext.training.networks import of_outsider, of_run
+from pretext.training.networks import from_pretrained, from_run
 
 
 def main(args: list[str]) -> None:
@@ -42,9 +42,9 @@ def main(args: list[str]) -> None:
     if own.dims < 1 or own.views < 0:
         raise ValueError(f"--dims is at least 1 and --views at least 0, got {own.dims} and {own.views}")
     if name is not None:
-        networks, sight, folder = of_run(name, options, own.modality, own.dims)
+        networks, sight, folder = from_run(name, options, own.modality, own.dims)
     else:
-        networks, sight, folder = of_outsider(own.backbone, own.weights, options, own.crop, own.dims)
+        networks, sight, folder = from_pretrained(own.backbone, own.weights, options, own.crop, own.dims)
     command = shlex.join(["pretext", *args])
     folder = own.out or folder
     result = probe_run(networks, sight, folder, command, Plan(own.protocols, own.views, own.dims))
