@@ -36,7 +36,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from datamodules import Clips
-from datamodules.video import Video
+from datamodules.media.video import Video
 
 try:
     from torchcodec.decoders import AudioDecoder, VideoDecoder

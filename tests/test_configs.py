@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from pets import pets_folder
 
 from datamodules import DataError
-from datamodules.bouncing import make
+from datamodules.generated.bouncing import make
 from pretext import tasks
 from pretext.__main__ import main
 from pretext.search.settings import mixed, read_search

@@ -4,7 +4,7 @@ import media
 import numpy as np
 import torch
 
-from datamodules.clips import Clips
+from datamodules.videos.clips import Clips
 
 FPS, RATE = 25, 8000
 

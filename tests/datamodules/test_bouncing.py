@@ -12,10 +12,11 @@ import pytest
 import torch
 from sklearn.linear_model import RidgeClassifier
 
-from datamodules import Clips, DataError, balls
-from datamodules.balls import CLASSES, FPS, RATE, SECONDS, SIDE, Ball, Hit
-from datamodules.bouncing import Bouncing, make, write, write_one
-from datamodules.video import Video
+from datamodules import Clips, DataError
+from datamodules.generated import balls
+from datamodules.generated.balls import CLASSES, FPS, RATE, SECONDS, SIDE, Ball, Hit
+from datamodules.generated.bouncing import Bouncing, make, write, write_one
+from datamodules.media.video import Video
 from pretext.training.run import build
 
 FRAMES = SECONDS * FPS
@@ -285,7 +286,7 @@ def test_of_two_at_once_one_writes_and_the_other_waits(tmp_path, monkeypatch):
         time.sleep(0.2)
         write(folder, split, count, content, workers)
 
-    monkeypatch.setattr("datamodules.bouncing.write", slowly)
+    monkeypatch.setattr("datamodules.generated.bouncing.write", slowly)
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda _: make(tmp_path / "set", 8, 8, 0), range(2)))
     assert calls == ["train", "test"]

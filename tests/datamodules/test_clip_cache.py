@@ -11,9 +11,10 @@ import pytest
 import torch
 from films import FPS, RATE, clips, everything, same, spoiled, write_films
 
-from datamodules import DataError, clip_files
-from datamodules.clip_cache import ClipCache
-from datamodules.clip_grid import Cutting, Live, Stored
+from datamodules import DataError
+from datamodules.videos import windows
+from datamodules.videos.cache import ClipCache
+from datamodules.videos.strips import Cutting, Live, Stored
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +45,7 @@ def no_decoding(monkeypatch):
     def video(path):
         raise AssertionError(f"{path} is decoded")
 
-    return lambda: monkeypatch.setattr(clip_files, "Video", video)
+    return lambda: monkeypatch.setattr(windows, "Video", video)
 
 
 class Counter:
@@ -109,13 +110,13 @@ def test_a_bad_file_is_the_same_bad_file_with_a_cache(tmp_path):
 
 
 def test_of_a_file_that_is_broken_in_one_place_the_good_windows_are_used_with_a_cache_too(films, tmp_path, monkeypatch):
-    class Broken(clip_files.Video):
+    class Broken(windows.Video):
         def frames(self, times, canvas):
             if self._path.stem == "2" and times[-1] > 1:
                 raise DataError("broken here")
             return super().frames(times, canvas)
 
-    monkeypatch.setattr(clip_files, "Video", Broken)
+    monkeypatch.setattr(windows, "Video", Broken)
     plain, kept = (clips(films, cache=cache, max_bad=0.5) for cache in (None, tmp_path))
     batches = passes(plain)
     assert same(passes(kept), batches)
@@ -246,8 +247,8 @@ HELPER = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from datamodules.clip_cache import ClipCache
-from datamodules.clips import Clips
+from datamodules.videos.cache import ClipCache
+from datamodules.videos.clips import Clips
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
     pid = os.fork()
@@ -335,7 +336,7 @@ def test_several_processes_and_threads_fill_one_cache_together(films, tmp_path, 
 
 
 def test_a_video_too_large_to_keep_is_decoded_window_by_window(films, tmp_path, monkeypatch):
-    monkeypatch.setattr("datamodules.clip_cache._LARGEST", 50 * 3 * 32 * 32)
+    monkeypatch.setattr("datamodules.videos.cache._LARGEST", 50 * 3 * 32 * 32)
     data = clips(films, cache=tmp_path)
     assert same(passes(data), passes(clips(films)))
     assert len(files(tmp_path)) == 3  # those of 40, 45 and 50 frames

@@ -11,9 +11,9 @@ from jsonargparse import ArgumentParser
 from test_loader_resume import Save, fit
 
 from datamodules import DataError
-from datamodules.clip_grid import Cutting, Stored, luma
-from datamodules.clips import Clips
-from datamodules.flow import central
+from datamodules.videos.clips import Clips
+from datamodules.videos.flow import central
+from datamodules.videos.strips import Cutting, Stored, luma
 from pretext.training.run import build
 
 pytest.importorskip("cv2")
@@ -292,7 +292,7 @@ def test_a_config_may_name_all_options(films):
     parser = ArgumentParser()
     parser.add_argument("--data", type=Clips)
     options = {"modalities": ["rgb", "audio"], "columns": {"file": "file", "label": 1}, "cache": "c", "fps": 25}
-    config = {"class_path": "datamodules.clips.Clips", "init_args": {"root": str(films), **options}}
+    config = {"class_path": "datamodules.videos.clips.Clips", "init_args": {"root": str(films), **options}}
     data = parser.instantiate(parser.parse_object({"data": config})).data
     assert data.how.modalities == ("rgb", "audio")
     assert data.columns == {"file": "file", "label": 1}

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from datamodules.base import DataError
-from datamodules.decode import cause_of, decode, scan
+from datamodules.images.decode import cause_of, decode, scan
 
 MANY = 100_000_000
 

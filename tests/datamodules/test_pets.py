@@ -5,7 +5,7 @@ from pets import BACKGROUND, BORDER, PET, ellipse, painted, pets_folder, write_l
 from PIL import Image
 
 from datamodules import DataError
-from datamodules.pets import IGNORED, Pets, read_mask
+from datamodules.images.pets import IGNORED, Pets, read_mask
 
 
 def everything(batches):

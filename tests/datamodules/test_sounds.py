@@ -8,7 +8,7 @@ from media import write
 
 from datamodules import DataError
 from datamodules.loader import chance
-from datamodules.sounds import Sounds
+from datamodules.sounds.sounds import Sounds
 
 RATE = 8000
 

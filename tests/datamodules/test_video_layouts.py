@@ -4,8 +4,8 @@ import time
 import pytest
 
 from datamodules import DataError
-from datamodules.clips import Clips
-from datamodules.video_layouts import splits
+from datamodules.videos.clips import Clips
+from datamodules.videos.layouts import splits
 
 
 def tree(root, *names):

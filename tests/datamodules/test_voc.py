@@ -6,7 +6,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from datamodules import DataError
-from datamodules.voc import VOC07
+from datamodules.images.voc import VOC07
 
 CLASSES = ("bird", "cat", "potted_plant")
 LABELS = {

@@ -12,8 +12,8 @@ from torch import nn
 from torch.optim import SGD
 
 from datamodules import DataModule, Digits
+from datamodules.images.pets import Pets
 from datamodules.loader import Memory
-from datamodules.pets import Pets
 from pretext import MultiModal, load
 from pretext.core.rng import rng
 from pretext.core.types import Backbone, Features

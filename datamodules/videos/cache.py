@@ -20,7 +20,7 @@ from threading import Lock
 import numpy as np
 
 from datamodules.base import DataError
-from datamodules.clip_grid import Parts
+from datamodules.videos.strips import Parts
 
 _SUFFIX, _DRAFT = ".clip", ".draft"
 _LARGEST = 128 * 2**20  # bytes of one video: a longer one is decoded window by window, never whole

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from datamodules.base import DataError, DataModule, Split, chosen
-from datamodules.decode import cause_of
-from datamodules.files import Decoding, Files
-from datamodules.images import MAX_PIXELS, check_root, cores
+from datamodules.images.canvases import Decoding, Files
+from datamodules.images.decode import cause_of
+from datamodules.images.folders import MAX_PIXELS, check_root, cores
 from datamodules.loader import Batch, Source, batch_of
 
 IGNORED = 255
@@ -182,7 +182,7 @@ def read_mask(photo: Path, mask: Path, canvas: int, max_pixels: int) -> Tensor:
         raise DataError("its pixels are not all 1 (pet), 2 (background) or 3 (border)")
     height, width = pixels.shape
     side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2  # the square of datamodules.decode
+    top, left = (height - side) // 2, (width - side) // 2  # the square of datamodules.images.decode
     table = np.zeros(max(_MEANING) + 1, np.uint8)
     table[list(_MEANING)] = list(_MEANING.values())
     square = torch.from_numpy(table[pixels[top : top + side, left : left + side]])

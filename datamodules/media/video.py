@@ -12,11 +12,11 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.audio import Samples, read_samples
-from datamodules.audio import read_sound as read_sound
 from datamodules.base import DataError
-from datamodules.containers import film_of, open_media, read_only, span, tick_of
-from datamodules.squares import Pixels, Squares
+from datamodules.media.containers import film_of, open_media, read_only, span, tick_of
+from datamodules.media.sound import Samples, read_samples
+from datamodules.media.sound import read_sound as read_sound
+from datamodules.media.squares import Pixels, Squares
 
 _BEFORE = 1.0  # seconds by which the first packet is decoded, at the earliest, before the first frame is shown
 _Packets = list["av.Packet[av.VideoStream]"]

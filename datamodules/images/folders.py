@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 from datamodules.base import DataError, DataModule, Split, chosen, held_out
-from datamodules.decode import SUFFIXES, scan
-from datamodules.files import Decoding, Files
+from datamodules.images.canvases import Decoding, Files
+from datamodules.images.decode import SUFFIXES, scan
 from datamodules.loader import Source
 
 MAX_PIXELS = 100_000_000

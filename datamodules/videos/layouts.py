@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from datamodules.base import DataError
-from datamodules.decode import scan
-from datamodules.images import Listing
-from datamodules.video_lists import TESTS, Columns, Row, Splits, read_lists, read_rows, splits_of
+from datamodules.images.decode import scan
+from datamodules.images.folders import Listing
+from datamodules.lists import TESTS, Columns, Row, Splits, read_lists, read_rows, splits_of
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
 """The files that count as videos, in upper or lower case."""

@@ -14,12 +14,12 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from datamodules import balls
 from datamodules.base import DataError, DataModule, Split
-from datamodules.clip_grid import Modality
-from datamodules.clips import Clips
-from datamodules.images import cores
+from datamodules.generated import balls
+from datamodules.images.folders import cores
 from datamodules.loader import Source
+from datamodules.videos.clips import Clips
+from datamodules.videos.strips import Modality
 
 
 class Bouncing(DataModule):

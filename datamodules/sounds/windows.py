@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.base import DataError
-from datamodules.decode import cause_of
+from datamodules.images.decode import cause_of
 from datamodules.loader import Batch, Pick, Source, batch_of, chance
-from datamodules.video import read_sound
+from datamodules.media.video import read_sound
 
 Samples = NDArray[np.int16]
 

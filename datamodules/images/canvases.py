@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from datamodules.base import DataError
-from datamodules.decode import Pixels, cause_of, decode
+from datamodules.images.decode import Pixels, cause_of, decode
 from datamodules.loader import Batch, Source, batch_of
 
 _AHEAD = 3  # batches in the workers' hands: enough that none of them waits for the slowest picture of a batch

@@ -9,14 +9,14 @@ from typing import Literal
 
 import av
 
-from datamodules import flow
 from datamodules.base import DataModule, Split, chosen
-from datamodules.clip_cache import ClipCache
-from datamodules.clip_files import ClipFiles
-from datamodules.clip_grid import Cutting, Modality
-from datamodules.images import cores, divide
-from datamodules.video_layouts import LAYOUTS, splits
-from datamodules.video_lists import Splits
+from datamodules.images.folders import cores, divide
+from datamodules.lists import Splits
+from datamodules.videos import flow
+from datamodules.videos.cache import ClipCache
+from datamodules.videos.layouts import LAYOUTS, splits
+from datamodules.videos.strips import Cutting, Modality
+from datamodules.videos.windows import ClipFiles
 
 _VERSION = 1  # of what the cache holds: raise it when the bytes change
 

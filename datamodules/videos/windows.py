@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.base import DataError
-from datamodules.clip_cache import ClipCache
-from datamodules.clip_grid import Cutting, Live, Parts, Stored, Strip
-from datamodules.decode import cause_of
+from datamodules.images.decode import cause_of
 from datamodules.loader import Batch, Pick, Source, batch_of
-from datamodules.video import Video
+from datamodules.media.video import Video
+from datamodules.videos.cache import ClipCache
+from datamodules.videos.strips import Cutting, Live, Parts, Stored, Strip
 
 _AHEAD = 2  # batches in the workers' hands besides the one that is served: clips take much memory
 _LISTED = 20  # bad files that an error names

@@ -9,8 +9,8 @@ import torch
 from torchvision import datasets
 
 from datamodules.base import DataError, DataModule, Split, chosen
-from datamodules.files import Decoding
-from datamodules.images import MAX_PIXELS, Listing, cores, labelled_splits, open_files
+from datamodules.images.canvases import Decoding
+from datamodules.images.folders import MAX_PIXELS, Listing, cores, labelled_splits, open_files
 from datamodules.loader import Memory, Source
 
 _SIDE = 32  # pixels

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from datamodules.base import DataError, DataModule, Split, chosen
-from datamodules.decode import scan
-from datamodules.images import cores, divide
+from datamodules.images.decode import scan
+from datamodules.images.folders import cores, divide
+from datamodules.lists import TESTS, TRAINS, Row, Splits, read_lists, splits_of
 from datamodules.loader import Source
-from datamodules.sound_files import Hearing, SoundFiles
-from datamodules.video_lists import TESTS, TRAINS, Row, Splits, read_lists, splits_of
+from datamodules.sounds.windows import Hearing, SoundFiles
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma")
 """The files that count as sounds, in upper or lower case."""

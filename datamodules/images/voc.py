@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from datamodules.base import DataError, DataModule, Split, chosen
-from datamodules.files import Decoding, Files
-from datamodules.images import MAX_PIXELS, check_root, cores
+from datamodules.images.canvases import Decoding, Files
+from datamodules.images.folders import MAX_PIXELS, check_root, cores
 from datamodules.loader import Source
 
 PRESENT, ABSENT, NOT_JUDGED = 1, 0, -1

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.base import DataError
-from datamodules.images import Listing
+from datamodules.images.folders import Listing
 
 Columns = Mapping[str, str | int]
 """Of "file", "label" and "split" each the column that holds it: its name in the header, or its number from 0."""

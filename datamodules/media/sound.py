@@ -19,7 +19,7 @@ from av.filter import Graph
 from numpy.typing import NDArray
 
 from datamodules.base import DataError
-from datamodules.containers import open_media, read_only, tick_of, track_of
+from datamodules.media.containers import open_media, read_only, tick_of, track_of
 
 Samples = NDArray[np.int16]
 """Mono sound."""

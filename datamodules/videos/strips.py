@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.base import DataError
-from datamodules.flow import SMALLEST, central
 from datamodules.loader import Pick, chance
-from datamodules.video import Video
+from datamodules.media.video import Video
+from datamodules.videos.flow import SMALLEST, central
 
 Modality = Literal["rgb", "grey", "flow", "audio"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)

@@ -1,0 +1,11 @@
+from .base import DataError as DataError
+from .base import DataModule as DataModule
+from .generated import Bouncing as Bouncing
+from .images import CIFAR10 as CIFAR10
+from .images import VOC07 as VOC07
+from .images import Digits as Digits
+from .images import ImageFolder as ImageFolder
+from .images import Pets as Pets
+from .images import Photos as Photos
+from .sounds import Sounds as Sounds
+from .videos import Clips as Clips

@@ -1,0 +1,1 @@
+from .bouncing import Bouncing as Bouncing
