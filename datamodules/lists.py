@@ -1,14 +1,15 @@
-"""List files of videos: which columns hold the file, the label and the split, and where the files lie."""
+"""Lists of files: which columns hold the file, the label and the split, and where the files lie."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from datamodules.base import DataError
-from datamodules.images.folders import Listing
+from datamodules.errors import DataError
+from datamodules.listing import Listing, Splits
 
 Columns = Mapping[str, str | int]
 """Of "file", "label" and "split" each the column that holds it: its name in the header, or its number from 0."""
@@ -28,21 +29,35 @@ class Row(NamedTuple):
     split: str | None
 
 
-class Splits(NamedTuple):
-    """The classes, what to train on and, where that is laid down, what to test on."""
+@dataclass(frozen=True)
+class Lists:
+    """The lists of a data set, for the layouts that have some.
 
-    classes: list[str]
-    train: Listing
-    test: Listing | None
+    Args:
+        train_list: path of the list of files to train on, from the root.
+        test_list: the same for the test set.
+        columns: of "file", "label" and "split" each the column that holds it: its name in the header, or its number
+            from 0 where the list has no header. By default a header with these names, or file and label.
+
+    """
+
+    train_list: str | None = None
+    test_list: str | None = None
+    columns: dict[str, str | int] | None = None
 
 
-def read_lists(root: Path, train_list: str | None, test_list: str | None, columns: Columns | None) -> Splits:
+LISTS = Lists()
+"""No lists."""
+
+
+def read_lists(root: Path, lists: Lists) -> Splits:
     """Read one list with a column of splits, or one list for each split (or one without splits).
 
     Raises:
         DataError: a list is missing or empty, or holds no such column, or its files lie nowhere.
 
     """
+    train_list, test_list, columns = lists.train_list, lists.test_list, lists.columns
     if train_list is None:
         raise DataError(f'layout="lists" wants train_list, the path of a list from {root}')
     train, test = read_rows(root / train_list, columns), None

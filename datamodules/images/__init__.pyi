@@ -4,3 +4,4 @@ from .folders import ImageFolder as ImageFolder
 from .folders import Photos as Photos
 from .pets import Pets as Pets
 from .voc import VOC07 as VOC07
+from .voc import Challenge as Challenge

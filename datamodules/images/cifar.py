@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import final
 
 import torch
 from torchvision import datasets
 
-from datamodules.base import DataError, DataModule, Split, chosen
-from datamodules.images.canvases import Decoding
-from datamodules.images.folders import MAX_PIXELS, Listing, cores, labelled_splits, open_files
+from datamodules.base import DataModule, Split
+from datamodules.draws import chosen
+from datamodules.errors import DataError
+from datamodules.images.canvases import Decoding, open_files
+from datamodules.images.folders import labelled_splits
+from datamodules.listing import Listing
 from datamodules.loader import Memory, Source
+from datamodules.options import SPLITTING, Reading, Splitting
 
 _SIDE = 32  # pixels
 
 
+@final
 class CIFAR10(DataModule):
     """50,000 train and 10,000 test photos of 10 classes, 32 x 32 RGB, in memory (Krizhevsky, 2009).
 
@@ -23,8 +29,7 @@ class CIFAR10(DataModule):
         root: the folder that holds `cifar-10-batches-py` (torchvision's files) or `{train,test}/<class>/*.jpg`.
         download: let torchvision download its files into `root` where neither is there (170 MB).
         batch_size: items per batch and process.
-        val: share of the training set held out for validation.
-        limit: use only so many photos of the training set.
+        split: which photos are for what; the test set is laid down.
         seed: of the order of training.
 
     """
@@ -34,11 +39,11 @@ class CIFAR10(DataModule):
         root: str | Path,
         download: bool = False,
         batch_size: int = 128,
-        val: float = 0.1,
-        limit: int | None = None,
+        split: Splitting = SPLITTING,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, val, limit, seed)
+        super().__init__(batch_size, split.val, split.limit, seed)
+        split.refuse_folds(self)
         self.root, self.download = Path(root).expanduser(), download
 
     @property
@@ -51,9 +56,8 @@ class CIFAR10(DataModule):
 
     def open(self, split: Split) -> Source:
         if self._in_folders:
-            _, train, test = self._folders
-            how = Decoding(_SIDE, cores(), MAX_PIXELS, max_bad=0)
-            return open_files(self.root, split, train, test, how, "memory", self._skip)
+            both, reading = self._folders[1:], Reading(max_bad=0)
+            return open_files(self.root, split, both, Decoding(_SIDE), "memory", reading, self._skip)
         data = self._official(train=split == "train")
         x, y = torch.from_numpy(data.data).permute(0, 3, 1, 2), torch.tensor(data.targets)
         items = chosen(len(x), self.limit if split == "train" else None)
@@ -65,10 +69,10 @@ class CIFAR10(DataModule):
 
     @cached_property
     def _folders(self) -> tuple[list[str], Listing, Listing]:
-        classes, train, test = labelled_splits(self.root)
-        if test is None:
+        splits = labelled_splits(self.root)
+        if splits.test is None:
             raise DataError(f"{self.root} has a folder train, but none named test")
-        return classes, train.take(chosen(len(train.names), self.limit)), test
+        return splits.settled(0, self.limit)
 
     def _official(self, train: bool) -> datasets.CIFAR10:
         try:

@@ -1,9 +1,7 @@
-"""From one image file to its canvas: upright, its centre square, resized once; and how to find such files."""
+"""From one image file to its canvas: upright, its centre square, resized once."""
 
 from __future__ import annotations
 
-import os
-import re
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
@@ -16,7 +14,7 @@ from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from torch.nn.functional import interpolate
 from torchvision.io import ImageReadMode
 
-from datamodules.base import DataError
+from datamodules.errors import DataError
 
 Pixels = NDArray[np.uint8]
 """Bytes of pictures, as workers handle them."""
@@ -40,34 +38,6 @@ _TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
 """What each EXIF orientation undoes: whether to swap the axes, and which to flip then."""
 _LARGE = 16_000_000  # pixels: above, threads decode one file at a time, or each could hold gigabytes at once
 _LARGE_ONE_BY_ONE = Lock()
-
-
-def scan(root: Path, below: str = "", suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
-    """List files by their suffixes below a folder, at any depth, sorted, as paths from `root`; without hidden ones.
-
-    Links are followed, but never in a circle; one that leads nowhere is listed, as a file that cannot be read.
-    """
-    names: list[str] = []
-    todo = [(below, frozenset(map(str, (root / below).resolve().parents)))]
-    while todo:
-        folder, above = todo.pop()
-        real = os.path.realpath(root / folder)
-        if real in above:  # a link back to where we came from
-            continue
-        with os.scandir(root / folder) as entries:
-            for entry in entries:
-                name = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    todo.append((name, above | {real}))
-                elif entry.name.lower().endswith(suffixes) and (entry.is_file() or _leads_nowhere(entry)):
-                    names.append(name)
-    return sorted(names)
-
-
-def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
-    return entry.is_symlink() and not Path(entry.path).exists()
 
 
 def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pixels:
@@ -126,9 +96,3 @@ def _turn(pixels: Pixels, orientation: int) -> Pixels:
     """Undo an EXIF orientation of (H, W, 3)."""
     swap, flips = _TURNS.get(orientation, (False, ()))
     return np.flip(pixels.transpose(1, 0, 2) if swap else pixels, flips)
-
-
-def cause_of(error: Exception) -> str:
-    """Say in one line what went wrong with a file, without the decoder's own source position."""
-    text = str(getattr(error, "strerror", None) or error or type(error).__name__).splitlines()[0]
-    return re.sub(r"^.*\.cpp:\d+, ", "", text)

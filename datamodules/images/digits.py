@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import final
+
 import torch
 from sklearn.datasets import load_digits
 from torch.nn.functional import interpolate
 
-from datamodules.base import DataModule, Split, chosen
-from datamodules.loader import Memory, Source, shuffled
+from datamodules.base import DataModule, Split
+from datamodules.draws import chosen, shuffled
+from datamodules.errors import require
+from datamodules.loader import Memory, Source
+from datamodules.options import SPLITTING, Splitting
 
 _TRAIN = 1297  # of 1,797; the other 500 are the test set
 _WHITE = 16  # the brightest grey of these pictures
 
 
+@final
 class Digits(DataModule):
     """1,797 handwritten digits, 8 x 8 grey, of 43 writers (UCI's test set of Alpaydin and Kaynak, 1998).
 
@@ -22,17 +28,15 @@ class Digits(DataModule):
     Args:
         size: side of the canvas, pixels.
         batch_size: items per batch and process.
-        val: share of the training set held out for validation.
-        limit: use only so many items of the training set.
+        split: which items are for what; the test set is laid down.
         seed: of the order of training.
 
     """
 
-    def __init__(
-        self, size: int = 32, batch_size: int = 64, val: float = 0.1, limit: int | None = None, seed: int = 0
-    ) -> None:
-        super().__init__(batch_size, val, limit, seed)
-        self._refuse_unless(size >= 1, f"size={size}", "at least 1")
+    def __init__(self, size: int = 32, batch_size: int = 64, split: Splitting = SPLITTING, seed: int = 0) -> None:
+        super().__init__(batch_size, split.val, split.limit, seed)
+        split.refuse_folds(self)
+        require(self, size >= 1, f"size={size}", "at least 1")
         self.size = size
 
     @property

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import final
 
-from torch import Tensor
-
-from datamodules.base import DataError, DataModule, Split, chosen, held_out
-from datamodules.images.canvases import Decoding, Files
-from datamodules.images.decode import SUFFIXES, scan
+from datamodules.base import DataModule, Split
+from datamodules.errors import DataError
+from datamodules.images.canvases import CACHE, MAX_PIXELS, Cache, Decoding, open_files
+from datamodules.images.decode import SUFFIXES
+from datamodules.listing import Listing, Splits, check_root, of_classes, scan, subfolders
 from datamodules.loader import Source
+from datamodules.options import READING, Reading, Splitting
 
-MAX_PIXELS = 100_000_000
-"""Above this a file counts as a decompression bomb: 300 MB once decoded."""
 _TEST_FOLDERS = ("test", "val", "validation")
-_CACHE = 2 * 2**30  # bytes of canvases that are kept by default
+_FIFTH, _TENTH = Splitting(test=0.2), Splitting(test=0.1)
 
 
-class Listing(NamedTuple):
-    """The files of one split: paths from the root and, where labelled, the number of the class of each."""
-
-    names: list[str]
-    labels: list[int] | None
-
-    def take(self, positions: Tensor) -> Listing:
-        """Choose some of the files."""
-        picks, labels = positions.tolist(), self.labels
-        return Listing([self.names[k] for k in picks], None if labels is None else [labels[k] for k in picks])
-
-
+@final
 class ImageFolder(DataModule):
     """Labelled photos in class folders, `root/{train,test|val|validation}/<class>/*` or `root/<class>/*`.
 
@@ -45,14 +31,11 @@ class ImageFolder(DataModule):
         root: the folder.
         canvas: side of the square that files are resized to, pixels; a little more than the crop.
         batch_size: items per batch and process.
-        workers: threads that decode; by default as many as there are cores for this process.
-        val: share of the training set held out for validation.
-        test: share of all files held out for testing, where there is no test folder.
-        limit: use only so many files of the training set.
         cache: bytes of canvases (3 x canvas x canvas each) up to which all files, once decoded, are kept in memory,
             or "memory" to keep them whatever they take. A larger set is decoded anew in every epoch.
-        max_bad: stop when more than this share of a split's files cannot be read.
-        max_pixels: a file with more pixels counts as one that cannot be read; it is never decoded.
+        max_pixels: a file with more pixels counts as one that cannot be used; it is never decoded.
+        reading: how files are read.
+        split: which files are for what.
         seed: of the order of training.
 
     """
@@ -62,37 +45,33 @@ class ImageFolder(DataModule):
         root: str | Path,
         canvas: int = 256,
         batch_size: int = 64,
-        workers: int | None = None,
-        val: float = 0.1,
-        test: float = 0.2,
-        limit: int | None = None,
-        cache: int | Literal["memory"] = _CACHE,
-        max_bad: float = 0.01,
+        cache: Cache = CACHE,
         max_pixels: int = MAX_PIXELS,
+        reading: Reading = READING,
+        split: Splitting = _FIFTH,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, val, limit, seed)
-        self._refuse_unless(0 <= test < 1, f"test={test}", "a share from 0 to below 1")
-        self.root, self.test, self.cache = Path(root).expanduser(), test, cache
-        self.how = Decoding(canvas, workers or cores(), max_pixels, max_bad)
+        super().__init__(batch_size, split.val, split.limit, seed)
+        self.root, self.cache, self.how = Path(root).expanduser(), cache, Decoding(canvas, max_pixels)
+        self.test, self.reading = split.test_share(self), reading
+        split.refuse_folds(self)
+        self.how.check(self)
+        reading.check(self)
 
     @property
     def classes(self) -> list[str]:
-        return self._found[0]
+        return self._files[0]
 
     def open(self, split: Split) -> Source:
-        _, train, test = self._found
-        return open_files(self.root, split, train, test, self.how, self.cache, self._skip)
+        return open_files(self.root, split, self._files[1:], self.how, self.cache, self.reading, self._skip)
 
     @cached_property
-    def _found(self) -> tuple[list[str], Listing, Listing]:
+    def _files(self) -> tuple[list[str], Listing, Listing]:
         """The classes, what there is to train on, what to test on."""
-        classes, train, test = labelled_splits(self.root)
-        if test is None:
-            train, test = divide(train, self.test)
-        return classes, train.take(chosen(len(train.names), self.limit)), test
+        return labelled_splits(self.root).settled(self.test, self.limit)
 
 
+@final
 class Photos(DataModule):
     """Photos without labels: all JPEG, PNG and WebP files of a folder, at any depth; hidden files are ignored.
 
@@ -102,14 +81,11 @@ class Photos(DataModule):
         root: the folder.
         canvas: side of the square that files are resized to, pixels; a little more than the crop.
         batch_size: items per batch and process.
-        workers: threads that decode; by default as many as there are cores for this process.
-        val: share of the training set held out for validation.
-        test: share of all files held out for testing.
-        limit: use only so many files of the training set.
         cache: bytes of canvases (3 x canvas x canvas each) up to which all files, once decoded, are kept in memory,
             or "memory" to keep them whatever they take. A larger set is decoded anew in every epoch.
-        max_bad: stop when more than this share of a split's files cannot be read.
-        max_pixels: a file with more pixels counts as one that cannot be read; it is never decoded.
+        max_pixels: a file with more pixels counts as one that cannot be used; it is never decoded.
+        reading: how files are read.
+        split: which files are for what.
         seed: of the order of training.
 
     """
@@ -119,40 +95,38 @@ class Photos(DataModule):
         root: str | Path,
         canvas: int = 256,
         batch_size: int = 64,
-        workers: int | None = None,
-        val: float = 0.1,
-        test: float = 0.1,
-        limit: int | None = None,
-        cache: int | Literal["memory"] = _CACHE,
-        max_bad: float = 0.01,
+        cache: Cache = CACHE,
         max_pixels: int = MAX_PIXELS,
+        reading: Reading = READING,
+        split: Splitting = _TENTH,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, val, limit, seed)
-        self._refuse_unless(0 <= test < 1, f"test={test}", "a share from 0 to below 1")
-        self.root, self.test, self.cache = Path(root).expanduser(), test, cache
-        self.how = Decoding(canvas, workers or cores(), max_pixels, max_bad)
+        super().__init__(batch_size, split.val, split.limit, seed)
+        self.root, self.cache, self.how = Path(root).expanduser(), cache, Decoding(canvas, max_pixels)
+        self.test, self.reading = split.test_share(self, default=0.1), reading
+        split.refuse_folds(self)
+        self.how.check(self)
+        reading.check(self)
 
     @property
     def classes(self) -> list[str]:
         return []
 
     def open(self, split: Split) -> Source:
-        train, test = self._found
-        return open_files(self.root, split, train, test, self.how, self.cache, self._skip)
+        return open_files(self.root, split, self._files, self.how, self.cache, self.reading, self._skip)
 
     @cached_property
-    def _found(self) -> tuple[Listing, Listing]:
+    def _files(self) -> tuple[Listing, Listing]:
         """What there is to train on, what to test on."""
         check_root(self.root)
-        names = scan(self.root)
+        names = scan(self.root, "", SUFFIXES)
         if not names:
             raise DataError(f"{self.root} holds no images ({', '.join(SUFFIXES)}) at any depth")
-        train, test = divide(Listing(names, None), self.test)
-        return train.take(chosen(len(train.names), self.limit)), test
+        _, train, test = Splits([], Listing(names, None), None).settled(self.test, self.limit)
+        return train, test
 
 
-def labelled_splits(root: Path) -> tuple[list[str], Listing, Listing | None]:
+def labelled_splits(root: Path) -> Splits:
     """Find the classes, the training files and the test files (None where there is no folder of them).
 
     Raises:
@@ -160,69 +134,10 @@ def labelled_splits(root: Path) -> tuple[list[str], Listing, Listing | None]:
 
     """
     check_root(root)
-    train = "train" if (root / "train").is_dir() and _folders(root / "train") else ""
-    classes = _folders(root / train)
+    train = "train" if (root / "train").is_dir() and subfolders(root / "train") else ""
+    classes = subfolders(root / train)
     if not classes:
         raise DataError(f"{root / train} holds no class folders; for photos without labels use datamodules.Photos")
     tests = [name for name in _TEST_FOLDERS if train and (root / name).is_dir()]
-    return classes, _labelled(root, train, classes), _labelled(root, tests[0], classes) if tests else None
-
-
-def divide(files: Listing, share: float) -> tuple[Listing, Listing]:
-    """Hold out a share of the files for the test, always the same: those to train on, those to test on."""
-    held, kept = held_out(len(files.names), share, "test")
-    return files.take(kept), files.take(held)
-
-
-def open_files(
-    root: Path,
-    split: Split,
-    train: Listing,
-    test: Listing,
-    how: Decoding,
-    cache: int | Literal["memory"],
-    on_bad: Callable[[dict[str, str]], None],
-) -> Files:
-    """Open one of two splits, its canvases kept if those of both fit into the cache."""
-    names, labels = train if split == "train" else test
-    if not names:
-        raise DataError(f"the {split} set in {root} is empty; make its share larger, or add a folder with its files")
-    size = 3 * how.canvas**2 * (len(train.names) + len(test.names))
-    return Files(root, names, labels, how, cache == "memory" or size <= cache, on_bad)
-
-
-def cores() -> int:
-    """Count the processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def check_root(root: Path) -> None:
-    """Refuse a root that is no folder or an empty one."""
-    if not root.exists():
-        raise DataError(f"there is no folder {root}")
-    if not root.is_dir():
-        raise DataError(f"{root} is a file, but a folder of images is wanted")
-    if not any(root.iterdir()):
-        raise DataError(f"the folder {root} is empty")
-
-
-def _folders(folder: Path) -> list[str]:
-    """Name the folders in a folder, sorted, without the hidden ones."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _labelled(root: Path, folder: str, classes: list[str]) -> Listing:
-    """List the files of each class folder in a folder."""
-    names: list[str] = []
-    labels: list[int] = []
-    for name in _folders(root / folder):
-        if name not in classes:
-            raise DataError(f"the class folder {root / folder / name} has no counterpart in the training set")
-        found = scan(root, f"{folder}/{name}" if folder else name)
-        if not found:
-            raise DataError(f"the class folder {root / folder / name} holds no images ({', '.join(SUFFIXES)})")
-        names += found
-        labels += [classes.index(name)] * len(found)
-    if not names:
-        raise DataError(f"{root / folder} holds no class folders")
-    return Listing(names, labels)
+    files = of_classes(root, train, classes, "images", SUFFIXES)
+    return Splits(classes, files, of_classes(root, tests[0], classes, "images", SUFFIXES) if tests else None)

@@ -5,34 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import final
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from datamodules.base import DataError, DataModule, Split, chosen
-from datamodules.images.canvases import Decoding, Files
-from datamodules.images.decode import cause_of
-from datamodules.images.folders import MAX_PIXELS, check_root, cores
+from datamodules.bad_files import BadFiles, cause_of
+from datamodules.base import DataModule, Split
+from datamodules.draws import chosen
+from datamodules.errors import DataError, require
+from datamodules.file_source import FileSource
+from datamodules.images.canvases import CACHE, MAX_PIXELS, Cache, Canvases, Decoding
+from datamodules.images.masks import IGNORED as IGNORED
+from datamodules.images.masks import read_mask as read_mask
+from datamodules.listing import check_root
 from datamodules.loader import Batch, Source, batch_of
+from datamodules.options import READING, SPLITTING, Reading, Splitting
 
-IGNORED = 255
-"""In a mask: not to be judged."""
 CLASSES = ["background", "pet"]
 LISTS: dict[Split, str] = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
-_MEANING = {1: 1, 2: 0, 3: IGNORED}  # the trimaps' pet, background and border
-_UPRIGHT = 1
-_EXIF_ORIENTATION = 0x0112
-_LISTED = 20  # bad pairs that an error names
-_CACHE = 2 * 2**30  # bytes of canvases that are kept by default
 
 
+@final
 class Pets(DataModule):
     """Photos of pets with their masks, as in https://www.robots.ox.ac.uk/~vgg/data/pets/ (37 breeds, 7,349 photos).
 
@@ -50,13 +46,11 @@ class Pets(DataModule):
         root: the folder.
         canvas: side of the square that photos and masks are resized to, pixels.
         batch_size: items per batch and process.
-        workers: threads that decode; by default as many as there are cores for this process.
-        val: share of the training set held out for validation.
-        limit: use only so many items of the training set.
         cache: bytes of canvases (3 x canvas x canvas each) up to which a split's photos, once decoded, are kept in
             memory, or "memory" to keep them whatever they take. A larger split is decoded anew in every epoch.
-        max_bad: stop when more than this share of a split's pairs cannot be used.
-        max_pixels: a file with more pixels counts as one that cannot be read; it is never decoded.
+        max_pixels: a file with more pixels counts as one that cannot be used; it is never decoded.
+        reading: how files are read; `max_bad` counts pairs.
+        split: which pairs are for what; the test set is laid down.
         seed: of the order of training.
 
     """
@@ -66,17 +60,18 @@ class Pets(DataModule):
         root: str | Path,
         canvas: int = 128,
         batch_size: int = 64,
-        workers: int | None = None,
-        val: float = 0.1,
-        limit: int | None = None,
-        cache: int | Literal["memory"] = _CACHE,
-        max_bad: float = 0.01,
+        cache: Cache = CACHE,
         max_pixels: int = MAX_PIXELS,
+        reading: Reading = READING,
+        split: Splitting = SPLITTING,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, val, limit, seed)
-        self.root, self.cache = Path(root).expanduser(), cache
-        self.how = Decoding(canvas, workers or cores(), max_pixels, max_bad)
+        super().__init__(batch_size, split.val, split.limit, seed)
+        split.refuse_folds(self)
+        self.root, self.cache, self.how = Path(root).expanduser(), cache, Decoding(canvas, max_pixels)
+        self.how.check(self)
+        self.reading = reading
+        reading.check(self)
 
     @property
     def classes(self) -> list[str]:
@@ -87,29 +82,20 @@ class Pets(DataModule):
         if split == "train":
             names = [names[k] for k in chosen(len(names), self.limit).tolist()]
         names, masks = self._masks(names)
-        keep = self.cache == "memory" or 3 * self.how.canvas**2 * len(names) <= self.cache
-        photos = Files(self.root, [_photo(name) for name in names], None, self.how, keep, self._skip)
-        return Masked(photos, masks)
+        keep = len(names) if self.how.fits(len(names), self.cache) else 0
+        decoder, photos = Canvases(self.how, keep), [_photo(name) for name in names]
+        return Masked(FileSource(self.root, photos, None, decoder, self.reading, self._skip), masks)
 
     def _masks(self, names: Sequence[str]) -> tuple[list[str], Tensor]:
         """Decode the masks of photos, (N, canvas, canvas); leave out, with their photos, those that cannot be used."""
-        with ThreadPoolExecutor(self.how.workers, thread_name_prefix="decode") as threads:
-            read = list(threads.map(partial(self._mask_or_cause), names))
-        bad = {_mask(name): mask for name, mask in zip(names, read, strict=True) if isinstance(mask, str)}
-        if bad:
-            self._skip(bad)
-        if len(bad) > self.how.max_bad * len(names):
-            some = [f"\n  {name}: {cause}" for name, cause in list(bad.items())[:_LISTED]]
-            more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-            raise DataError(
-                f"{len(bad)} of {len(names)} masks in {self.root} cannot be used, more than max_bad="
-                f"{self.how.max_bad:g} of them; repair them or take them off the list, or raise max_bad:"
-                + "".join(some)
-                + more
-            )
+        with ThreadPoolExecutor(self.reading.threads, thread_name_prefix="decode") as threads:
+            read = list(threads.map(self._mask_or_cause, names))
+        files, max_bad = [_mask(name) for name in names], self.reading.max_bad
+        bad = BadFiles(self.root, files, max_bad, {}, self._skip)
+        bad.note({k: mask for k, mask in enumerate(read) if isinstance(mask, str)})
         masks = [mask for mask in read if isinstance(mask, Tensor)]
-        self._refuse_unless(len(masks) > 0, f"max_bad={self.how.max_bad:g}", f"one mask at least in {self.root}")
-        return [name for name in names if _mask(name) not in bad], torch.stack(masks)
+        require(self, len(masks) > 0, f"max_bad={max_bad:g}", f"one mask at least in {self.root}")
+        return [name for k, name in enumerate(names) if k not in bad], torch.stack(masks)
 
     def _mask_or_cause(self, name: str) -> Tensor | str:
         try:
@@ -118,10 +104,11 @@ class Pets(DataModule):
             return cause_of(error)
 
 
+@final
 class Masked(Source):
     """Photos with their masks: a source of photos whose batches get "y", uint8 (N, S, S)."""
 
-    def __init__(self, photos: Files, masks: Tensor) -> None:
+    def __init__(self, photos: FileSource, masks: Tensor) -> None:
         self.photos, self.masks = photos, masks
 
     def __len__(self) -> int:
@@ -158,39 +145,6 @@ def listed(root: Path, file: str) -> list[str]:
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise DataError(f"the list {path} names {', '.join(twice[:3])} twice; an item may stand there once")
     return names
-
-
-def read_mask(photo: Path, mask: Path, canvas: int, max_pixels: int) -> Tensor:
-    """Decode the centre square of a photo's mask, resized to the nearest pixels: uint8 (canvas, canvas).
-
-    Raises:
-        DataError: it does not fit the photo, or says something else than 1, 2 and 3.
-        Exception: whatever the decoder raises at a corrupt or missing file.
-
-    """
-    if not photo.is_file():
-        raise DataError(f"there is no photo {photo.name} for it")
-    with Image.open(photo) as picture, Image.open(mask) as drawn:  # only the headers so far
-        if picture.getexif().get(_EXIF_ORIENTATION, _UPRIGHT) != _UPRIGHT:
-            raise DataError("its photo is turned by an EXIF orientation, the mask perhaps not; save the photo upright")
-        if drawn.size != picture.size:
-            raise DataError(f"{_size(drawn)} pixels, but its photo has {_size(picture)}")
-        if drawn.width * drawn.height > max_pixels:
-            raise DataError(f"{_size(drawn)} pixels, more than max_pixels={max_pixels}")
-        pixels = np.asarray(drawn)
-    if pixels.ndim != 2 or pixels.dtype != np.uint8 or not np.isin(pixels, list(_MEANING)).all():
-        raise DataError("its pixels are not all 1 (pet), 2 (background) or 3 (border)")
-    height, width = pixels.shape
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2  # the square of datamodules.images.decode
-    table = np.zeros(max(_MEANING) + 1, np.uint8)
-    table[list(_MEANING)] = list(_MEANING.values())
-    square = torch.from_numpy(table[pixels[top : top + side, left : left + side]])
-    return interpolate(square[None, None], (canvas, canvas), mode="nearest-exact")[0, 0]
-
-
-def _size(image: Image.Image) -> str:
-    return f"{image.width} x {image.height}"
 
 
 def _photo(name: str) -> str:

@@ -11,7 +11,7 @@ import av
 from av.container import InputContainer
 from av.stream import Discard
 
-from datamodules.base import DataError
+from datamodules.errors import DataError
 
 _REORDERED = 32  # packets among which the first frame to be shown is: codecs reorder by 16 frames at most
 _FAR = 1 << 40  # ticks: beyond the end of any stream

@@ -18,7 +18,7 @@ from av.container import InputContainer
 from av.filter import Graph
 from numpy.typing import NDArray
 
-from datamodules.base import DataError
+from datamodules.errors import DataError
 from datamodules.media.containers import open_media, read_only, tick_of, track_of
 
 Samples = NDArray[np.int16]

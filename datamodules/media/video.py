@@ -12,7 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.base import DataError
+from datamodules.errors import DataError
 from datamodules.media.containers import film_of, open_media, read_only, span, tick_of
 from datamodules.media.sound import Samples, read_samples
 from datamodules.media.sound import read_sound as read_sound

@@ -6,26 +6,20 @@ of writing leaves a draft that nobody reads and that is removed an hour later.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
 
-import numpy as np
+from datamodules.decoder import Parts
+from datamodules.errors import DataError
+from datamodules.videos.array_file import DRAFT, read, remove_drafts, size_of, write
 
-from datamodules.base import DataError
-from datamodules.videos.strips import Parts
-
-_SUFFIX, _DRAFT = ".clip", ".draft"
+_SUFFIX = ".clip"
 _LARGEST = 128 * 2**20  # bytes of one video: a longer one is decoded window by window, never whole
-_ALIGN = 64  # bytes: where arrays begin in a file
-_STALE = 3600  # seconds after which a draft is that of a process that was killed
 _RECOUNTS = 64  # how often the folder's size is looked up while the limit is used up: others write too
 _log = logging.getLogger(__name__)
 
@@ -55,35 +49,19 @@ class ClipCache:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"Clips got cache={folder}, but wants a folder to write into: {error}") from error
-        self._remove_drafts()
+        remove_drafts(self.folder.parent)
         self._count()
 
     def find(self, path: Path) -> tuple[Parts, int] | None:
         """Map the arrays of a file, and tell its length in frames, or None if they are not there."""
         try:
-            data = np.memmap(self._place(path), np.uint8, "r")
-        except (OSError, ValueError):  # not there, or empty
-            return None
-        try:
-            size = int(data[:8].view("<u8")[0])
-            facts = json.loads(data[8 : 8 + size].tobytes())
-            if facts["size"] != len(data):
-                return None
-            parts: Parts = {}
-            for name, kind, shape, start in facts["arrays"]:
-                stop = start + int(np.prod(shape)) * np.dtype(kind).itemsize
-                parts[name] = data[start:stop].view(kind).reshape(shape)
-            return parts, int(facts["length"])
-        except (ValueError, KeyError, TypeError):  # not a file of ours: it is written anew
+            return read(self._place(path))
+        except OSError:  # the video itself is not there
             return None
 
     def wants(self, path: Path) -> bool:
         """Tell whether it is worth while to decode the whole of a file."""
         return not self._full and str(path) not in self._refused
-
-    def fits(self, size: int) -> bool:
-        """Tell whether a video of so many bytes may be stored whole."""
-        return size <= _LARGEST
 
     def refuse(self, path: Path) -> None:
         """Remember that a file cannot be stored."""
@@ -91,14 +69,14 @@ class ClipCache:
 
     def store(self, path: Path, parts: Parts, length: int) -> None:
         """Write the arrays of a file, if there is room for them."""
-        size = _size(parts, length)
+        size = size_of(parts, length)
         with self._lock:
             if not self._make_room(size):
                 self._full = True
                 return
             self._used += size
         try:
-            self._write(self._place(path), parts, length)
+            write(self._place(path), parts, length)
         except OSError as error:
             self._full = True
             _log.warning("the cache %s cannot be written, so no more is stored: %s", self.folder, error)
@@ -107,21 +85,6 @@ class ClipCache:
         state = path.stat()
         key = repr((os.path.abspath(path), state.st_size, state.st_mtime_ns))  # noqa: PTH100  (links stay links)
         return self.folder / (blake2b(key.encode(), digest_size=16).hexdigest() + _SUFFIX)
-
-    def _write(self, place: Path, parts: Parts, length: int) -> None:
-        handle, draft = tempfile.mkstemp(_DRAFT, dir=self.folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_header(parts, length))
-                for array in parts.values():
-                    file.write(bytes(-file.tell() % _ALIGN))
-                    file.write(np.ascontiguousarray(array).data)
-                file.flush()
-                os.fsync(file.fileno())  # a name must not reach the disk before its content
-            Path(draft).replace(place)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
 
     def _make_room(self, size: int) -> bool:
         """Tell whether `size` bytes fit, after throwing out what belongs to other settings if need be."""
@@ -149,27 +112,10 @@ class ClipCache:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     with suppress(FileNotFoundError):  # it went meanwhile
-                        if entry.name.endswith((_SUFFIX, _DRAFT)) and entry.stat():
+                        if entry.name.endswith((_SUFFIX, DRAFT)) and entry.stat():
                             yield entry
 
-    def _remove_drafts(self) -> None:
-        for draft in self.folder.parent.glob(f"*/*{_DRAFT}"):
-            with suppress(OSError):
-                if draft.stat().st_mtime < time.time() - _STALE:
-                    draft.unlink()
 
-
-def _header(parts: Parts, length: int) -> bytes:
-    """Describe a file: the length of the description, then it, as JSON."""
-    start, arrays = 4096, []
-    for name, array in parts.items():
-        arrays.append((name, array.dtype.str, array.shape, start))
-        end = start + array.nbytes
-        start = end + -end % _ALIGN
-    text = json.dumps({"length": length, "size": end, "arrays": arrays}).encode()
-    return (len(text).to_bytes(8, "little") + text).ljust(4096, b"\0")
-
-
-def _size(parts: Parts, length: int) -> int:
-    size: int = json.loads(_header(parts, length)[8:].rstrip(b"\0"))["size"]
-    return size
+def fits(size: int) -> bool:
+    """Tell whether a video of so many bytes may be stored whole."""
+    return size <= _LARGEST

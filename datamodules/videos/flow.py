@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.base import DataError
+from datamodules.errors import DataError
 
 REACH = 8
 """The largest displacement per frame is 1/REACH of the side; a larger one is clipped to it."""

@@ -6,26 +6,23 @@ No file is opened, and none looked at more than its name and kind, so 100,000 of
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
-from datamodules.base import DataError
-from datamodules.images.decode import scan
-from datamodules.images.folders import Listing
-from datamodules.lists import TESTS, Columns, Row, Splits, read_lists, read_rows, splits_of
+from datamodules.errors import DataError
+from datamodules.listing import Listing, Splits, of_classes, scan, subfolders
+from datamodules.lists import TESTS, Lists, Row, read_lists, read_rows, splits_of
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
 """The files that count as videos, in upper or lower case."""
-LAYOUTS = ("folders", "files", "lists", "ucf101", "hmdb51", "kinetics")
+Layout = Literal["folders", "files", "lists", "ucf101", "hmdb51", "kinetics"]
 
 _KINETICS_TESTS = ("val", "validation", "validate", "test")  # the official test set has no labels
 _HMDB_USES = {"1": "train", "2": "test"}  # 0: used in neither
 
 
-def splits(
-    root: Path, layout: str, fold: int, train_list: str | None, test_list: str | None, columns: Columns | None
-) -> Splits:
+def splits(root: Path, layout: Layout, fold: int, lists: Lists) -> Splits:
     """List a data set.
 
     Raises:
@@ -37,18 +34,18 @@ def splits(
     if layout in ("folders", "files"):
         return folders(root, labelled=layout == "folders")
     if layout == "lists":
-        return read_lists(root, train_list, test_list, columns)
+        return read_lists(root, lists)
     if layout == "kinetics":
-        return kinetics(root, train_list, test_list)
+        return kinetics(root, lists.train_list, lists.test_list)
     return ucf101(root, fold) if layout == "ucf101" else hmdb51(root, fold)
 
 
 def folders(root: Path, labelled: bool) -> Splits:
     """Read `root/{train,test|val|...}/<class>/**`, `root/<class>/**` or, without class folders or labels, any files."""
     tests = [name for name in TESTS if (root / name).is_dir()]
-    top = "train" if (root / "train").is_dir() and (tests or _folders(root / "train")) else ""
+    top = "train" if (root / "train").is_dir() and (tests or subfolders(root / "train")) else ""
     held = tests[0] if top and tests else None
-    classes = _folders(root / top) if labelled else []
+    classes = subfolders(root / top) if labelled else []
     train = _of_folder(root, top, classes)
     test = None if held is None else _of_folder(root, held, classes)
     return Splits(classes, train, test)
@@ -117,12 +114,6 @@ def _kinetics_rows(path: Path, where: dict[str, str]) -> list[Row]:
     return [Row(file, label, None) for file, label in there]
 
 
-def _folders(folder: Path) -> list[str]:
-    """Name the folders in a folder, sorted, without the hidden ones."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-
-
 def _of_folder(root: Path, folder: str, classes: list[str]) -> Listing:
     """List the files of each class folder in a folder, or all files where there are no classes."""
     if not classes:
@@ -130,19 +121,8 @@ def _of_folder(root: Path, folder: str, classes: list[str]) -> Listing:
         if not names:
             raise DataError(f"{root / folder} holds no videos ({', '.join(SUFFIXES)}) at any depth")
         return Listing(names, None)
-    mine = _folders(root / folder)
-    if odd := set(mine) - set(classes):
-        raise DataError(f"the class folder {root / folder / min(odd)} has no counterpart in the training set")
-    if not mine:
-        raise DataError(f'{root / folder} holds no class folders, unlike the training set; layout="lists" reads labels')
-    names, labels = [], []
-    for name in mine:
-        found = scan(root, f"{folder}/{name}" if folder else name, SUFFIXES)
-        if not found:
-            raise DataError(f"the class folder {root / folder / name} holds no videos ({', '.join(SUFFIXES)})")
-        names += found
-        labels += [classes.index(name)] * len(found)
-    return Listing(names, labels)
+    unlike = ', unlike the training set; layout="lists" reads labels'
+    return of_classes(root, folder, classes, "videos", SUFFIXES, unlike)
 
 
 def _base(root: Path, folders: Iterable[str], files: list[str]) -> str:

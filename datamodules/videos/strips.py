@@ -8,73 +8,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.base import DataError
-from datamodules.loader import Pick, chance
+from datamodules.decoder import Parts
+from datamodules.draws import uniform
+from datamodules.errors import DataError
+from datamodules.loader import Pick
 from datamodules.media.video import Video
-from datamodules.videos.flow import SMALLEST, central
-
-Modality = Literal["rgb", "grey", "flow", "audio"]
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
-CHANNELS = {"rgb": 3, "grey": 1, "flow": 2}
-Parts = dict[str, NDArray[Any]]
-"""Of one video, by modality: pictures uint8 (T, C, S, S), "audio" int16 (L,)."""
+from datamodules.videos.cutting import CHANNELS, Cutting
+from datamodules.videos.flow import central
 
 _SLACK = 0.05  # of a frame that the end may lack: headers round times to milliseconds
 _PIECE = 128  # frames decoded at once where a whole video is gone through
-
-
-@dataclass(frozen=True)
-class Cutting:
-    """What is cut out of videos."""
-
-    modalities: tuple[str, ...]
-    frames: int
-    fps: float
-    window: int
-    canvas: int
-    rate: int
-    clips: int
-    motion: bool
-
-    def __post_init__(self) -> None:
-        wrong = [name for name in self.modalities if name not in MODALITIES]
-        if wrong or not self.modalities or len(set(self.modalities)) < len(self.modalities):
-            raise DataError(f"Clips got modalities={list(self.modalities)}, but wants some of {list(MODALITIES)}, once")
-        if min(self.frames, self.canvas, self.rate, self.clips) < 1 or not 0 < self.fps <= self.rate:
-            raise DataError(f"{self} is out of range: at least 1 each, and fps above 0 and up to the rate of the sound")
-        if self.window < self.frames:
-            raise DataError(f"Clips got window={self.window}, but wants frames={self.frames} or more, or none at all")
-        if "flow" in self.modalities and self.canvas < SMALLEST:
-            raise DataError(f"Clips got canvas={self.canvas}, but flow wants {SMALLEST} pixels or more")
-
-    @property
-    def margin(self) -> int:
-        """Frames that are needed before and after a window."""
-        return int("flow" in self.modalities)
-
-    @property
-    def stored(self) -> tuple[str, ...]:
-        """The modalities to keep, all but those that follow from others."""
-        return tuple(name for name in self.modalities if name != "grey" or "rgb" not in self.modalities)
-
-    def samples(self, frames: int) -> int:
-        """Count the samples of sound that so many frames take."""
-        return round(frames * self.rate / self.fps)
-
-    def blank(self, n: int, frames: int) -> Parts:
-        """Make room for a batch: pictures (n, C, frames, S, S), "audio" (n, 1, L)."""
-        side = self.canvas
-        shapes = {name: (n, CHANNELS[name], frames, side, side) for name in self.modalities if name != "audio"}
-        parts: Parts = {name: np.empty(shape, np.uint8) for name, shape in shapes.items()}
-        if "audio" in self.modalities:
-            parts["audio"] = np.empty((n, 1, self.samples(frames)), np.int16)
-        return parts
 
 
 class Strip(ABC):
@@ -106,7 +53,7 @@ class Strip(ABC):
         A random start is a pure function of seed, epoch and item; with `motion`, its probability is proportional to
         the mean motion within the window.
         """
-        count = self.how.frames if pick == "spread" else self.how.window
+        count = self.how.length(pick)
         first, free = self.how.margin, self.length - count - 2 * self.how.margin
         if free < 0:
             wanted = count + 2 * self.how.margin
@@ -115,7 +62,7 @@ class Strip(ABC):
             return [first + free // 2]
         if pick == "spread":
             return [first + round(k * free / (self.how.clips - 1)) for k in range(self.how.clips)]
-        where = chance("window", *pick, item)
+        where = uniform("window", *pick, item)
         if motion is None or count < 2:
             return [first + int(where * (free + 1))]
         sums = np.concatenate([[0.0], motion.cumsum(dtype=np.float64)])

@@ -12,7 +12,7 @@ from optuna.pruners import SuccessiveHalvingPruner
 from optuna.trial import FixedTrial, TrialState
 
 import datamodules.images.digits
-from datamodules import Digits
+from datamodules import Digits, Splitting
 from pretext import Rotation
 from pretext.core.types import Task
 from pretext.evaluation.fitness import Fit, Fitness
@@ -188,7 +188,7 @@ class TestFitness:
         guided = Candidates(search(fitness="Guided"), PLACE)
         guided(FixedTrial(BOTH))
         ((_, z, labels),) = log
-        data, host = Digits(size=16, batch_size=32, limit=160), guided.train(BOTH).host.eval()
+        data, host = Digits(size=16, batch_size=32, split=Splitting(limit=160)), guided.train(BOTH).host.eval()
         batches = list(data.ordered("train", 60))
         assert torch.equal(labels, torch.cat([batch["y"] for batch in batches]))
         with torch.no_grad():

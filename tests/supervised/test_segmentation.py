@@ -4,6 +4,7 @@ from functools import partial
 import pytest
 import pytorch_lightning as pl
 import torch
+from grouped import grouped
 from nets import TinyNet, WaveNet
 from omegaconf import OmegaConf
 from pets import pets_folder
@@ -33,7 +34,7 @@ def root(tmp_path_factory):
 
 
 def pets(root, **options):
-    return Pets(root, **{"canvas": 32, "batch_size": 8, **options})
+    return Pets(root, **grouped(Pets, **{"canvas": 32, "batch_size": 8, **options}))
 
 
 def trainer(folder, epochs=10, **options):
