@@ -35,8 +35,8 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from datamodules import Clips
-from datamodules.video import Video
+from datamodules import Clips, Disk, Lists, Reading, Splitting, Windows
+from datamodules.media.video import Video
 
 try:
     from torchcodec.decoders import AudioDecoder, VideoDecoder
@@ -181,13 +181,20 @@ def memory(files: list[Path], options: argparse.Namespace) -> None:
 
 def whole_module(root: Path, options: argparse.Namespace) -> None:
     """Print how many windows a second the data module yields, pass after pass."""
-    listing = {"train_list": "labels.csv", "columns": {"file": "file", "split": "split"}}
-    shape = {"frames": options.frames, "window": options.frames, "fps": 16, "canvas": 112}
+    lists = Lists(train_list="labels.csv", columns={"file": "file", "split": "split"})
     for modalities in (("rgb",), ("rgb", "audio"), ("rgb", "grey", "flow", "audio")):
         with TemporaryDirectory() as folder:
             limit, workers = options.files, os.cpu_count()
             data = Clips(
-                root, "lists", modalities, limit=limit, workers=workers, max_bad=1, cache=folder, **shape, **listing
+                root,
+                "lists",
+                modalities,
+                canvas=112,
+                windows=Windows(frames=options.frames, fps=16),
+                lists=lists,
+                reading=Reading(workers=workers, max_bad=1),
+                split=Splitting(limit=limit),
+                disk=Disk(cache=folder),
             )
             for epoch, what in enumerate(("decoded, and kept", "from the cache")):
                 loader, count = data.train_dataloader(), 0
@@ -207,7 +214,7 @@ def first_batch(files: list[Path], count: int = 100_000) -> None:
             home.mkdir(exist_ok=True)
             (home / f"{i}.mp4").symlink_to(files[i % len(files)].resolve())
         start = time.perf_counter()
-        data = Clips(folder, frames=16, fps=16)
+        data = Clips(folder, windows=Windows(frames=16, fps=16))
         data.setup("fit")
         next(iter(data.train_dataloader()))
         print(f"\nfirst batch of {count:,} files after {time.perf_counter() - start:.1f} s")

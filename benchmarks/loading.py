@@ -23,7 +23,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from datamodules import ImageFolder
+from datamodules import ImageFolder, Reading, Splitting
 from pretext.views.augment import Augment
 
 LATER = 2  # epochs timed after the first
@@ -53,7 +53,12 @@ def theirs(folder: Path, options: argparse.Namespace) -> Epoch:
 def ours(folder: Path, options: argparse.Namespace, keep: bool, scale: tuple[float, float]) -> Epoch:
     """Build our reader: workers decode and resize, crop and flip follow on whole batches."""
     data = ImageFolder(
-        folder, options.canvas, options.batch_size, options.workers, val=0, cache="memory" if keep else 0
+        folder,
+        options.canvas,
+        options.batch_size,
+        cache="memory" if keep else 0,
+        reading=Reading(workers=options.workers),
+        split=Splitting(val=0),
     )
     data.setup("fit")
     loader, augment, rng = data.train_dataloader(), Augment(options.crop, scale=scale), torch.Generator()

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 import pretext
-from datamodules import ImageFolder
+from datamodules import ImageFolder, Splitting
 from pretext.core.rng import rng
 from pretext.core.types import Backbone
 from pretext.evaluation.embed import Embedded, embed
@@ -241,7 +241,7 @@ def main() -> None:
     own = arguments()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")  # on workers and validation: neither is wanted
-    data = ImageFolder(Path(own.root) / "cifar10", canvas=32, batch_size=BATCH, limit=own.images)
+    data = ImageFolder(Path(own.root) / "cifar10", canvas=32, batch_size=BATCH, split=Splitting(limit=own.images))
     data.prepare_data()
     data.setup("fit")
     torch.manual_seed(0)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from shared import must, save
 
-from datamodules.pets import Pets
+from datamodules.images.pets import Pets
 from pretext.evaluation.segment import IGNORED, confusion, mean_iou
 from pretext.training.callbacks import AtomicCheckpointIO, Checkpoint
 from pretext.training.run import build, read

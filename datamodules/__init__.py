@@ -1,25 +1,10 @@
 """Data sets for training and probing, each a LightningDataModule that keeps the law of `datamodules.base`."""
 
-from datamodules.base import DataError, DataModule
-from datamodules.bouncing import Bouncing
-from datamodules.cifar import CIFAR10
-from datamodules.clips import Clips
-from datamodules.digits import Digits
-from datamodules.images import ImageFolder, Photos
-from datamodules.pets import Pets
-from datamodules.sounds import Sounds
-from datamodules.voc import VOC07
+import lazy_loader
 
-__all__ = [
-    "CIFAR10",
-    "VOC07",
-    "Bouncing",
-    "Clips",
-    "DataError",
-    "DataModule",
-    "Digits",
-    "ImageFolder",
-    "Pets",
-    "Photos",
-    "Sounds",
-]
+from datamodules import _moved
+
+# The names of `__init__.pyi`, each imported when it is first used: video and Lightning take seconds.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+_moved.install()

@@ -23,13 +23,13 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from datamodules.loader import Batch, InOrder, Shuffled, Source, shuffled
+from datamodules.draws import chosen, held_out, shuffled
+from datamodules.errors import DataError as DataError
+from datamodules.errors import require
+from datamodules.loader import Batch, InOrder, Shuffled, Source
+from datamodules.skipped import Skipped
 
 Split = Literal["train", "test"]
-
-
-class DataError(ValueError):
-    """Something is wrong with the data or with how it was asked for; the message says what and what to do."""
 
 
 class DataModule(LightningDataModule, ABC):
@@ -45,18 +45,22 @@ class DataModule(LightningDataModule, ABC):
 
     def __init__(self, batch_size: int, val: float, limit: int | None, seed: int) -> None:
         super().__init__()
-        self._refuse_unless(batch_size >= 1, f"batch_size={batch_size}", "at least 1")
-        self._refuse_unless(0 <= val < 1, f"val={val}", "a share from 0 to below 1")
-        self._refuse_unless(limit is None or limit >= 1, f"limit={limit}", "at least 1, or none at all")
+        require(self, batch_size >= 1, f"batch_size={batch_size}", "at least 1")
+        require(self, 0 <= val < 1, f"val={val}", "a share from 0 to below 1")
+        require(self, limit is None or limit >= 1, f"limit={limit}", "at least 1, or none at all")
         self.batch_size, self.val, self.limit, self.seed = batch_size, val, limit, seed
-        self.skipped: dict[str, str] = {}
-        """Files that could not be read so far, by name, each with its cause."""
+        self._skipped = Skipped()
         self._sources: dict[Split, Source] = {}
 
     @property
     @abstractmethod
     def classes(self) -> list[str]:
         """Names of the classes, in the order of their labels; empty where unlabelled."""
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Files that could not be used so far, by name, each with its cause."""
+        return self._skipped.causes
 
     @abstractmethod
     def open(self, split: Split) -> Source:
@@ -97,7 +101,7 @@ class DataModule(LightningDataModule, ABC):
 
         Of more than `items` a random choice, always the same: the first ones would be of one class, where folders are.
         """
-        self._refuse_unless(items is None or items >= 1, f"items={items}", "at least 1, or none for all of them")
+        require(self, items is None or items >= 1, f"items={items}", "at least 1, or none for all of them")
         source = self._source(split).cut("spread")
         return InOrder(source, chosen(len(source), items), max(1, self.batch_size // source.rows), whole=True)
 
@@ -107,7 +111,7 @@ class DataModule(LightningDataModule, ABC):
 
     def _source(self, split: Split) -> Source:
         if split not in self._sources:
-            self._refuse_unless(split in ("train", "test"), f"split={split!r}", '"train" or "test"')
+            require(self, split in ("train", "test"), f"split={split!r}", '"train" or "test"')
             self._sources[split] = self.open(split)
         return self._sources[split]
 
@@ -115,42 +119,14 @@ class DataModule(LightningDataModule, ABC):
         """Split the positions of the training set into those to train on and those to validate on, both sorted."""
         n = len(self._source("train"))
         held, kept = held_out(n, self.val, "val")
-        self._refuse_unless(len(kept) > 0, f"val={self.val} of {n} items", "some items left to train on")
+        require(self, len(kept) > 0, f"val={self.val} of {n} items", "some items left to train on")
         return kept, held
-
-    def _refuse_unless(self, sound: bool, got: str, wanted: str) -> None:
-        if not sound:
-            raise DataError(f"{type(self).__name__} got {got}, but wants {wanted}")
 
     def _skip(self, causes: dict[str, str]) -> None:
         """Take note of files that cannot be read."""
-        self.skipped.update(causes)
+        self._skipped.add(causes)
         self._list_skipped()
 
     def _list_skipped(self) -> None:
-        """Append to the run folder's list what it does not name yet (a resumed run finds its own list there)."""
-        if self.trainer is None or not self.skipped:
-            return
-        path = Path(self.trainer.default_root_dir) / "skipped.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+", encoding="utf-8", errors="surrogateescape") as file:
-            file.seek(0)
-            known = {line.split("\t")[0] for line in file.read().split("\n")}
-            lines = {one_line(name): one_line(cause) for name, cause in self.skipped.items()}
-            file.writelines(f"{name}\t{cause}\n" for name, cause in lines.items() if name not in known)
-
-
-def one_line(text: str) -> str:
-    """Escape what would break a line of a tab-separated list."""
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-
-
-def held_out(n: int, share: float, purpose: str) -> tuple[Tensor, Tensor]:
-    """Hold out a share of `n` items, at random but always the same: sorted positions held out, and those that stay."""
-    order, count = shuffled(n, purpose), round(n * share)
-    return order[:count].sort().values, order[count:].sort().values
-
-
-def chosen(n: int, limit: int | None) -> Tensor:
-    """Choose at most `limit` of `n` items, at random but always the same: sorted positions; more contain the fewer."""
-    return shuffled(n, "limit")[:limit].sort().values
+        if self.trainer is not None:
+            self._skipped.write(Path(self.trainer.default_root_dir))

@@ -14,7 +14,9 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 import torch
-from torch import Generator, Tensor, distributed
+from torch import Tensor, distributed
+
+from datamodules.draws import shuffled
 
 Batch = dict[str, Any]
 """{"x": (N, ...) or a dict of them by modality, "index": int64 (N,), and "y": int64 (N,) where labelled}."""
@@ -80,21 +82,6 @@ def batch_of(x: Tensor | dict[str, Tensor], positions: Tensor, y: Tensor | None)
 def _pinned(x: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
     """Move to pinned pages, which travel to the device while it still computes."""
     return x.pin_memory() if isinstance(x, Tensor) else {name: part.pin_memory() for name, part in x.items()}
-
-
-def shuffled(n: int, *key: int | str) -> Tensor:
-    """Permute 0 ... n-1, (n,), by nothing but `n` and the key."""
-    return torch.randperm(n, generator=Generator().manual_seed(_number(key) >> 1))
-
-
-def chance(*key: int | str) -> float:
-    """Draw a number uniformly from [0, 1), by nothing but the key."""
-    return (_number(key) >> 11) * 2.0**-53  # all the bits that a float holds, and none that would round up to 1
-
-
-def _number(key: tuple[int | str, ...]) -> int:
-    """Hash a key to 64 bits."""
-    return int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "big")
 
 
 def place() -> tuple[int, int]:

@@ -3,8 +3,9 @@
 import media
 import numpy as np
 import torch
+from grouped import grouped
 
-from datamodules.clips import Clips
+from datamodules.videos.clips import Clips
 
 FPS, RATE = 25, 8000
 
@@ -40,7 +41,7 @@ def spoiled(root):
 
 def clips(root, *modalities, **options):
     few = {"frames": 4, "fps": FPS, "canvas": 32, "rate": RATE, "batch_size": 2, "workers": 2, "val": 0}
-    return Clips(root, modalities=modalities or ("rgb",), **(few | options))
+    return Clips(root, modalities=modalities or ("rgb",), **grouped(Clips, **(few | options)))
 
 
 def everything(batches):

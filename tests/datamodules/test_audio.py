@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from media import beeps, numbered, onset, regular, silence, write
 
-from datamodules import audio
-from datamodules.audio import BLOCK
 from datamodules.base import DataError
-from datamodules.containers import open_media
-from datamodules.video import Video, read_sound
+from datamodules.media import sound as audio
+from datamodules.media.containers import open_media
+from datamodules.media.sound import BLOCK
+from datamodules.media.video import Video, read_sound
 
 SECONDS = 5.0
 

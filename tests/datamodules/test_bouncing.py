@@ -10,12 +10,15 @@ import av
 import numpy as np
 import pytest
 import torch
+from grouped import grouped
 from sklearn.linear_model import RidgeClassifier
 
-from datamodules import Clips, DataError, balls
-from datamodules.balls import CLASSES, FPS, RATE, SECONDS, SIDE, Ball, Hit
-from datamodules.bouncing import Bouncing, make, write, write_one
-from datamodules.video import Video
+from datamodules import Clips, DataError, Reading, Sampling, Videos, Windows
+from datamodules.generated import balls
+from datamodules.generated.balls import CLASSES, FPS, RATE, SECONDS, SIDE, Ball, Hit
+from datamodules.generated.bouncing import Bouncing, make
+from datamodules.generated.write import write, write_one
+from datamodules.media.video import Video
 from pretext.training.run import build
 
 FRAMES = SECONDS * FPS
@@ -285,7 +288,7 @@ def test_of_two_at_once_one_writes_and_the_other_waits(tmp_path, monkeypatch):
         time.sleep(0.2)
         write(folder, split, count, content, workers)
 
-    monkeypatch.setattr("datamodules.bouncing.write", slowly)
+    monkeypatch.setattr("datamodules.generated.write.write", slowly)
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda _: make(tmp_path / "set", 8, 8, 0), range(2)))
     assert calls == ["train", "test"]
@@ -322,7 +325,7 @@ def test_a_killed_writer_leaves_nothing_that_another_would_take_for_whole(tmp_pa
 
 
 def test_batches_are_those_of_clips_with_pictures_sound_and_labels(tmp_path):
-    data = Bouncing(tmp_path, train_videos=16, test_videos=8, batch_size=6)
+    data = Bouncing(tmp_path, videos=Videos(16, 8), batch_size=6)
     assert data.classes == list(CLASSES)
     batches = list(data.ordered("test"))
     x = {name: torch.cat([batch["x"][name] for batch in batches]) for name in ("rgb", "audio")}
@@ -332,7 +335,7 @@ def test_batches_are_those_of_clips_with_pictures_sound_and_labels(tmp_path):
     assert torch.cat([batch["y"] for batch in batches]).tolist() == [k // 3 for k in range(24)]
     with Video(data.folder / "test" / "fly_slow" / "00005.mp4") as video:
         assert np.array_equal(x["rgb"][15].transpose(0, 1), video.frames(np.arange(16) / 12.5, SIDE))
-    longer = Bouncing(tmp_path, train_videos=16, test_videos=8, modalities=["grey"], window=30, batch_size=6)
+    longer = Bouncing(tmp_path, videos=Videos(16, 8), modalities=["grey"], batch_size=6, windows=Windows(window=30))
     batch = next(iter(longer.train_dataloader()))
     assert batch["x"].shape == (6, 1, 30, SIDE, SIDE)
     assert sum(len(batch["index"]) for batch in longer.val_dataloader()) == 2
@@ -340,28 +343,25 @@ def test_batches_are_those_of_clips_with_pictures_sound_and_labels(tmp_path):
 
 def test_it_writes_once_into_the_users_cache_and_other_contents_beside(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    data = Bouncing(train_videos=8, test_videos=8)
+    data = Bouncing(videos=Videos(8, 8))
     data.prepare_data()
     assert data.folder.parent == tmp_path / "pretext"
     before = {path: path.stat().st_mtime_ns for path in data.folder.rglob("*.mp4")}
-    Bouncing(train_videos=8, test_videos=8, seed=3).prepare_data()
+    Bouncing(videos=Videos(8, 8), seed=3).prepare_data()
     assert {path: path.stat().st_mtime_ns for path in data.folder.rglob("*.mp4")} == before
-    assert (
-        Bouncing(train_videos=8, test_videos=8, content=1).folder
-        != data.folder
-        != Bouncing(train_videos=9, test_videos=8).folder
-    )
+    assert Bouncing(videos=Videos(8, 8, content=1)).folder != data.folder != Bouncing(videos=Videos(9, 8)).folder
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(DataError, match=r"Bouncing cannot write its videos to .*file.*name another folder as root"):
-        Bouncing(tmp_path / "file", train_videos=8, test_videos=8).prepare_data()
+        Bouncing(tmp_path / "file", videos=Videos(8, 8)).prepare_data()
 
 
 def test_bad_files_are_listed_with_the_run_and_max_bad_says_how_many_may_be(tmp_path):
-    options = {"train_videos": 8, "test_videos": 8, "modalities": ["grey"], "frames": 4, "clips": 1}
-    data = Bouncing(tmp_path / "data", max_bad=0.125, **options)
+    parts = {"windows": Windows(frames=4), "sampling": Sampling(clips=1)}
+    options = {"videos": Videos(8, 8), "modalities": ["grey"], **parts}
+    data = Bouncing(tmp_path / "data", **options, reading=Reading(max_bad=0.125))
     data.trainer = SimpleNamespace(default_root_dir=str(tmp_path / "run"))
     data.prepare_data()
     broken = data.folder / "test" / "fly_slow" / "00005.mp4"
@@ -371,28 +371,35 @@ def test_bad_files_are_listed_with_the_run_and_max_bad_says_how_many_may_be(tmp_
     assert list(data.skipped) == ["test/fly_slow/00005.mp4"]
     assert (tmp_path / "run" / "skipped.txt").read_text().startswith("test/fly_slow/00005.mp4\t")
     with pytest.raises(DataError, match=r"max_bad=0.12 of them.*raise max_bad"):
-        list(Bouncing(tmp_path / "data", max_bad=0.12, **options).ordered("test"))
+        list(Bouncing(tmp_path / "data", **options, reading=Reading(max_bad=0.12)).ordered("test"))
 
 
 def test_what_it_has_in_common_with_clips_by_name_means_the_same():
     mine, theirs = signature(Bouncing).parameters, signature(Clips).parameters
     common = (mine.keys() & theirs.keys()) - {"root"}  # which it can make up
-    assert {"modalities", "frames", "window", "max_bad", "batch_size"} <= common
+    assert {"modalities", "canvas", "windows", "sampling", "reading", "split", "disk", "batch_size"} <= common
     assert {name: mine[name].annotation for name in common} == {name: theirs[name].annotation for name in common}
 
 
-@pytest.mark.parametrize("given", [{}, {"train_videos": 8, "test_videos": 8, "modalities": "grey", "window": 30}])
+GREY = {"videos": {"train_videos": 8, "test_videos": 8}, "modalities": "grey", "windows": {"window": 30}}
+
+
+@pytest.mark.parametrize("given", [{}, GREY])
 def test_a_config_is_brought_to_other_videos_with_all_that_both_have(given, tmp_path):
     net = {"class_path": "pretext.TorchVision", "init_args": {"name": "resnet18"}}
     config = {
         "model": {"backbone": net, "tasks": {"rotation": {"class_path": "pretext.Rotation"}}},
-        "data": {"class_path": "datamodules.Bouncing", "init_args": {"root": str(tmp_path), "val": 0.3, **given}},
+        "data": {
+            "class_path": "datamodules.Bouncing",
+            "init_args": {"root": str(tmp_path), "split": {"val": 0.3}, **given},
+        },
     }
     assert isinstance(build(config)[1], Bouncing)
     _, data = build(config, ["--data", "datamodules.Clips"])
     assert isinstance(data, Clips)
     assert (data.test, data.val) == (0.2, 0.3)
-    assert data.how.modalities == (("grey",) if given else ("rgb", "audio"))
+    assert data.how.modalities == (("grey",) if "modalities" in given else ("rgb", "audio"))
+    assert data.how.window == (30 if "windows" in given else 16)
 
 
 @pytest.mark.parametrize(
@@ -400,7 +407,7 @@ def test_a_config_is_brought_to_other_videos_with_all_that_both_have(given, tmp_
 )
 def test_an_argument_out_of_range_is_named(wrong, tmp_path):
     with pytest.raises(DataError, match=f"Bouncing got .*{next(iter(wrong))}="):
-        Bouncing(tmp_path, **wrong)
+        Bouncing(tmp_path, **grouped(Bouncing, **wrong))
 
 
 def test_a_ball_is_what_was_thrown():

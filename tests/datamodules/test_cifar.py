@@ -8,7 +8,7 @@ from conftest import picture
 from PIL import Image
 from torchvision import datasets
 
-from datamodules import CIFAR10, DataError
+from datamodules import CIFAR10, DataError, Splitting
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_torchvisions_files_keep_their_order_pixels_and_labels(official):
     (test,) = data.ordered("test")
     assert test["y"].tolist() == [5, 1, 2, 3]
     assert data.classes == [f"class {k}" for k in range(10)]
-    assert data.fingerprint("train") != CIFAR10(root, limit=19).fingerprint("train")
+    assert data.fingerprint("train") != CIFAR10(root, split=Splitting(limit=19)).fingerprint("train")
 
 
 def test_damaged_files_are_refused(official):
@@ -56,7 +56,7 @@ def test_folders_of_pictures_are_read_alike(tmp_path):
     for split, name, number in [("train", "frog", 1), ("train", "deer", 2), ("test", "deer", 3)]:
         (tmp_path / split / name).mkdir(parents=True)
         Image.fromarray(picture(number, 32, 32)).save(tmp_path / split / name / "1.png")
-    data = CIFAR10(tmp_path, val=0)
+    data = CIFAR10(tmp_path, split=Splitting(val=0))
     assert data.classes == ["deer", "frog"]
     (train,), (test,) = data.ordered("train"), data.ordered("test")
     assert train["y"].tolist() == [0, 1]

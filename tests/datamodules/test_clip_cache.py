@@ -11,9 +11,11 @@ import pytest
 import torch
 from films import FPS, RATE, clips, everything, same, spoiled, write_films
 
-from datamodules import DataError, clip_files
-from datamodules.clip_cache import ClipCache
-from datamodules.clip_grid import Cutting, Live, Stored
+from datamodules import DataError
+from datamodules.videos import windows
+from datamodules.videos.cache import ClipCache
+from datamodules.videos.cutting import Cutting
+from datamodules.videos.strips import Live, Stored
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +46,7 @@ def no_decoding(monkeypatch):
     def video(path):
         raise AssertionError(f"{path} is decoded")
 
-    return lambda: monkeypatch.setattr(clip_files, "Video", video)
+    return lambda: monkeypatch.setattr(windows, "Video", video)
 
 
 class Counter:
@@ -109,13 +111,13 @@ def test_a_bad_file_is_the_same_bad_file_with_a_cache(tmp_path):
 
 
 def test_of_a_file_that_is_broken_in_one_place_the_good_windows_are_used_with_a_cache_too(films, tmp_path, monkeypatch):
-    class Broken(clip_files.Video):
+    class Broken(windows.Video):
         def frames(self, times, canvas):
             if self._path.stem == "2" and times[-1] > 1:
                 raise DataError("broken here")
             return super().frames(times, canvas)
 
-    monkeypatch.setattr(clip_files, "Video", Broken)
+    monkeypatch.setattr(windows, "Video", Broken)
     plain, kept = (clips(films, cache=cache, max_bad=0.5) for cache in (None, tmp_path))
     batches = passes(plain)
     assert same(passes(kept), batches)
@@ -177,7 +179,7 @@ def test_another_file_another_state_of_it_or_other_settings_are_never_found(vide
 
 def test_settings_that_decide_the_bytes_have_folders_of_their_own(films, tmp_path):
     def folder(*modalities, **options):
-        return clips(films, *modalities, cache=tmp_path, **options)._clip_cache.folder
+        return clips(films, *modalities, cache=tmp_path, **options)._cache.folder
 
     first = folder()
     assert folder(frames=7, window=9, clips=1, batch_size=9, seed=2, rate=9000) == first  # no sound: no rate
@@ -246,8 +248,8 @@ HELPER = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from datamodules.clip_cache import ClipCache
-from datamodules.clips import Clips
+from datamodules.videos.cache import ClipCache
+from datamodules import Clips, Disk, Reading, Sampling, Windows
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
     pid = os.fork()
@@ -323,8 +325,9 @@ def test_a_writer_killed_at_any_moment_leaves_whole_files_only_and_a_draft_that_
 
 
 def test_several_processes_and_threads_fill_one_cache_together(films, tmp_path, no_decoding, fork):
-    options = {"frames": 4, "fps": FPS, "canvas": 32, "rate": RATE, "workers": 2, "cache": str(tmp_path)}
-    call = f"list(Clips({str(films)!r}, modalities=('rgb', 'audio'), **{options}).ordered('train'))"
+    groups = f"windows=Windows(frames=4, fps={FPS}), reading=Reading(workers=2), disk=Disk({str(tmp_path)!r})"
+    shape = f"canvas=32, sampling=Sampling({RATE}), {groups}"
+    call = f"list(Clips({str(films)!r}, modalities=('rgb', 'audio'), {shape}).ordered('train'))"
     others = [fork(call) for _ in range(2)]
     mine = list(clips(films, "rgb", "audio", cache=tmp_path, workers=4).ordered("train"))
     wait_until(lambda: all(map(gone, others)))
@@ -335,11 +338,11 @@ def test_several_processes_and_threads_fill_one_cache_together(films, tmp_path, 
 
 
 def test_a_video_too_large_to_keep_is_decoded_window_by_window(films, tmp_path, monkeypatch):
-    monkeypatch.setattr("datamodules.clip_cache._LARGEST", 50 * 3 * 32 * 32)
+    monkeypatch.setattr("datamodules.videos.cache._LARGEST", 50 * 3 * 32 * 32)
     data = clips(films, cache=tmp_path)
     assert same(passes(data), passes(clips(films)))
     assert len(files(tmp_path)) == 3  # those of 40, 45 and 50 frames
-    wanted = [data._clip_cache.wants(path) for path in sorted(films.rglob("*.mp4"), key=lambda path: path.stem)]
+    wanted = [data._cache.wants(path) for path in sorted(films.rglob("*.mp4"), key=lambda path: path.stem)]
     assert wanted == [True, True, True, False, False, False]  # nor looked at again
 
 

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 from films import FPS, RATE, clips, everything, hum, numbers, same, spoiled, write_films
+from grouped import grouped
 from jsonargparse import ArgumentParser
 from test_loader_resume import Save, fit
 
-from datamodules import DataError
-from datamodules.clip_grid import Cutting, Stored, luma
-from datamodules.clips import Clips
-from datamodules.flow import central
+from datamodules import DataError, Disk
+from datamodules.videos.clips import Clips
+from datamodules.videos.cutting import Cutting
+from datamodules.videos.flow import central
+from datamodules.videos.strips import Stored, luma
 from pretext.training.run import build
 
 pytest.importorskip("cv2")
@@ -291,11 +293,14 @@ def test_frames_without_a_fixed_rate_are_those_on_show_at_the_moments_of_the_gri
 def test_a_config_may_name_all_options(films):
     parser = ArgumentParser()
     parser.add_argument("--data", type=Clips)
-    options = {"modalities": ["rgb", "audio"], "columns": {"file": "file", "label": 1}, "cache": "c", "fps": 25}
-    config = {"class_path": "datamodules.clips.Clips", "init_args": {"root": str(films), **options}}
+    options = {"modalities": ["rgb", "audio"], "windows": {"fps": 25}, "disk": {"cache": "c"}}
+    options["lists"] = {"columns": {"file": "file", "label": 1}}
+    config = {"class_path": "datamodules.videos.clips.Clips", "init_args": {"root": str(films), **options}}
     data = parser.instantiate(parser.parse_object({"data": config})).data
     assert data.how.modalities == ("rgb", "audio")
-    assert data.columns == {"file": "file", "label": 1}
+    assert data.lists.columns == {"file": "file", "label": 1}
+    assert (data.how.fps, data.how.frames) == (25, 16)
+    assert data.disk == Disk(cache="c")
 
 
 @pytest.mark.parametrize("name", ["Clips", "Bouncing"])
@@ -327,10 +332,10 @@ def test_one_modality_may_be_named_without_brackets(tmp_path, name, given, meant
         ({"fold": 4}, "fold=4"),
         ({"max_bad": 2}, "max_bad=2"),
         ({"cache_gb": 0}, "cache_gb=0"),
-        ({"workers": 0}, "workers=0"),
+        ({"workers": -1}, "workers=-1"),
     ],
 )
 def test_an_option_out_of_range_is_named(tmp_path, wrong, message):
     with pytest.raises(DataError, match=message) as caught:
-        Clips(tmp_path, **wrong)
+        Clips(tmp_path, **grouped(Clips, **wrong))
     assert "wants" in str(caught.value) or "at least 1" in str(caught.value)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from datamodules.bad_files import cause_of
 from datamodules.base import DataError
-from datamodules.decode import cause_of, decode, scan
+from datamodules.images.decode import SUFFIXES, decode
+from datamodules.listing import scan
 
 MANY = 100_000_000
 
@@ -143,5 +145,5 @@ def test_scan_finds_images_at_any_depth_and_follows_links_but_not_in_circles(tmp
     (tmp_path / "sub/back").symlink_to("..", target_is_directory=True)
     (tmp_path / "folder.jpg").mkdir()
     os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for ever
-    assert scan(tmp_path) == ["b.jpg", "link.jpg", "lost.jpg", "sub/a.webp", "sub/deeper/ünï 写真.PNG"]
-    assert scan(tmp_path, "sub") == ["sub/a.webp", "sub/deeper/ünï 写真.PNG"]
+    assert scan(tmp_path, "", SUFFIXES) == ["b.jpg", "link.jpg", "lost.jpg", "sub/a.webp", "sub/deeper/ünï 写真.PNG"]
+    assert scan(tmp_path, "sub", SUFFIXES) == ["sub/a.webp", "sub/deeper/ünï 写真.PNG"]

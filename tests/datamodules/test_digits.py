@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from grouped import grouped
 from sklearn.datasets import load_digits
 
-from datamodules import DataError, Digits
+from datamodules import DataError, Digits, Splitting
 
 
 def everything(data, split):
@@ -29,7 +30,7 @@ def test_a_larger_canvas_keeps_the_mean_brightness():
 
 
 def test_splits_and_shares_do_not_depend_on_the_seed():
-    one, other = Digits(seed=0, limit=300), Digits(seed=1, limit=300)
+    one, other = Digits(seed=0, split=Splitting(limit=300)), Digits(seed=1, split=Splitting(limit=300))
     for split in ("train", "test"):
         assert one.fingerprint(split) == other.fingerprint(split)
     held = [torch.cat([batch["index"] for batch in data.val_dataloader()]) for data in (one, other)]
@@ -50,7 +51,7 @@ def test_training_and_validation_share_nothing_and_make_up_the_training_set():
 
 
 def test_a_smaller_limit_is_a_subset_of_a_larger_one():
-    small, large = (everything(Digits(limit=limit), "train")["x"] for limit in (50, 200))
+    small, large = (everything(Digits(split=Splitting(limit=limit)), "train")["x"] for limit in (50, 200))
     rows = {tuple(image) for image in large.flatten(1).tolist()}
     assert len(small) == 50
     assert all(tuple(image) in rows for image in small.flatten(1).tolist())
@@ -60,12 +61,12 @@ def test_a_smaller_limit_is_a_subset_of_a_larger_one():
 def test_an_argument_out_of_range_is_named(wrong):
     (name,) = wrong
     with pytest.raises(DataError, match=f"Digits got {name}="):
-        Digits(**wrong)
+        Digits(**grouped(Digits, **wrong))
 
 
 def test_a_validation_share_that_leaves_nothing_to_train_on_is_refused():
     with pytest.raises(DataError, match="left to train on"):
-        Digits(limit=1, val=0.9).train_dataloader()
+        Digits(split=Splitting(limit=1, val=0.9)).train_dataloader()
 
 
 def test_an_unknown_split_is_refused():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from datamodules import DataError
-from datamodules.flow import central
+from datamodules.videos.flow import central
 
 pytest.importorskip("cv2")
 SIDE = 64
@@ -69,7 +69,7 @@ def test_what_is_too_small_or_too_short_is_refused():
 
 def test_without_opencv_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    from datamodules.clips import Clips
+    from datamodules.videos.clips import Clips
 
     with pytest.raises(ImportError, match=r"pip install 'pretext\[flow\]'"):
         Clips(tmp_path, modalities=("flow",))

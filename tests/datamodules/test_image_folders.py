@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import picture
+from grouped import grouped
 from PIL import Image
 
-from datamodules import DataError, ImageFolder, Photos
+from datamodules import DataError, ImageFolder, Photos, Reading, Splitting
 
 
 def everything(batches):
@@ -48,7 +49,7 @@ def test_the_test_folder_may_have_any_of_three_names(photos, name):
 
 def test_class_folders_alone_hold_out_a_fixed_share_for_the_test(photos):
     root = photos(20, splits=("",))
-    one, other = (ImageFolder(root, canvas=8, seed=seed, test=0.25) for seed in (0, 1))
+    one, other = (ImageFolder(root, canvas=8, seed=seed, split=Splitting(test=0.25)) for seed in (0, 1))
     train, test = everything(one.ordered("train")), everything(one.ordered("test"))
     assert (len(train["x"]), len(test["x"])) == (30, 10)
     together = {image.numpy().tobytes() for image in torch.cat([train["x"], test["x"]])}
@@ -63,7 +64,7 @@ def test_a_class_called_train_is_a_class(photos):
 
 
 def test_photos_takes_any_nested_folder_and_knows_no_labels(photos):
-    data = Photos(photos(5), canvas=8, test=0.1)
+    data = Photos(photos(5), canvas=8, split=Splitting(test=0.1))
     assert data.classes == []
     train, test = everything(data.ordered("train")), everything(data.ordered("test"))
     assert "y" not in train
@@ -73,17 +74,21 @@ def test_photos_takes_any_nested_folder_and_knows_no_labels(photos):
 
 def test_a_limit_is_a_fixed_choice_among_the_training_files_alone(photos):
     root = photos(10)
-    small, large = (everything(ImageFolder(root, 8, limit=n, seed=n).ordered("train"))["x"] for n in (4, 9))
+    small, large = (
+        everything(ImageFolder(root, 8, seed=n, split=Splitting(limit=n)).ordered("train"))["x"] for n in (4, 9)
+    )
     assert (len(small), len(large)) == (4, 9)
     assert {x.numpy().tobytes() for x in small} < {x.numpy().tobytes() for x in large}
-    assert len(everything(ImageFolder(root, 8, limit=4).ordered("test"))["x"]) == 20
+    assert len(everything(ImageFolder(root, 8, split=Splitting(limit=4)).ordered("test"))["x"]) == 20
 
 
 @pytest.mark.parametrize("bad", [(), ("train/cat/003.png", "train/dog/001.png")])
 def test_kept_and_streamed_batches_are_the_same_in_every_epoch(photos, bad):
     root = photos(30)
     spoil(root, *bad)
-    kept, streamed = (ImageFolder(root, 12, 8, workers=3, cache=cache, max_bad=0.1) for cache in ("memory", 0))
+    kept, streamed = (
+        ImageFolder(root, 12, 8, cache=cache, reading=Reading(workers=3, max_bad=0.1)) for cache in ("memory", 0)
+    )
     loaders = [data.train_dataloader() for data in (kept, streamed)]
     for epoch in range(3):
         for loader in loaders:
@@ -109,7 +114,7 @@ def test_a_bad_file_is_replaced_by_a_good_one_of_training_and_left_out_in_order(
     root = photos(30)
     spoil(root, "train/cat/003.png", "train/dog/029.png")
     for cache in ("memory", 0):
-        data = ImageFolder(root, 12, 9, cache=cache, max_bad=0.1)
+        data = ImageFolder(root, 12, 9, cache=cache, reading=Reading(max_bad=0.1))
         in_order = everything(data.ordered("train"))
         assert in_order["index"].tolist() == [k for k in range(60) if k not in (3, 59)]
         held = set(everything(data.val_dataloader())["index"].tolist())
@@ -127,9 +132,9 @@ def test_a_bad_file_is_replaced_by_a_good_one_of_training_and_left_out_in_order(
 def test_resuming_behind_a_bad_file_changes_nothing(photos):
     root = photos(30)
     spoil(root, "train/cat/003.png", "train/dog/001.png", "train/dog/002.png")
-    whole = list(ImageFolder(root, 12, 8, cache=0, max_bad=0.1).train_dataloader())
+    whole = list(ImageFolder(root, 12, 8, cache=0, reading=Reading(max_bad=0.1)).train_dataloader())
     for stop in range(len(whole)):
-        loader = ImageFolder(root, 12, 8, max_bad=0.1).train_dataloader()
+        loader = ImageFolder(root, 12, 8, reading=Reading(max_bad=0.1)).train_dataloader()
         loader.load_state_dict({"epoch": 0, "batch": stop})
         assert same(list(loader), whole[stop:])
 
@@ -141,7 +146,7 @@ def test_bad_files_are_listed_once_with_their_cause_also_by_a_resumed_run(photos
     (root / "train/dog/lost.jpg").symlink_to("nowhere")
     trainer = SimpleNamespace(default_root_dir=str(tmp_path / "run"), overfit_batches=0, current_epoch=0)
     for _ in range(2):  # the second is the resumed run
-        data = ImageFolder(root, 12, 8, cache=0, max_bad=0.1, val=0)
+        data = ImageFolder(root, 12, 8, cache=0, reading=Reading(max_bad=0.1), split=Splitting(val=0))
         list(data.ordered("train"))  # before a trainer is there
         data.trainer = trainer
         data.setup("fit")
@@ -160,21 +165,21 @@ def test_too_many_bad_files_stop_with_a_list(photos, cache):
     names = [f"train/cat/{k:03}.png" for k in range(30)]
     spoil(root, *names)
     with pytest.raises(DataError) as caught:
-        list(ImageFolder(root, 12, 60, cache=cache, max_bad=0.4).ordered("train"))
+        list(ImageFolder(root, 12, 60, cache=cache, reading=Reading(max_bad=0.4)).ordered("train"))
     message = str(caught.value)
     assert "at least 30 of 60 files" in message
     assert "max_bad=0.4" in message
     assert all(name in message for name in names[:20])
     assert names[20] not in message
     assert message.endswith("and 10 more")
-    assert len(everything(ImageFolder(root, 12, max_bad=0.5).ordered("train"))["x"]) == 30
+    assert len(everything(ImageFolder(root, 12, reading=Reading(max_bad=0.5)).ordered("train"))["x"]) == 30
 
 
 def test_a_training_set_without_any_good_file_says_so(photos):
     root = photos(2, classes=("cat",))
     spoil(root, "train/cat/000.png", "train/cat/001.png")
     with pytest.raises(DataError, match="none of 2 files"):
-        list(ImageFolder(root, 8, max_bad=1, val=0).train_dataloader())
+        list(ImageFolder(root, 8, reading=Reading(max_bad=1), split=Splitting(val=0)).train_dataloader())
 
 
 def test_leaving_a_pass_early_leaves_the_data_whole(photos):
@@ -197,8 +202,13 @@ def test_what_validation_decodes_in_inference_mode_can_be_trained_on(photos):
 def test_a_fingerprint_tells_files_canvas_and_limit_apart(photos):
     root = photos(10)
     first = ImageFolder(root, 12).fingerprint("train")
-    assert first == ImageFolder(root, 12, batch_size=3, workers=1, cache=0, seed=7).fingerprint("train")
-    others = [ImageFolder(root, 13).fingerprint("train"), ImageFolder(root, 12, limit=9).fingerprint("train")]
+    assert first == ImageFolder(root, 12, batch_size=3, cache=0, seed=7, reading=Reading(workers=1)).fingerprint(
+        "train"
+    )
+    others = [
+        ImageFolder(root, 13).fingerprint("train"),
+        ImageFolder(root, 12, split=Splitting(limit=9)).fingerprint("train"),
+    ]
     file = root / "train/cat/000.png"
     os.utime(file, (1, 1))
     others.append(ImageFolder(root, 12).fingerprint("train"))
@@ -249,7 +259,7 @@ def test_loose_photos_point_to_the_class_that_reads_them(photos):
 
 
 def test_an_empty_test_set_is_refused_when_it_is_asked_for(photos):
-    data = Photos(photos(3), 8, test=0)
+    data = Photos(photos(3), 8, split=Splitting(test=0))
     data.setup("fit")
     with pytest.raises(DataError, match="the test set in"):
         data.ordered("test")
@@ -259,12 +269,12 @@ def test_an_empty_test_set_is_refused_when_it_is_asked_for(photos):
 def test_an_image_option_out_of_range_is_named(tmp_path, wrong):
     (name,) = wrong
     with pytest.raises(DataError, match=f"{name}="):
-        ImageFolder(tmp_path, **wrong)
+        ImageFolder(tmp_path, **grouped(ImageFolder, **wrong))
 
 
 def test_validation_mixes_the_classes_always_alike(photos):
     root = photos(20)
-    one, other = (ImageFolder(root, canvas=8, batch_size=5, val=0.5, seed=seed) for seed in (0, 1))
+    one, other = (ImageFolder(root, canvas=8, batch_size=5, seed=seed, split=Splitting(val=0.5)) for seed in (0, 1))
     batches = list(one.val_dataloader())
     assert all(len(batch["y"].unique()) == 2 for batch in batches)  # the folders come one after the other
     assert same(batches, list(other.val_dataloader()))

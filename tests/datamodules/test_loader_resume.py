@@ -6,7 +6,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
-from datamodules import Digits, ImageFolder
+from datamodules import Digits, ImageFolder, Reading, Splitting
 
 BATCHES, EPOCHS = 5, 3
 
@@ -78,7 +78,7 @@ OPTIONS = {
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 def test_resumed_from_any_checkpoint_the_sequence_of_items_is_that_of_the_uninterrupted_run(tmp_path, options):
     def data():
-        return Digits(size=8, batch_size=4, limit=25, val=0.2, seed=3)
+        return Digits(size=8, batch_size=4, seed=3, split=Splitting(limit=25, val=0.2))
 
     save = Save(tmp_path)
     whole = fit(data(), tmp_path / "whole", callbacks=[save], **options)
@@ -108,7 +108,7 @@ def test_streamed_files_resume_alike_and_leave_the_bad_ones_where_they_were(tmp_
         (root / name).write_bytes(b"")
 
     def data():
-        return ImageFolder(root, 8, 5, workers=2, val=0.1, cache=0, max_bad=0.1)
+        return ImageFolder(root, 8, 5, cache=0, reading=Reading(workers=2, max_bad=0.1), split=Splitting(val=0.1))
 
     save = Save(tmp_path)
     whole = fit(data(), tmp_path / "whole", callbacks=[save])
@@ -120,11 +120,11 @@ def test_streamed_files_resume_alike_and_leave_the_bad_ones_where_they_were(tmp_
 
 
 def test_validation_sees_the_held_out_items_each_time_and_none_without_a_share(tmp_path):
-    module = fit(Digits(size=8, batch_size=4, limit=25, val=0.2), tmp_path)
+    module = fit(Digits(size=8, batch_size=4, split=Splitting(limit=25, val=0.2)), tmp_path)
     assert module.validated == module.validated[:2] * (EPOCHS + 1)  # before training, then after each epoch
     trained = {item for _, _, items in module.seen for item in items}
     assert not trained & {item for items in module.validated for item in items}
-    assert fit(Digits(size=8, limit=25, val=0), tmp_path).validated == []
+    assert fit(Digits(size=8, split=Splitting(limit=25, val=0)), tmp_path).validated == []
 
 
 def test_overfitting_a_batch_repeats_that_batch(tmp_path):

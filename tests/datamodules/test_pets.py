@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from grouped import grouped
 from pets import BACKGROUND, BORDER, PET, ellipse, painted, pets_folder, write_list, write_pair
 from PIL import Image
 
-from datamodules import DataError
-from datamodules.pets import IGNORED, Pets, read_mask
+from datamodules import DataError, Reading, Splitting
+from datamodules.images.pets import IGNORED, Pets, read_mask
 
 
 def everything(batches):
@@ -24,7 +25,7 @@ def trimap_of(root, name):
 
 def test_masks_are_the_files_pixels_renamed(root):
     """On a canvas as large as the square, nothing is resized."""
-    data = Pets(root, canvas=48, batch_size=5, val=0.25)
+    data = Pets(root, canvas=48, batch_size=5, split=Splitting(val=0.25))
     assert data.classes == ["background", "pet"]
     for split, first, count in (("train", 0, 12), ("test", 12, 4)):
         batch = everything(data.ordered(split))
@@ -92,7 +93,7 @@ def test_pairs_that_cannot_be_used_are_left_out_with_their_cause(root):
     trimap = trimap_of(root, "Beagle_6")
     write_pair(root, "Beagle_6", painted(trimap, np.random.default_rng(0)), trimap, exif=sideways)
     (root / "images/Beagle_7.jpg").write_text("no image")
-    data = Pets(root, canvas=48, max_bad=0.7)
+    data = Pets(root, canvas=48, reading=Reading(max_bad=0.7))
     batch = everything(data.ordered("train"))
     assert len(batch["x"]) == 4
     for k, name in enumerate(("Beagle_8", "Beagle_9", "Beagle_10", "Beagle_11")):
@@ -110,7 +111,7 @@ def test_pairs_that_cannot_be_used_are_left_out_with_their_cause(root):
 
 def test_too_many_unusable_pairs_stop_with_a_list(root):
     (root / "annotations/trimaps/Beagle_0.png").unlink()
-    with pytest.raises(DataError, match=r"1 of 12 masks .* max_bad=0\.01") as caught:
+    with pytest.raises(DataError, match=r"1 of 12 files .* max_bad=0\.01") as caught:
         Pets(root).setup("fit")
     assert "annotations/trimaps/Beagle_0.png: No such file" in str(caught.value)
 
@@ -118,7 +119,7 @@ def test_too_many_unusable_pairs_stop_with_a_list(root):
 def test_a_bad_photo_behind_a_good_header_is_replaced_together_with_its_mask(root):
     file = root / "images/Beagle_5.jpg"
     file.write_bytes(file.read_bytes()[:1000])
-    data = Pets(root, canvas=48, batch_size=3, val=0, max_bad=0.1)
+    data = Pets(root, canvas=48, batch_size=3, reading=Reading(max_bad=0.1), split=Splitting(val=0))
     wanted = everything(data.ordered("train"))
     assert 5 not in wanted["index"]
     where = {index: row for row, index in enumerate(wanted["index"].tolist())}
@@ -131,15 +132,15 @@ def test_a_bad_photo_behind_a_good_header_is_replaced_together_with_its_mask(roo
 
 
 def test_a_limit_is_a_fixed_choice_of_the_training_pairs(root):
-    small, large = (everything(Pets(root, 24, limit=n, seed=n).ordered("train")) for n in (3, 7))
+    small, large = (everything(Pets(root, 24, seed=n, split=Splitting(limit=n)).ordered("train")) for n in (3, 7))
     assert (len(small["y"]), len(large["y"])) == (3, 7)
     assert {y.numpy().tobytes() for y in small["y"]} < {y.numpy().tobytes() for y in large["y"]}
-    assert len(everything(Pets(root, 24, limit=3).ordered("test"))["y"]) == 4
+    assert len(everything(Pets(root, 24, split=Splitting(limit=3)).ordered("test"))["y"]) == 4
 
 
 def test_a_fingerprint_tells_another_mask(root):
     before = Pets(root, 24).fingerprint("train")
-    assert before == Pets(root, 24, batch_size=2, workers=1, cache=0, seed=5).fingerprint("train")
+    assert before == Pets(root, 24, batch_size=2, cache=0, seed=5, reading=Reading(workers=1)).fingerprint("train")
     mask = root / "annotations/trimaps/Beagle_0.png"
     Image.fromarray(np.full_like(trimap_of(root, "Beagle_0"), PET)).save(mask)
     assert before != Pets(root, 24).fingerprint("train")
@@ -163,4 +164,4 @@ def test_a_folder_that_is_not_laid_out_so_says_what_is_missing(root, tmp_path):
 def test_an_option_out_of_range_is_named(tmp_path, wrong):
     (name,) = wrong
     with pytest.raises(DataError, match=f"{name}="):
-        Pets(tmp_path, **wrong)
+        Pets(tmp_path, **grouped(Pets, **wrong))

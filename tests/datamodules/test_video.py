@@ -5,7 +5,7 @@ from media import beeps, flashes, irregular, number, numbered, onset, plain, reg
 from PIL import Image
 
 from datamodules.base import DataError
-from datamodules.video import Video
+from datamodules.media.video import Video
 
 OPEN_GOP = {"x264-params": "open-gop=1:keyint=8:min-keyint=8:scenecut=0:bframes=3:b-pyramid=normal"}
 REFRESH = {"x264-params": "intra-refresh=1:keyint=8:bframes=2:scenecut=0"}

@@ -3,9 +3,9 @@ import time
 
 import pytest
 
-from datamodules import DataError
-from datamodules.clips import Clips
-from datamodules.video_layouts import splits
+from datamodules import DataError, Lists, Splitting
+from datamodules.videos.clips import Clips
+from datamodules.videos.layouts import splits
 
 
 def tree(root, *names):
@@ -17,7 +17,7 @@ def tree(root, *names):
 
 def found(root, layout="folders", fold=1, train_list=None, test_list=None, columns=None):
     """Classes, then (file, class) of each split."""
-    classes, train, test = splits(root, layout, fold, train_list, test_list, columns)
+    classes, train, test = splits(root, layout, fold, Lists(train_list, test_list, columns))
 
     def named(listing):
         labels = [None] * len(listing.names) if listing.labels is None else [classes[k] for k in listing.labels]
@@ -190,7 +190,7 @@ def test_listing_opens_no_file_and_is_linear(tmp_path):
     for name in names:
         os.link(tmp_path / "0.mp4", tmp_path / name)  # of nothing that could be decoded
     begin = time.perf_counter()
-    data = Clips(tmp_path, val=0.1)
+    data = Clips(tmp_path, split=Splitting(val=0.1))
     data.setup("fit")
     assert len(data.train_dataloader().items) + len(data.val_dataloader().items) == 10_050 * 0.8
     assert time.perf_counter() - begin < 2  # 0.2 s on two idle cores

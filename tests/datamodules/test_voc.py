@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import picture
+from grouped import grouped
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from datamodules import DataError
-from datamodules.voc import VOC07
+from datamodules import Challenge, DataError, Reading, Splitting
+from datamodules.images.voc import VOC07
 
 CLASSES = ("bird", "cat", "potted_plant")
 LABELS = {
@@ -68,14 +69,14 @@ def test_lists_in_different_orders_are_joined_by_photo(voc):
 
 
 def test_labels_stay_with_their_photos_when_shuffled_limited_and_held_out(voc):
-    data = VOC07(voc, canvas=8, batch_size=1, val=0.5)
+    data = VOC07(voc, canvas=8, batch_size=1, split=Splitting(val=0.5))
     whole = everything(data.ordered("train"))
     parts = [everything(loader) for loader in (data.train_dataloader(), data.val_dataloader())]
     assert sorted(torch.cat([part["index"] for part in parts]).tolist()) == [0, 1, 2, 3]
     for part in parts:
         assert torch.equal(part["x"], whole["x"][part["index"]])
         assert torch.equal(part["y"], whole["y"][part["index"]])
-    few = everything(VOC07(voc, canvas=8, limit=2).ordered("train"))
+    few = everything(VOC07(voc, canvas=8, split=Splitting(limit=2)).ordered("train"))
     assert len(few["x"]) == 2
     for x, y in zip(few["x"], few["y"], strict=True):
         row = [torch.equal(x, other) for other in whole["x"]].index(True)
@@ -91,7 +92,7 @@ def test_another_year_has_lists_of_its_own(voc):
     folder(voc).rename(voc / "VOCdevkit" / "VOC2012")
     for file in list((voc / "VOCdevkit/VOC2012/ImageSets/Main").glob("*.txt")):
         file.rename(file.with_name(file.name.replace("trainval", "train").replace("test", "val")))
-    data = VOC07(voc, canvas=8, year=2012, train_list="train", test_list="val")
+    data = VOC07(voc, canvas=8, challenge=Challenge(year=2012, train_list="train", test_list="val"))
     assert data.classes == list(CLASSES)
     assert len(everything(data.ordered("test"))["x"]) == 2
     with pytest.raises(DataError, match="holds neither VOCdevkit/VOC2007 nor VOC2007"):
@@ -108,7 +109,7 @@ def test_the_fingerprint_changes_with_a_label(voc):
 
 def test_a_photo_that_cannot_be_read_is_left_out_with_its_labels(voc):
     (folder(voc) / "JPEGImages" / "000007.jpg").write_bytes(b"")
-    data = VOC07(voc, canvas=8, max_bad=0.3)
+    data = VOC07(voc, canvas=8, reading=Reading(max_bad=0.3))
     found = everything(data.ordered("train"))
     assert found["index"].tolist() == [0, 2, 3]
     assert found["y"].tolist() == [list(LABELS["trainval"][photo]) for photo in ("000005", "000009", "000012")]
@@ -117,7 +118,7 @@ def test_a_photo_that_cannot_be_read_is_left_out_with_its_labels(voc):
 
 def refused(voc, match, split="train", **options):
     with pytest.raises(DataError, match=match):
-        VOC07(voc, canvas=8, **options).open(split)
+        VOC07(voc, canvas=8, **grouped(VOC07, **options)).open(split)
 
 
 def test_errors_say_what_is_wrong_with_the_folder(voc, tmp_path):

@@ -5,7 +5,7 @@ import torch
 from nets import TinyNet
 from sklearn.datasets import load_digits
 
-from datamodules.digits import Digits
+from datamodules.images.digits import Digits
 from pretext.core.rng import rng
 from pretext.evaluation.augmented import Augmented, stacked, views_of
 from pretext.evaluation.embed import Cache, Embedded, embed

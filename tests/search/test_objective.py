@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from optuna.pruners import SuccessiveHalvingPruner
 from optuna.trial import FixedTrial, TrialState
 
-import datamodules.digits
-from datamodules import Digits
+import datamodules.images.digits
+from datamodules import Digits, Splitting
 from pretext import Rotation
 from pretext.core.types import Task
 from pretext.evaluation.fitness import Fit, Fitness
@@ -188,7 +188,7 @@ class TestFitness:
         guided = Candidates(search(fitness="Guided"), PLACE)
         guided(FixedTrial(BOTH))
         ((_, z, labels),) = log
-        data, host = Digits(size=16, batch_size=32, limit=160), guided.train(BOTH).host.eval()
+        data, host = Digits(size=16, batch_size=32, split=Splitting(limit=160)), guided.train(BOTH).host.eval()
         batches = list(data.ordered("train", 60))
         assert torch.equal(labels, torch.cat([batch["y"] for batch in batches]))
         with torch.no_grad():
@@ -203,10 +203,10 @@ class TestFitness:
         assert [what for what, *_ in log] == ["train", "fitness", *after]
 
     def test_it_is_blind_to_labels_while_the_probe_is_noted(self, monkeypatch):
-        digits, found = datamodules.digits.load_digits(), []
+        digits, found = datamodules.images.digits.load_digits(), []
         for targets in (digits.target, digits.target[torch.randperm(len(digits.target), generator=torch.Generator())]):
             given = type(digits)(images=digits.images, target=targets)
-            monkeypatch.setattr(datamodules.digits, "load_digits", lambda given=given: given)
+            monkeypatch.setattr(datamodules.images.digits, "load_digits", lambda given=given: given)
             trial = FixedTrial(BOTH)
             found.append((Candidates(search("--probe", "true"), PLACE)(trial), trial.user_attrs))
         (value, one), (other_value, other) = found

@@ -11,7 +11,7 @@ from labelled_sets import Labelled, colours, directions, tones
 from nets import TinyNet
 from pytorch_lightning.callbacks import EarlyStopping
 
-from datamodules import Digits
+from datamodules import Digits, Splitting
 from pretext import Pretrainer, Rotation, load
 from pretext.__main__ import main
 from pretext.backbones.image import TorchVision
@@ -70,7 +70,7 @@ def test_supervised_training_reads_digits_and_writes_its_score(tmp_path):
 
 
 def test_a_few_items_are_learnt_by_heart(tmp_path):
-    data = Digits(size=16, limit=40, batch_size=8, val=0.2)
+    data = Digits(size=16, batch_size=8, split=Splitting(limit=40, val=0.2))
     module = tuned(tmp_path, data, epochs=25, backbone=net(width=24), keep_best=False)
     batches = list(data.train_dataloader())
     x, y = torch.cat([b["x"] for b in batches]), torch.cat([b["y"] for b in batches])
@@ -81,14 +81,14 @@ def test_the_whole_network_is_trained_also_where_it_came_in_eval_mode(tmp_path):
     """A trunk that is loaded from a run is in eval mode: left there, its batch norms would keep old statistics."""
     backbone = net().eval()
     before = state(backbone)
-    module = tuned(tmp_path, Digits(size=16, limit=200), epochs=1, backbone=backbone, keep_best=False)
+    module = tuned(tmp_path, Digits(size=16, split=Splitting(limit=200)), epochs=1, backbone=backbone, keep_best=False)
     assert moved(before, module.backbone) == set(before)
 
 
 class TestFreezing:
     def test_frozen_stages_keep_their_bytes_and_their_statistics(self, tmp_path):
         before = state(net())
-        module = tuned(tmp_path, Digits(size=16, limit=200), epochs=1, freeze=1, keep_best=False)
+        module = tuned(tmp_path, Digits(size=16, split=Splitting(limit=200)), epochs=1, freeze=1, keep_best=False)
         assert moved(before, module.backbone) == {name for name in before if name.startswith("conv2")}
         modes = {name: part.training for name, part in module.train().backbone.named_modules()}
         assert not modes["conv1.1"]
@@ -98,7 +98,9 @@ class TestFreezing:
     def test_all_stages_frozen_leaves_the_head(self, tmp_path):
         backbone = net(TorchVision, name="resnet18", width=0.125)
         before = state(backbone)
-        module = tuned(tmp_path, Digits(size=16, limit=64), 1, backbone=backbone, freeze=5, keep_best=False)
+        module = tuned(
+            tmp_path, Digits(size=16, split=Splitting(limit=64)), 1, backbone=backbone, freeze=5, keep_best=False
+        )
         assert not moved(before, module.backbone)
         (group,) = module.configure_optimizers().param_groups
         assert group["name"] == "head"
@@ -121,7 +123,7 @@ class TestRates:
         module.on_before_optimizer_step = lambda optimizer: rates.append(
             {group["name"]: group["lr"] for group in optimizer.param_groups}
         )
-        trainer(tmp_path, 1).fit(module, datamodule=Digits(size=16, limit=64))
+        trainer(tmp_path, 1).fit(module, datamodule=Digits(size=16, split=Splitting(limit=64)))
         wanted = {"layer1": 0.8 / 16, "layer2": 0.8 / 8, "layer3": 0.8 / 4, "layer4": 0.8 / 2, "head": 8.0}
         assert rates[0] == pytest.approx(wanted)
         held = {id(p) for group in module.configure_optimizers().param_groups for p in group["params"]}
@@ -132,7 +134,7 @@ class TestRates:
         seen = []
         module = FineTune(backbone=net(), layer_decay=0.5, optim=Optim(partial(torch.optim.SGD, lr=1.0), warmup=0.5))
         module.on_before_optimizer_step = lambda optimizer: seen.append([g["lr"] for g in optimizer.param_groups])
-        trainer(tmp_path, 2).fit(module, datamodule=Digits(size=16, limit=200))
+        trainer(tmp_path, 2).fit(module, datamodule=Digits(size=16, split=Splitting(limit=200)))
         assert len({rate[-1] for rate in seen}) > 2
         for rate in seen:
             assert rate == pytest.approx([rate[-1] / 4, rate[-1] / 2, rate[-1]])
@@ -144,7 +146,7 @@ class TestRates:
             before = state(net())
             module = tuned(
                 tmp_path,
-                Digits(size=16, limit=64, batch_size=48),
+                Digits(size=16, batch_size=48, split=Splitting(limit=64)),
                 1,
                 layer_decay=decay,
                 optim=Optim(partial(torch.optim.SGD, lr=0.1), warmup=0.0),
@@ -194,12 +196,12 @@ class TestTheBestEpoch:
     def test_early_stopping_watches_the_validation_items(self, tmp_path):
         stop = EarlyStopping("val/accuracy", mode="max", patience=1, check_on_train_epoch_end=False)
         frozen = Optim(partial(torch.optim.SGD, lr=1e-12))
-        module = tuned(tmp_path, Digits(size=16, limit=200), 50, [stop], optim=frozen, freeze=2)
+        module = tuned(tmp_path, Digits(size=16, split=Splitting(limit=200)), 50, [stop], optim=frozen, freeze=2)
         assert module.best.epoch == 0
         assert stop.stopped_epoch == 1
 
     def test_without_validation_items_the_last_weights_are_tested(self, tmp_path):
-        data = Digits(size=16, val=0)
+        data = Digits(size=16, split=Splitting(val=0))
         module = tuned(tmp_path, data, 2)
         assert module.best is None
         assert "validation" not in scored(tmp_path, module, data)
@@ -220,9 +222,9 @@ class Copy(pl.Callback):
 def test_a_resumed_run_is_the_one_that_was_never_stopped(step, tmp_path):
     options = {"augment": Augment(crop=14, pad=1), "dropout": 0.3, "layer_decay": 0.7, "freeze": 1}
     file = tmp_path / "torn.ckpt"
-    whole = tuned(tmp_path, Digits(size=16, limit=300), 4, [Copy(step, file)], **options)
+    whole = tuned(tmp_path, Digits(size=16, split=Splitting(limit=300)), 4, [Copy(step, file)], **options)
     torch.manual_seed(99)
-    torn = tuned(tmp_path, Digits(size=16, limit=300), 4, ckpt=file, **copy.deepcopy(options))
+    torn = tuned(tmp_path, Digits(size=16, split=Splitting(limit=300)), 4, ckpt=file, **copy.deepcopy(options))
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, torn.state_dict()[name]), name
     assert (whole.best.score, whole.best.epoch) == (torn.best.score, torn.best.epoch)
@@ -233,7 +235,9 @@ def test_same_seed_same_weights_and_another_seed_others(tmp_path):
         torch.manual_seed(seed + 7)
         backbone = net(dropout=0.2)
         torch.rand(seed + 1)  # what the process has drawn before does not matter
-        return tuned(tmp_path, Digits(size=16, limit=64), 1, backbone=backbone, seed=seed).head.weight.detach()
+        return tuned(
+            tmp_path, Digits(size=16, split=Splitting(limit=64)), 1, backbone=backbone, seed=seed
+        ).head.weight.detach()
 
     assert torch.equal(head(0), head(0))
     assert not torch.equal(head(0), head(1))
@@ -289,7 +293,7 @@ trainer:
 def test_a_run_is_fine_tuned_tested_and_loaded_from_the_command_line(tmp_path, capsys):
     pretext = Pretrainer(net(), {"turn": Rotation}, optim=ADAM)
     run, tune = tmp_path / "pretext", tmp_path / "tune"
-    trainer(run, 1, callbacks=[Checkpoint()]).fit(pretext, datamodule=Digits(size=16, limit=200))
+    trainer(run, 1, callbacks=[Checkpoint()]).fit(pretext, datamodule=Digits(size=16, split=Splitting(limit=200)))
     tasks = "{turn: {class_path: pretext.Rotation}}"
     (run / "config.yaml").write_text(f"model: {{backbone: {{class_path: nets.TinyNet}}, tasks: {tasks}}}")
     assert all(

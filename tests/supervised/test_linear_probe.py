@@ -9,7 +9,7 @@ from labelled_sets import Labelled, colours, directions, tones
 from nets import TinyNet
 from PIL import Image
 
-from datamodules import Bouncing, Digits, Photos
+from datamodules import Bouncing, Digits, Photos, Reading, Sampling, Splitting, Videos, Windows
 from pretext.evaluation.statistics.intervals import wilson
 from pretext.supervised.linear_probe import LinearProbe, sgd
 from pretext.training.optimization import Optim
@@ -88,7 +88,7 @@ class TestDigits:
         for seed in (0, 0, 1):
             torch.manual_seed(len(numbers))  # what the process has drawn before does not matter
             (tmp_path / str(len(numbers))).mkdir()
-            data = Digits(size=16, limit=300)
+            data = Digits(size=16, split=Splitting(limit=300))
             module, _ = probed(tmp_path / str(len(numbers)), data, epochs=1, augment=Augment(crop=14), seed=seed)
             numbers.append(torch.cat([p.detach().flatten() for p in module.heads.parameters()]))
         assert torch.equal(numbers[0], numbers[1])
@@ -100,7 +100,7 @@ class TestDigits:
         for stages in (None, ["conv1"]):
             folder = tmp_path / str(stages)
             folder.mkdir()
-            module, result = probed(folder, Digits(size=16, limit=300), epochs=1, stages=stages)
+            module, result = probed(folder, Digits(size=16, split=Splitting(limit=300)), epochs=1, stages=stages)
             weights.append(module.heads["conv1"].linear.weight.detach())
         assert [row["stage"] for row in result["rows"]] == ["conv1"]
         torch.testing.assert_close(*weights)
@@ -159,7 +159,16 @@ def test_an_image_network_averages_what_it_says_of_a_clips_frames(tmp_path):
 
 
 def test_real_videos_with_sound_one_modality_at_a_time(tmp_path):
-    data = Bouncing(tmp_path, 16, 8, frames=4, canvas=16, rate=4000, batch_size=8, val=0.5, workers=1)
+    data = Bouncing(
+        tmp_path,
+        Videos(16, 8),
+        canvas=16,
+        batch_size=8,
+        windows=Windows(frames=4),
+        sampling=Sampling(rate=4000),
+        reading=Reading(workers=1),
+        split=Splitting(val=0.5),
+    )
     for name, kind in (("rgb", TinyVideo), ("audio", TinySound)):
         (tmp_path / name).mkdir()
         module, result = probed(tmp_path / name, data, 1, backbone=net(tiny_multimodal), modality=name)
@@ -177,7 +186,7 @@ def test_real_videos_with_sound_one_modality_at_a_time(tmp_path):
 class TestRefusals:
     def test_no_validation_items(self, tmp_path):
         with pytest.raises(ValueError, match=r"Digits holds out none; set a share, such as --data.val 0.1"):
-            trainer(tmp_path).fit(LinearProbe(backbone=net()), datamodule=Digits(size=16, val=0))
+            trainer(tmp_path).fit(LinearProbe(backbone=net()), datamodule=Digits(size=16, split=Splitting(val=0)))
 
     def test_no_labels(self, tmp_path):
         with pytest.raises(

@@ -4,6 +4,7 @@ from functools import partial
 import pytest
 import pytorch_lightning as pl
 import torch
+from grouped import grouped
 from nets import TinyNet, WaveNet
 from omegaconf import OmegaConf
 from pets import pets_folder
@@ -12,8 +13,8 @@ from torch import nn
 from torch.optim import SGD
 
 from datamodules import DataModule, Digits
+from datamodules.images.pets import Pets
 from datamodules.loader import Memory
-from datamodules.pets import Pets
 from pretext import MultiModal, load
 from pretext.core.rng import rng
 from pretext.core.types import Backbone, Features
@@ -35,7 +36,7 @@ def root(tmp_path_factory):
 
 
 def pets(root, **options):
-    return Pets(root, **{"canvas": 32, "batch_size": 8, **options})
+    return Pets(root, **grouped(Pets, **{"canvas": 32, "batch_size": 8, **options}))
 
 
 def trainer(folder, epochs=10, **options):

@@ -10,11 +10,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from folders import labelled_folder
+from grouped import grouped
 from nets import TinyNet
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from datamodules import Digits, ImageFolder, Photos
+from datamodules import Digits, ImageFolder, Photos, Reading
 from datamodules.base import DataModule
 from datamodules.loader import Memory
 from pretext import Augment, MultiModal, On, Pretrainer, Rotation
@@ -91,7 +92,7 @@ def model(backbone=TinyNet, **options):
 
 
 def digits(**options):
-    return Digits(**({"size": 16, "batch_size": 32, "limit": 160} | options))
+    return Digits(**grouped(Digits, **({"size": 16, "batch_size": 32, "limit": 160} | options)))
 
 
 def fit(folder, module, data, *callbacks, ckpt=None, resumed_at=0, **options):
@@ -146,7 +147,9 @@ def plain(tmp_path_factory):
 
 
 def streamed(tmp_path_factory):
-    return ImageFolder(labelled_folder(tmp_path_factory.mktemp("files"), 50), 16, batch_size=16, workers=2, cache=0)
+    return ImageFolder(
+        labelled_folder(tmp_path_factory.mktemp("files"), 50), 16, batch_size=16, cache=0, reading=Reading(workers=2)
+    )
 
 
 DATA = {"memory": lambda _: digits(), "streamed": streamed}

@@ -127,7 +127,7 @@ def test_a_net_that_averages_over_frames_is_at_chance():
 
 def test_the_flow_of_reversed_frames_is_what_the_question_shows_bit_for_bit():
     pytest.importorskip("cv2", reason="flow needs OpenCV: pip install 'pretext[flow]'")
-    from datamodules.flow import central
+    from datamodules.videos.flow import central
 
     grey = (255 * moving(3, 8, 32).mean(1)).round().byte().numpy()
     forward, again = (torch.stack([torch.from_numpy(central(g)) for g in x]) for x in (grey, grey[:, ::-1].copy()))

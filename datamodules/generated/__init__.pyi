@@ -1,0 +1,2 @@
+from .bouncing import Bouncing as Bouncing
+from .bouncing import Videos as Videos

@@ -1,0 +1,98 @@
+"""From one image file to its canvas: upright, its centre square, resized once."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from torch.nn.functional import interpolate
+from torchvision.io import ImageReadMode
+
+from datamodules.errors import DataError
+
+Pixels = NDArray[np.uint8]
+"""Bytes of pictures, as workers handle them."""
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+"""The files that count as images, in upper or lower case."""
+
+# torchvision's decoder without its Python wrapper, which since 0.29 warns at each call that TorchCodec will replace it.
+_decode = torch.ops.image.decode_image
+_RGB = ImageReadMode.RGB.value
+_EXIF_ORIENTATION = 0x0112
+_TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
+    2: (False, (1,)),
+    3: (False, (0, 1)),
+    4: (False, (0,)),
+    5: (True, ()),
+    6: (True, (1,)),
+    7: (True, (0, 1)),
+    8: (True, (0,)),
+}
+"""What each EXIF orientation undoes: whether to swap the axes, and which to flip then."""
+_LARGE = 16_000_000  # pixels: above, threads decode one file at a time, or each could hold gigabytes at once
+_LARGE_ONE_BY_ONE = Lock()
+
+
+def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pixels:
+    """Decode the centre square of an image file, upright, resized once: uint8 (3, canvas, canvas), RGB.
+
+    `whole`: the whole image instead, squeezed into the square.
+
+    Copies are left to NumPy: torch would share each one out among its own threads, and many workers that each wait for
+    others are slower by far, most of all on a busy machine.
+
+    Raises:
+        DataError: an empty file, no image, or more than `max_pixels` (found before anything is decoded).
+        Exception: whatever the decoders raise at a corrupt or truncated file.
+
+    """
+    with path.open("rb") as file:
+        orientation, size = _read_header(file, max_pixels)
+        file.seek(0)
+        data = torch.from_numpy(np.fromfile(file, np.uint8))
+    with _LARGE_ONE_BY_ONE if size > _LARGE else nullcontext():
+        image = _decode(data, _RGB, True)  # True: turn it as its EXIF orientation says
+        if image.dtype == torch.uint16:  # PNG with 16 bits: 65535 becomes 255
+            image = ((image.int() + 128) // 257).byte()
+    pixels = _turn(image.permute(1, 2, 0).numpy(), orientation)
+    height, width = pixels.shape[:2]
+    tall, wide = (height, width) if whole else (min(height, width),) * 2
+    top, left = (height - tall) // 2, (width - wide) // 2
+    square = torch.from_numpy(np.ascontiguousarray(pixels[top : top + tall, left : left + wide]))
+    square = square.permute(2, 0, 1)[None]  # channels last, for which torch has a fast kernel of bytes
+    small: Pixels = interpolate(square, (canvas, canvas), mode="bilinear", antialias=True)[0].numpy()
+    return small
+
+
+def _read_header(file: BinaryIO, max_pixels: int) -> tuple[int, int]:
+    """Refuse what is no image or too large a one; return the orientation to undo (1: none), and its pixels."""
+    magic = file.read(12)
+    if not magic:
+        raise DataError("empty file")
+    file.seek(0)
+    # These classes, and not PIL.Image.open, because its own limit warns or raises in whichever thread meets it.
+    if magic.startswith(b"\xff\xd8"):
+        size, orientation = JpegImagePlugin.JpegImageFile(file).size, 1
+    elif magic.startswith(b"\x89PNG"):
+        size, orientation = PngImagePlugin.PngImageFile(file).size, 1
+    elif magic.startswith(b"RIFF") and magic.endswith(b"WEBP"):
+        image = WebPImagePlugin.WebPImageFile(file)
+        size, orientation = image.size, image.getexif().get(_EXIF_ORIENTATION, 1)  # torchvision does not look at it
+    else:
+        raise DataError("not a JPEG, PNG or WebP image")
+    if size[0] * size[1] > max_pixels:
+        raise DataError(f"{size[0]} x {size[1]} pixels, more than max_pixels={max_pixels}")
+    return orientation, size[0] * size[1]
+
+
+def _turn(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation of (H, W, 3)."""
+    swap, flips = _TURNS.get(orientation, (False, ()))
+    return np.flip(pixels.transpose(1, 0, 2) if swap else pixels, flips)

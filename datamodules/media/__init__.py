@@ -1,0 +1,1 @@
+"""What is read from files of video and sound, by FFmpeg."""

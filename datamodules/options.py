@@ -1,0 +1,86 @@
+"""Options that data modules share, in groups: how files are read, and which items are for what."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from datamodules.errors import require
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read.
+
+    Args:
+        workers: threads that decode; by default, or at 0, as many as there are cores for this process.
+        max_bad: stop when more than this share of a split's files cannot be used.
+
+    """
+
+    workers: int | None = None
+    max_bad: float = 0.01
+
+    @property
+    def threads(self) -> int:
+        """How many workers that makes."""
+        return self.workers or cores()
+
+    def check(self, owner: object) -> None:
+        """Refuse what is out of range, in the name of a data module."""
+        require(
+            owner, self.workers is None or self.workers >= 0, f"workers={self.workers}", "0 or more, or none at all"
+        )
+        require(owner, 0 <= self.max_bad <= 1, f"max_bad={self.max_bad}", "a share from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """Which items are for training, for validation and for the test.
+
+    Args:
+        val: share of the training set that is held out to validate the pretext task, the same for every seed.
+        test: share of all files that is held out for the test, where the data set lays down none; by default 0.2, of
+            `Photos` 0.1.
+        limit: use only so many items of the training set, a random choice that is the same for every seed.
+        fold: which fold is the test set, where the data set has folds.
+
+    """
+
+    val: float = 0.1
+    test: float | None = None
+    limit: int | None = None
+    fold: int | str = 1
+
+    def test_share(self, owner: object, default: float = 0.2) -> float:
+        """Return `test`, in the name of a data module that holds a share of the files out."""
+        share = default if self.test is None else self.test
+        require(owner, 0 <= share < 1, f"test={share}", "a share from 0 to below 1")
+        return share
+
+    def refuse_folds(self, owner: object) -> None:
+        """Refuse a fold, in the name of a data module that has none."""
+        require(owner, self.fold == 1, f"fold={self.fold!r}", "1, which is all that there is, as it has no folds")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How densely sound is sampled, and how often an item.
+
+    Args:
+        rate: samples of sound per second, whatever the files have.
+        clips: parts of each item, evenly spaced, that `ordered` yields.
+
+    """
+
+    rate: int = 16_000
+    clips: int = 3
+
+
+READING, SPLITTING, SAMPLING = Reading(), Splitting(), Sampling()
+"""The groups with nothing but defaults."""
+
+
+def cores() -> int:
+    """Count the processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

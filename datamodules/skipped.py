@@ -1,0 +1,34 @@
+"""The files that a data module leaves out, and the run folder's list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class Skipped:
+    """Names of files that could not be used, each with its cause."""
+
+    def __init__(self) -> None:
+        self.causes: dict[str, str] = {}
+
+    def add(self, causes: Mapping[str, str]) -> None:
+        """Take note of some."""
+        self.causes.update(causes)
+
+    def write(self, run: Path) -> None:
+        """Append to the list in a run's folder what it does not name yet (a resumed run finds its own list there)."""
+        if not self.causes:
+            return
+        path = run / "skipped.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+", encoding="utf-8", errors="surrogateescape") as file:
+            file.seek(0)
+            known = {line.split("\t")[0] for line in file.read().split("\n")}
+            lines = {one_line(name): one_line(cause) for name, cause in self.causes.items()}
+            file.writelines(f"{name}\t{cause}\n" for name, cause in lines.items() if name not in known)
+
+
+def one_line(text: str) -> str:
+    """Escape what would break a line of a tab-separated list."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")

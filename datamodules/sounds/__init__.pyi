@@ -1,0 +1,1 @@
+from .sounds import Sounds as Sounds

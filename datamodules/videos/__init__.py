@@ -1,0 +1,5 @@
+"""Sets of videos, with their sound, grey pictures and optical flow."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,3 @@
+from .clips import Clips as Clips
+from .clips import Disk as Disk
+from .cutting import Windows as Windows
