@@ -28,8 +28,8 @@ def rounding(magnitude, operations=1, dtype=torch.float32):
 # curve begins, p log2 x is 8, and its rounding is one of 8 ln 2 in x^p, of which the cube root takes a third.
 LAB = rounding(500, 10 + (8 * math.log(2) / 3) ** 2 + 3)
 
-# A band in decibels may be 32 dB (40 times) below the loudest pitch, whose rounding it shares; of power it is twice that of
-# the amplitude. A Fourier transform of 400 samples has 9 stages of 2 operations; windows, squares and sums take 14.
+# A band may be 32 dB (40 times) below the loudest pitch, whose rounding it shares, and power doubles it. A Fourier
+# transform of 400 samples has 9 stages of 2 operations; windows, squares and sums take 14.
 DECIBELS = rounding(10 / math.log(10) * 2 * 40, 32)
 
 NETWORK = 50 * 4608  # operations of a ResNet-50: 50 layers, and the longest sum in one of them, 512 channels of 3 x 3
