@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 from torch.nn import functional
+from training import descend
 
 from pretext.core.rng import rng
 from pretext.core.types import Backbone, Features
@@ -15,11 +16,7 @@ def sit(task, net, x, *parts):
 
 def learnt(task, net, draw, steps):
     """Train on `draw(step)`, then judge fresh puzzles in eval mode: the mean accuracy over 20 batches."""
-    optimiser = torch.optim.Adam([*net.parameters(), *task.parameters()], lr=3e-3)
-    for step in range(steps):
-        optimiser.zero_grad()
-        sit(task, net, draw(step), step).loss.backward()
-        optimiser.step()
+    descend((net, task), lambda step: sit(task, net, draw(step), step).loss, steps, 5e-3)
     net.eval(), task.eval()
     with torch.no_grad():
         scores = [sit(task, net, draw(step), step).scores["accuracy"] for step in range(10_000, 10_020)]

@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 import torchvision
+from tolerance import NETWORK, assert_rounded
 from torch import nn
 
 from pretext.backbones.pretrained.build import outsider
@@ -64,12 +65,12 @@ def test_features_are_timms_own(name, tmp_path):
         final = model.forward_features(normalised(x, model))
         expected = model.forward_head(final, pre_logits=True)
         maps = model.forward_intermediates(normalised(x, model), intermediates_only=True)
-    torch.testing.assert_close(pooled, expected, rtol=1e-6, atol=1e-6)
+    assert_rounded(pooled, expected, NETWORK)
     assert list(backbone.stages.values()) == MODELS[name][2]
     assert {key: stage.shape[1] for key, stage in stages.items()} == backbone.stages
     assert pooled.shape == (2, backbone.dim)
     for stage, theirs in list(zip(stages.values(), maps, strict=True))[: -1 if final.ndim == 3 else None]:
-        torch.testing.assert_close(stage, theirs, rtol=1e-6, atol=1e-6)
+        assert_rounded(stage, theirs, NETWORK)
     assert not any(key.startswith(("head.fc", "fc.", "classifier.")) for key in backbone.net.state_dict())
 
 
@@ -99,7 +100,7 @@ def test_torchvisions_weights_of_a_resnet_fit_timms(tmp_path):
     backbone, x = build("resnet18", str(tmp_path / "w.pth")), images()
     theirs.fc = nn.Identity()
     with torch.no_grad():
-        torch.testing.assert_close(backbone(x).pooled, theirs(normalised(x, backbone.net)), rtol=1e-6, atol=1e-6)
+        assert_rounded(backbone(x).pooled, theirs(normalised(x, backbone.net)), NETWORK)
 
 
 def test_normalisation_is_the_recipes():

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torchvision
+from tolerance import NETWORK, assert_rounded, rounding
 from torch import nn
 
 from pretext.backbones.clips import Conv3d, NormaliseClips, guard
@@ -185,7 +186,7 @@ def test_the_dtype_is_kept(name, dtype):
 def test_it_compiles_into_one_graph():
     backbone, x = real("r3d_18").eval(), clips(1)
     compiled = torch.compile(backbone, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x).pooled, backbone(x).pooled)
+    assert_rounded(compiled(x).pooled, backbone(x).pooled, NETWORK)
     torch._dynamo.reset()
 
 
@@ -232,7 +233,8 @@ def test_bfloat16_gradients_are_the_exact_ones_rounded(kernel, stride):
         x = torch.randn(16, 64, frames, side, side)
         exact = weight_gradient(plain, x, torch.float32)
         got = weight_gradient(Conv3d.of(plain), x, torch.bfloat16)
-        assert torch.allclose(got, exact, atol=0.03 * float(exact.abs().max())), (frames, side)
+        room = rounding(exact.abs().max(), dtype=torch.bfloat16)  # of what comes in; sums are of float32
+        assert torch.allclose(got, exact, rtol=0, atol=room), (frames, side)
 
 
 def test_a_guarded_convolution_shares_weights_and_gives_the_same_answer():

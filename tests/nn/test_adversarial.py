@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from training import descend
 
 from pretext.core.rng import rng
 from pretext.nn.adversarial import Discriminator, adversarial, reverse
@@ -25,7 +26,7 @@ def test_reversing_is_the_identity_forward_and_minus_the_weight_backward(weight)
     y = reverse(x, weight)
     (gradient,) = torch.autograd.grad((y**2).sum(), x)
     assert torch.equal(y, x)
-    assert torch.equal(gradient, -weight * 2 * x)
+    torch.testing.assert_close(gradient, -weight * 2 * x)
 
 
 def test_reversing_twice_is_the_identity_both_ways():
@@ -100,14 +101,13 @@ def test_it_learns_to_tell_two_kinds_apart_and_cannot_where_there_is_one():
     torch.manual_seed(0)
     for contrast, low, high in ((0.3, 0.95, 1.0), (1.0, 0.3, 0.7)):
         critic = Discriminator(width=8)
-        optimiser = torch.optim.Adam(critic.parameters(), lr=3e-3)
-        for step in range(40):
-            optimiser.zero_grad()
+
+        def sit(step, critic=critic, contrast=contrast):
             fake = 0.5 + contrast * (images(32, 8, "fake", step) - 0.5)
-            grade = adversarial(critic, images(32, 8, "real", step), fake, 1.0)
-            grade.loss.backward()
-            optimiser.step()
-        assert low <= grade.scores["discriminator"] <= high
+            return adversarial(critic, images(32, 8, "real", step), fake, 1.0)
+
+        descend((critic,), lambda step, sit=sit: sit(step).loss, 40, 5e-3)
+        assert low <= sit(40).scores["discriminator"] <= high
 
 
 def test_made_images_that_are_too_dark_are_made_brighter():

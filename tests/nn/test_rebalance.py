@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from tolerance import rounding
 
 from pretext.core.rng import rng
 from pretext.nn.rebalance import Rebalance, balance
@@ -85,7 +86,8 @@ def test_smoothing_lends_to_neighbours_by_distance_and_only_moves_mass():
     alone = Rebalance(bins())
     alone.observe(torch.full((1_000_000,), centre), torch.ones(1_000_000))
     distance = (bins() - bins()[centre]).norm(dim=1)
-    assert (alone.distribution()[distance.argsort()].diff() <= 1e-9).all()
+    lent = alone.distribution()[distance.argsort()]
+    assert (lent.diff() <= rounding(lent.max(), 313)).all()  # bins at one distance are lent the same, but for rounding
 
 
 def test_counts_keep_growing_where_floats_would_stand_still():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tolerance import LAB, rounding
 
 from pretext.core.rng import rng
 from pretext.ops import gamut, lab
@@ -26,7 +27,7 @@ def textbook(x):
 
 
 def test_it_is_the_textbook_formula():
-    torch.testing.assert_close(rgb_to_lab(cube()).double(), textbook(cube()), rtol=0, atol=1e-3)
+    torch.testing.assert_close(rgb_to_lab(cube()).double(), textbook(cube()), rtol=0, atol=LAB)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_greys_are_neutral():
 
 
 def test_lightness_is_l():
-    torch.testing.assert_close(lightness(cube()), rgb_to_lab(cube())[:1], rtol=0, atol=1e-4)
+    torch.testing.assert_close(lightness(cube()), rgb_to_lab(cube())[:1], rtol=0, atol=LAB)
 
 
 @pytest.mark.parametrize("function", [rgb_to_lab, lab_to_rgb, lightness])
@@ -124,8 +125,8 @@ def test_the_projection_is_the_one_of_the_paper():
 
 def test_leading_dimensions_are_free():
     x = torch.rand(2, 5, 3, 4, 6, generator=rng("cpu", "lead"))
-    for function in (rgb_to_lab, project):
-        torch.testing.assert_close(function(x)[1, 2], function(x[1, 2]))
+    torch.testing.assert_close(rgb_to_lab(x)[1, 2], rgb_to_lab(x[1, 2]), rtol=0, atol=LAB)
+    torch.testing.assert_close(project(x)[1, 2], project(x[1, 2]), rtol=0, atol=rounding(1, 3))  # three products
 
 
 def test_constants_first_made_in_inference_mode_serve_training_too():

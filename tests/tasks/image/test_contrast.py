@@ -6,6 +6,7 @@ import pytest
 import torch
 from nets import TinyNet
 from torch.nn import functional
+from training import descend
 
 from pretext.core.rng import rng
 from pretext.tasks.image.contrast import Contrast
@@ -124,18 +125,15 @@ def examined(x, views=None, steps=120, exams=20):
     torch.manual_seed(0)
     net = TinyNet()
     task = Contrast(net, views)
-    optimiser = torch.optim.Adam([*net.parameters(), *task.parameters()], lr=0.01)
-    results = []
-    for step in range(steps + exams):
+
+    def sit(step):
         question, answer, given = pose(task, x, step)
-        grade = task.grade(task.solve(net(question), given), answer)
-        if step < steps:
-            optimiser.zero_grad()
-            grade.loss.backward()
-            optimiser.step()
-        else:
-            results.append([grade.loss.item(), grade.scores["ranking"].item()])
-    return torch.tensor(results).mean(0).tolist()
+        return task.grade(task.solve(net(question), given), answer)
+
+    descend((net, task), lambda step: sit(step).loss, steps, 0.02)
+    grades = [sit(steps + exam) for exam in range(exams)]
+    losses, rankings = [grade.loss for grade in grades], [grade.scores["ranking"] for grade in grades]
+    return torch.stack(losses).mean().item(), torch.stack(rankings).mean().item()
 
 
 def test_it_learns_to_tell_images_apart():

@@ -10,6 +10,7 @@ import torch
 from jsonargparse import ArgumentParser
 from nets import TinyNet
 from torch import nn
+from training import descend
 
 from pretext.backbones import TorchVision
 from pretext.core.rng import rng
@@ -362,14 +363,13 @@ def bars(side):
 def learnt(net, factory, x, steps=150):
     torch.manual_seed(0)
     task = factory(net)
-    optimiser = torch.optim.Adam([*net.parameters(), *task.parameters()], lr=3e-3)
-    for step in range(steps):
+
+    def sit(step):
         puzzle = pose(task, x, step)
-        grade = task.grade(asked(task, net, puzzle), puzzle.answer)
-        optimiser.zero_grad()
-        grade.loss.backward()
-        optimiser.step()
-    return grade.scores["accuracy"]
+        return task.grade(asked(task, net, puzzle), puzzle.answer)
+
+    descend((net, task), lambda step: sit(step).loss, steps, 5e-3)
+    return sit(steps).scores["accuracy"]
 
 
 @pytest.mark.parametrize("options", [{}, {"puzzles": 4, "permutations": "affine"}])

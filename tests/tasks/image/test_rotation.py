@@ -8,6 +8,7 @@ import pytest
 import torch
 from clips import TinyVideo, moving
 from nets import TinyNet
+from training import descend
 
 from pretext.core.rng import rng
 from pretext.core.types import Features
@@ -100,13 +101,12 @@ def trained_loss(net, x):
     """Train head and net on all turns of `x`."""
     task = Rotation(net)
     question, answer, given = pose(task, x)
-    optimiser = torch.optim.Adam([*net.parameters(), *task.parameters()], lr=0.01)
-    for _ in range(60):
-        optimiser.zero_grad()
-        loss = task.grade(task.solve(net(question), given), answer).loss
-        loss.backward()
-        optimiser.step()
-    return loss.item()
+
+    def loss(_):
+        return task.grade(task.solve(net(question), given), answer).loss
+
+    descend((net, task), loss, 60, 0.015)
+    return loss(None).item()
 
 
 def test_training_takes_it_to_exactly_ln_4_and_a_seeing_net_far_below():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from nets import TinyNet
 from torch.nn import functional
+from training import descend
 
 from pretext.core.rng import rng
 from pretext.ops.resample import KERNELS, resample
@@ -159,11 +160,7 @@ def test_what_shrinking_removed_is_nowhere_in_the_question():
 
 def learn(task, net, x, steps):
     """Train on changing puzzles of `x`; then the mean loss over all kernels in eval mode."""
-    optimiser = torch.optim.Adam([*net.parameters(), *task.parameters()], lr=3e-3)
-    for step in range(steps):
-        optimiser.zero_grad()
-        sit(task, net, pose(task, x, "learn", step)).loss.backward()
-        optimiser.step()
+    descend((net, task), lambda step: sit(task, net, pose(task, x, "learn", step)).loss, steps, 5e-3)
     task.eval(), net.eval()
     with torch.no_grad():
         return [sit(task, net, posed_by(kernel, task, x)).loss.item() for kernel in KERNELS]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from clips import TinySound, TinyVideo, moving, tiny_multimodal
 from nets import TinyNet
+from training import descend
 
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng
@@ -88,19 +89,17 @@ def learnt(factory, wrong=False, steps=200):
     torch.manual_seed(0)
     net = MultiModal({"rgb": TinyVideo()})
     task = factory(net)
-    optimiser = torch.optim.Adam([*net.parameters(), *task.parameters()], lr=0.01)
-    for step in range(steps + 1):
+
+    def loss(step):
         x = batch(32, 4, key=step)
         if wrong:
             x[task.target] = x[task.target].roll(1, 0)
         puzzle = pose(task, x, step)
-        net.train(step < steps)
-        loss = task.grade(task.solve(net(puzzle.question), puzzle.given), puzzle.answer).loss
-        if step < steps:
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-    return loss.item()
+        return task.grade(task.solve(net(puzzle.question), puzzle.given), puzzle.answer).loss
+
+    descend((net, task), loss, steps, 0.015)
+    net.eval()
+    return loss(steps).item()
 
 
 def test_grey_and_motion_are_learnt_from_colours_of_the_same_clip():

@@ -1,13 +1,13 @@
 """Distillation: the gradient goes only where it should, nothing is gained by shrinking, and it can be learnt."""
 
 import copy
-import itertools
 from functools import partial
 
 import pytest
 import torch
 from clips import TinySound, TinyVideo, av_batch, tiny_multimodal
 from torch.nn import functional
+from training import descend
 
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng
@@ -245,13 +245,11 @@ def test_stages_are_averaged_over_their_grids_and_adapted_where_sizes_differ():
 def test_it_learns_what_the_other_network_sees(options):
     """Of clips never seen; the loudness of the sound follows the blob's height."""
     task, net = made(teacher="audio", **options)
-    learnt = [p for p in itertools.chain(net.parameters(), task.parameters()) if p.requires_grad]
-    optimiser = torch.optim.Adam(learnt, lr=0.003)
-    for step in range(120):
-        optimiser.zero_grad()
-        sit(task, net, pose(task, batch(32, key=step), step)).loss.backward()
-        optimiser.step()
-        task.follow(net)
+
+    def loss(step):
+        return sit(task, net, pose(task, batch(32, key=step), step)).loss
+
+    descend((net, task), loss, 120, 0.005, after=lambda: task.follow(net))
     assert sit(task, net, pose(task, batch(128, key=10_000))).loss < 0.6
 
 

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from clips import TinySound, TinyVideo, av_batch, tiny_multimodal
+from training import descend
 
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng
@@ -104,18 +105,15 @@ def examined(options, draw, steps=120, exams=10):
     torch.manual_seed(0)
     net = tiny_multimodal()
     task = Embed(net, frames=4, **options)
-    optimiser = torch.optim.Adam([*net.parameters(), *task.parameters()], lr=0.003)
-    results = []
-    for step in range(steps + exams):
+
+    def sit(step):
         question, answer, given = pose(task, draw(step), step)
-        grade = task.grade(task.solve(net(question), given), answer)
-        if step < steps:
-            optimiser.zero_grad()
-            grade.loss.backward()
-            optimiser.step()
-        else:
-            results.append([grade.loss.item(), grade.scores["ranking"].item()])
-    return torch.tensor(results).mean(0).tolist()
+        return task.grade(task.solve(net(question), given), answer)
+
+    descend((net, task), lambda step: sit(step).loss, steps, 0.005)
+    grades = [sit(steps + exam) for exam in range(exams)]
+    losses, rankings = [grade.loss for grade in grades], [grade.scores["ranking"] for grade in grades]
+    return torch.stack(losses).mean().item(), torch.stack(rankings).mean().item()
 
 
 @pytest.mark.parametrize("options", [{}, {"loss": "nce"}])

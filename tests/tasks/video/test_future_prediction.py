@@ -6,6 +6,7 @@ import pytest
 import torch
 from clips import TinyVideo, moving
 from nets import TinyNet
+from training import descend
 
 from pretext.core.rng import rng
 from pretext.ops.drawing import film
@@ -110,15 +111,14 @@ def test_motion_is_learnt_beyond_copying():
     torch.manual_seed(0)
     net = TinyVideo()
     task = FuturePrediction(net, frames=4, future=2, width=16)
-    optimiser = torch.optim.Adam([*net.parameters(), *task.parameters()], lr=0.01)
-    for step in range(160):
-        puzzle = pose(task, sliding(16, 6, 16, step))
-        optimiser.zero_grad()
-        task.grade(task.solve(net(puzzle.question), puzzle.given), puzzle.answer).loss.backward()
-        optimiser.step()
+
+    def sit(n, key):
+        puzzle = pose(task, sliding(n, 6, 16, key))
+        return task.grade(task.solve(net(puzzle.question), puzzle.given), puzzle.answer)
+
+    descend((net, task), lambda step: sit(16, step).loss, 160, 0.015)
     net.eval()
-    puzzle = pose(task, sliding(64, 6, 16, "never seen"))
-    grade = task.grade(task.solve(net(puzzle.question), puzzle.given), puzzle.answer)
+    grade = sit(64, "never seen")
     assert grade.loss < 0.2
     assert grade.scores["copy"] < 0.2
 

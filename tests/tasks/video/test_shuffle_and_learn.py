@@ -8,6 +8,7 @@ import torch
 from clips import TinyVideo, moving
 from leaks import sit
 from nets import TinyNet, WaveNet
+from training import descend
 
 from pretext.core.rng import rng
 from pretext.core.types import Features
@@ -223,11 +224,7 @@ def test_it_learns_what_lies_between(net):
     torch.manual_seed(0)
     net = net()
     task = SMALL(net, positives=0.5)
-    optimiser = torch.optim.Adam([*net.parameters(), *task.parameters()], lr=3e-3)
-    for step in range(200):
-        optimiser.zero_grad()
-        sit(task, net, ramps(step), step).loss.backward()
-        optimiser.step()
+    descend((net, task), lambda step: sit(task, net, ramps(step), step).loss, 200, 5e-3)
     net.eval()
     scores = [sit(task, net, ramps(step), step).scores["balanced_accuracy"] for step in range(1000, 1010)]
     assert torch.stack(scores).mean() > 0.7
