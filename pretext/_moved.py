@@ -127,7 +127,7 @@ class Alias:
 def install() -> None:
     """Let Python find what has moved.
 
-    Before anything else looks: a package that has moved has its files at hand, and Python would load each a second time.
+    It looks before all others: they would find the files of a package that has moved, and load each a second time.
     """
     if not any(isinstance(finder, Moved) for finder in sys.meta_path):
         sys.meta_path.insert(0, Moved())
