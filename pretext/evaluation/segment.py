@@ -87,7 +87,7 @@ def interval(confusions: Tensor, rng: Generator, draws: int = DRAWS) -> Interval
 
     Args:
         confusions: (N, K, K) of each image, on the CPU.
-        rng: on the CPU, the only source of chance.
+        rng: on the CPU, the only source of randomness.
         draws: sets of N images that are drawn with replacement.
 
     Raises:

@@ -39,26 +39,26 @@ def places(backbone: Backbone, x: Tensor) -> Places:
                 parameter.requires_grad_(True)
             stages = backbone.forward(x).stages  # not called, or it might be compiled with these hooks
             leaves = {f"parameter {n}": p for n, p in backbone.named_parameters()}
-            found = _first(stages, leaves | {f"module {name}": mark for name, mark in marks.items()})
+            first = _first(stages, leaves | {f"module {name}": mark for name, mark in marks.items()})
     finally:
         for handle in handles:
             handle.remove()
         for parameter, was in asked.items():
             parameter.requires_grad_(was)
     kinds = ("parameter ", "module ")
-    return Places(*({n.removeprefix(kind): s for n, s in found.items() if n.startswith(kind)} for kind in kinds))
+    return Places(*({n.removeprefix(kind): s for n, s in first.items() if n.startswith(kind)} for kind in kinds))
 
 
 def _first(stages: dict[str, Tensor], leaves: dict[str, Tensor]) -> dict[str, str]:
     """Name for each leaf the first stage whose gradient reaches it."""
-    found: dict[str, str] = {}
+    first: dict[str, str] = {}
     for name, stage in stages.items():
-        left = {key: leaf for key, leaf in leaves.items() if key not in found}
+        left = {key: leaf for key, leaf in leaves.items() if key not in first}
         if not left or not stage.requires_grad:
             continue
         gradients = torch.autograd.grad(stage.sum(), list(left.values()), retain_graph=True, allow_unused=True)
-        found |= {key: name for key, gradient in zip(left, gradients, strict=True) if gradient is not None}
-    return {key: found.get(key, POOLED) for key in leaves}
+        first |= {key: name for key, gradient in zip(left, gradients, strict=True) if gradient is not None}
+    return {key: first.get(key, POOLED) for key in leaves}
 
 
 def _mark(name: str, marks: dict[str, Tensor]) -> Any:

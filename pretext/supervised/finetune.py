@@ -12,10 +12,10 @@ from pretext.core.types import Backbone
 from pretext.supervised.depth import POOLED, Places, places
 from pretext.supervised.module import Supervised, fits, sample
 from pretext.supervised.scores import Logits, write
+from pretext.supervised.trunk import trunk
 from pretext.training.execution import PLAIN, Execution
 from pretext.training.inputs import InputPipeline
 from pretext.training.optimization import ADAMW, Groups, Optim
-from pretext.training.run import trunk
 from pretext.views.augment import Augment
 
 

@@ -14,10 +14,10 @@ from pretext.evaluation.classifiers import Head, Kind, head
 from pretext.evaluation.embed import evaluating
 from pretext.supervised.module import Supervised, sample
 from pretext.supervised.scores import Logits, write
+from pretext.supervised.trunk import trunk
 from pretext.training.execution import PLAIN, Execution
 from pretext.training.inputs import InputPipeline
 from pretext.training.optimization import Optim, trained
-from pretext.training.run import trunk
 from pretext.views.augment import Augment
 
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 1e-4  # of Goyal et al.'s protocol, for batches of 256

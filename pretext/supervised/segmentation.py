@@ -19,11 +19,11 @@ from pretext.evaluation.embed import evaluating
 from pretext.supervised.mask_scores import MaskScores
 from pretext.supervised.scores import write
 from pretext.supervised.segmentation_view import draw
+from pretext.supervised.trunk import trunk
 from pretext.training.execution import PLAIN, Execution
 from pretext.training.host import Host
 from pretext.training.inputs import InputPipeline
 from pretext.training.optimization import Optim, trained
-from pretext.training.run import trunk
 
 INIT = 0.01  # standard deviation of the head's first weights, as usual for linear probes
 

@@ -14,7 +14,7 @@ from pretext.views.augment import Augment, unit
 
 
 class InputPipeline:
-    """Turns batches as they are loaded into what a network sees, in training by chance and in evaluation without.
+    """Turns batches as they are loaded into what a network sees, in training at random and in evaluation always alike.
 
     Canvases of another side than in training are resized to it first, or the crop would cut out another share. Sounds
     (int16) are brought to [-1, 1]; of several modalities each is treated after its kind.

@@ -56,7 +56,7 @@ def translated(config: Mapping[str, Any], known: Mapping[str, Any] | None = None
 
 
 def moved(path: str) -> str:
-    """Return where a class of ours is found today, by the path that it had in release 0.1."""
+    """Return where a class of ours is today, by the path that it had in release 0.1."""
     parts = path.split(".")
     for end in range(len(parts) - 1, 1, -1):
         if parts[0] == "pretext" and (new := NEW.get(".".join(parts[1:end]))):

@@ -12,8 +12,6 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 from omegaconf import OmegaConf
 
-from pretext.backbones.multimodal import MultiModal
-from pretext.core.types import Backbone
 from pretext.training.host import Host
 from pretext.training.options import todays
 from pretext.training.pretrainer import Pretrainer
@@ -180,24 +178,3 @@ def load(path: str | Path) -> Host:
     run = find(path)
     module, _ = build({key: value for key, value in read(run / CONFIG).items() if key != "data"})
     return restore(module, run)
-
-
-def trunk(run: str | Path | None, backbone: Backbone | None, modality: str | None = None) -> Backbone:
-    """Return what an evaluator works on: a trained run's backbone (of several the one of `modality`), or the given one.
-
-    Raises:
-        FileNotFoundError: no such run, or no checkpoint in it.
-        ValueError: both or neither are given, or the backbone has no network for that modality.
-
-    """
-    if (run is None) == (backbone is None):
-        raise ValueError("an evaluator wants either a run (--model.run RUN) or a backbone (--model.backbone CLASS)")
-    if backbone is None:
-        assert run is not None
-        return load(run).inputs.network(modality)[0]
-    if isinstance(backbone, MultiModal):
-        names = list(backbone.backbones)
-        if modality is not None and modality not in names:
-            raise ValueError(f"the backbone has no network for {modality!r}, only for {names}")
-        return backbone.network(modality or names[0])
-    return backbone

@@ -6,7 +6,9 @@ from torch.nn import functional
 from torchvision.transforms.v2 import functional as reference
 
 from pretext.core.rng import rng
-from pretext.views.augment import Augment, brightness, contrast, hue, resized_crop, saturation
+from pretext.views.augment import Augment
+from pretext.views.colour import brightness, contrast, hue, saturation
+from pretext.views.crop import resized_crop
 
 
 def key(*parts):

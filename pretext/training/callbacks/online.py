@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -12,29 +11,13 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from pretext.core.types import Tree
-from pretext.evaluation.embed import Batch, embed
+from pretext.evaluation.embed import embed
 from pretext.training.callbacks.checkpoint import Checkpoint
 from pretext.training.callbacks.quiet import undisturbed
 from pretext.training.callbacks.scored import SCORES, Score, scored
+from pretext.training.callbacks.watched import Wanted, data_of, possible, stages_of
 from pretext.training.host import Host
 from pretext.training.inputs import canvas_of
-
-LOOK = 8  # items, to see what labels there are; a file may be unreadable
-
-
-class Ordered(Protocol):
-    """What of a data module is needed here."""
-
-    def ordered(self, split: Literal["train", "test"], items: int | None = None) -> Iterable[Batch]:
-        """Go through a fixed choice of items in order, each once."""
-
-
-class Wanted(NamedTuple):
-    """What is measured, and on what."""
-
-    data: Ordered
-    scores: Sequence[Score]
-    stages: Sequence[str]
 
 
 class Online(pl.Callback):
@@ -102,11 +85,11 @@ class Online(pl.Callback):
             return
         host = _host(pl_module)
         _check_place(self, trainer)
-        stages = _stages(host, self.modality, self.stage)
+        stages = stages_of(host, self.modality, self.stage)
         if trainer.is_global_zero:
-            with undisturbed(host.device):  # a data module of somebody else's may split its items by chance
-                data = _data(self.data, trainer)
-                self._wanted = Wanted(data, _possible(self.scores, data), stages)
+            with undisturbed(host.device):  # a data module of somebody else's may draw at random
+                data = data_of(self.data, trainer)
+                self._wanted = Wanted(data, possible(self.scores, data), stages)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last = trainer.global_step
@@ -135,35 +118,35 @@ class Online(pl.Callback):
 
     def _measure(self, trainer: pl.Trainer, host: Host) -> None:
         """Measure on the first rank while the others wait, and log as Lightning logs what an epoch ends with."""
-        begin, found = time.perf_counter(), dict[str, float]()
+        begin, figures = time.perf_counter(), dict[str, float]()
         self._last = trainer.global_step
         if self._wanted is not None:
             try:
                 with undisturbed(host.device):
-                    found = self._found(host, self._wanted)
-                found["seconds"] = time.perf_counter() - begin
+                    figures = self._figures(host, self._wanted)
+                figures["seconds"] = time.perf_counter() - begin
                 self._worked = True
             except ValueError as error:  # once it has worked, it is the weights: training must not end by being watched
                 if not self._worked:
                     raise
                 rank_zero_warn(f"Online: nothing measured at step {self._last}: {error}")
-        found = {f"{self.name}/{key}": value for key, value in trainer.strategy.broadcast(found).items()}
-        trainer.callback_metrics.update({key: torch.tensor(value) for key, value in found.items()})
-        for logger in trainer.loggers if found else ():
-            logger.log_metrics({**found, "epoch": trainer.current_epoch}, step=max(0, self._last - 1))
+        figures = {f"{self.name}/{key}": value for key, value in trainer.strategy.broadcast(figures).items()}
+        trainer.callback_metrics.update({key: torch.tensor(value) for key, value in figures.items()})
+        for logger in trainer.loggers if figures else ():
+            logger.log_metrics({**figures, "epoch": trainer.current_epoch}, step=max(0, self._last - 1))
 
-    def _found(self, host: Host, wanted: Wanted) -> dict[str, float]:
+    def _figures(self, host: Host, wanted: Wanted) -> dict[str, float]:
         network, modality = host.inputs.network(self.modality)
         dtype = next(network.parameters()).dtype  # bfloat16 where the weights are
 
         def view(x: Tree) -> Tensor:
-            shown: Tensor = host.inputs.eval_input(x, modality)
-            return shown.to(dtype)
+            rows: Tensor = host.inputs.eval_input(x, modality)
+            return rows.to(dtype)
 
         batches = wanted.data.ordered("train", 2 * self.items)
-        seen = embed(network, batches, view, dims=self.dims, title="")
-        found = scored(seen, wanted.scores, wanted.stages, host.device)
-        return {f"{modality}.{key}" if modality and "/" in key else key: value for key, value in found.items()}
+        features = embed(network, batches, view, dims=self.dims, title="")
+        figures = scored(features, wanted.scores, wanted.stages, host.device)
+        return {f"{modality}.{key}" if modality and "/" in key else key: value for key, value in figures.items()}
 
 
 def _host(module: pl.LightningModule) -> Host:
@@ -185,42 +168,3 @@ def _check_place(online: Online, trainer: pl.Trainer) -> None:
             "Online: a Checkpoint stands before it among the callbacks; put it after, or a resumed run would miss what "
             "was measured at its checkpoint"
         )
-
-
-def _stages(host: Host, modality: str | None, stage: str) -> list[str]:
-    network, _ = host.inputs.network(modality)
-    stages = list(network.stages)
-    if stage not in ("last", "all", *stages):
-        raise ValueError(
-            f"Online got stage={stage!r}, but {type(network).__name__} has {', '.join(stages)}; choose one of them, "
-            '"last" or "all"'
-        )
-    return {"last": stages[-1:], "all": stages}.get(stage, [stage])
-
-
-def _data(own: pl.LightningDataModule | None, trainer: pl.Trainer) -> Ordered:
-    data = own or trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it outside the class
-    if not hasattr(data, "ordered"):
-        raise ValueError(
-            f"Online got {'no data module' if data is None else type(data).__name__}, but wants one with "
-            "`ordered(split, items)` such as datamodules.ImageFolder; give one as `data`"
-        )
-    if own is not None:
-        own.prepare_data()
-        own.setup("fit")
-    return cast(Ordered, data)
-
-
-def _possible(scores: Sequence[Score] | None, data: Ordered) -> Sequence[Score]:
-    """Say what can be measured on data: what needs labels wants one class an item."""
-    first = next(iter(data.ordered("train", LOOK)), None)
-    if first is None:
-        raise ValueError(f"Online: of {LOOK} items of {type(data).__name__} none can be read; look at its files")
-    if "y" in first and first["y"].ndim == 1:
-        return scores or SCORES
-    what = f"{type(data).__name__} has {'several labels an item' if 'y' in first else 'no labels'}"
-    if scores is not None and set(scores) != {"quality"}:
-        raise ValueError(f"Online got scores={scores}, but {what}; ask for quality alone, or give labelled `data`")
-    if scores is None:
-        rank_zero_warn(f"Online: {what}, so only quality is measured; say `scores: [quality]`, or give labelled `data`")
-    return ("quality",)

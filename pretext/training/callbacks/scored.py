@@ -18,7 +18,7 @@ K = 20  # neighbours; one k, as the better of several would have to be chosen so
 
 
 def scored(
-    seen: Embedded, scores: Sequence[Score], stages: Sequence[str], device: torch.device | str = "cpu"
+    features: Embedded, scores: Sequence[Score], stages: Sequence[str], device: torch.device | str = "cpu"
 ) -> dict[str, float]:
     """Score stages of a set on `device`: {"<stage>/knn", "<stage>/linear", "<stage>/rankme" ..., "held_out"}.
 
@@ -29,16 +29,16 @@ def scored(
         ValueError: as in `knn`, `linear.stratified`, `linear.probe` and `quality`.
 
     """
-    found: dict[str, float] = {}
-    labels = seen.labels.to(device)
+    figures: dict[str, float] = {}
+    labels = features.labels.to(device)
     held = linear.stratified(labels, 0.5) if {"knn", "linear"} & set(scores) else None
     for stage in stages:
-        mean, grid = seen.mean[stage].to(device), seen.grid[stage].to(device)
+        mean, grid = features.mean[stage].to(device), features.grid[stage].to(device)
         if held is not None and "knn" in scores:
             votes = knn.knn(mean[~held], labels[~held], mean[held], (K,))[K]
-            found[f"{stage}/knn"] = float((votes == labels[held]).double().mean())
+            figures[f"{stage}/knn"] = float((votes == labels[held]).double().mean())
         if held is not None and "linear" in scores:
-            found[f"{stage}/linear"] = linear.probe(grid[~held], labels[~held], grid[held], labels[held]).accuracy
+            figures[f"{stage}/linear"] = linear.probe(grid[~held], labels[~held], grid[held], labels[held]).accuracy
         if "quality" in scores:
-            found |= {f"{stage}/{key}": value for key, value in quality(mean).items()}
-    return found if held is None else found | {"held_out": float(held.sum())}
+            figures |= {f"{stage}/{key}": value for key, value in quality(mean).items()}
+    return figures if held is None else figures | {"held_out": float(held.sum())}
