@@ -82,13 +82,19 @@ class Suite:
     title: str = "Leaderboard"
 
 
-class Job(NamedTuple):
-    """An entry with one seed on one board."""
+class Cell(NamedTuple):
+    """An entry with one seed on one board: what is trained and measured at once."""
 
     board: str
     name: str
+    """The entry's."""
     seed: int
     entry: Entry
+
+    @property
+    def label(self) -> str:
+        """Its name in a line of progress."""
+        return f"{self.board}, {self.name}, seed {self.seed}"
 
 
 def read_suite(file: str | Path) -> Suite:
@@ -109,28 +115,28 @@ def read_suite(file: str | Path) -> Suite:
         raise ValueError(f"bench: {file}: {str(error).splitlines()[0]}") from error
     if strange := set(suite.protocols) - set(EVERY):
         raise ValueError(f"bench: {file}: unknown protocols {sorted(strange)}; there are {', '.join(EVERY)}")
-    for job in jobs(suite):
-        if job.name in BASELINES:
-            raise ValueError(f"bench: {job.board}/{job.name} has the name of a baseline; call it otherwise")
-        named = [key for key in ("config", "run", "backbone") if getattr(job.entry, key)]
+    for cell in cells(suite):
+        if cell.name in BASELINES:
+            raise ValueError(f"bench: {cell.board}/{cell.name} has the name of a baseline; call it otherwise")
+        named = [key for key in ("config", "run", "backbone") if getattr(cell.entry, key)]
         if len(named) != 1:
             got = " and ".join(named) or "nothing"
-            raise ValueError(f"bench: {job.board}/{job.name} names {got}; give either a config, a run or a backbone")
-        if job.entry.config and not Path(job.entry.config).is_file():
+            raise ValueError(f"bench: {cell.board}/{cell.name} names {got}; give either a config, a run or a backbone")
+        if cell.entry.config and not Path(cell.entry.config).is_file():
             raise FileNotFoundError(
-                f"bench: {job.board}/{job.name} names a config that is not there: {job.entry.config}"
+                f"bench: {cell.board}/{cell.name} names a config that is not there: {cell.entry.config}"
             )
     return suite
 
 
-def jobs(suite: Suite) -> Iterator[Job]:
+def cells(suite: Suite) -> Iterator[Cell]:
     """List every cell, seed by seed, so that an unfinished benchmark has all entries first."""
     every = sorted({seed for b in suite.boards.values() for e in b.entries.values() for seed in seeds_of(suite, e)})
     for seed in every:
         for board, own in suite.boards.items():
             for name, entry in own.entries.items():
                 if seed in seeds_of(suite, entry):
-                    yield Job(board, name, seed, entry)
+                    yield Cell(board, name, seed, entry)
 
 
 def seeds_of(suite: Suite, entry: Entry) -> list[int]:
