@@ -12,7 +12,8 @@ from typing import Any
 
 from yaml import safe_dump
 
-from pretext.benchmark.suite import Cell, Options
+from pretext.benchmark.cells import Cell
+from pretext.benchmark.suite import Options
 from pretext.jobs.files import once
 from pretext.training.cli import PretextCLI
 from pretext.training.run import LAST

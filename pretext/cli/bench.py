@@ -7,7 +7,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pretext.benchmark.runner import boards, work
+from pretext.benchmark.gather import boards
+from pretext.benchmark.runner import work
 from pretext.benchmark.suite import read_suite
 from pretext.cli.parser import Parser, run_of
 from pretext.core.files import write_whole

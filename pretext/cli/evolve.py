@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pretext.cli.parser import Parser, run_of
 from pretext.jobs.storage import without_password
-from pretext.report.search import write_page
+from pretext.report.search import write_search
 from pretext.search.settings import options_help, read_search
 from pretext.search.worker import evolve as search_on
 from pretext.training.callbacks.record import environment
@@ -31,4 +31,4 @@ def main(args: list[str]) -> None:
     name = search.settings.study or Path(own.config).stem
     folder = own.out or Path("runs") / "evolve" / name
     command = shlex.join(["pretext", *map(without_password, args)])
-    print(search_on(search, name, folder, command, environment(), write_page))
+    print(search_on(search, name, folder, command, environment(), write_search))

@@ -62,11 +62,12 @@ def open_study(
     settings = json.loads(json.dumps(settings))
     with quiet(), one_at_a_time(url) as locked:
         storage = open_storage(url, heartbeat)
-        given = {"study_name": name, "storage": storage, "sampler": sampler, "pruner": pruner}
         try:
-            study = optuna.create_study(**given, direction="maximize")
+            study = optuna.create_study(
+                study_name=name, storage=storage, sampler=sampler, pruner=pruner, direction="maximize"
+            )
         except DuplicatedStudyError:
-            study = optuna.load_study(**given)
+            study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
             _await(study, 0.0 if locked else _PATIENCE)
         else:
             _fill(study, plan, settings)

@@ -11,9 +11,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from pretext.benchmark.results import MEASURES, Board, Cell, Point, Row, measure, reason, status
-from pretext.benchmark.summary import Entry, Figure, correlation, stage_order, stages, summary
+from pretext.benchmark.results import Board, CellResult, measures, ranked_by
+from pretext.benchmark.summary import EntrySummary, correlation, stage_order, stages, summary
 from pretext.core.files import write_whole
+from pretext.evaluation.statistics.ranking import Figure
 from pretext.report.leaderboard_charts import Strip, baselines, curves, keys, scatter
 from pretext.report.leaderboard_heat import Shades, heat_map
 from pretext.report.leaderboard_text import (
@@ -32,9 +33,7 @@ from pretext.report.leaderboard_text import (
 )
 from pretext.report.run import fact_table, scroll_box
 
-__all__ = ["Board", "Cell", "Entry", "Point", "Row", "markdown", "summary", "table", "write_csv", "write_html"]
-
-NAMES = {"knn": "kNN", "svm": "linear SVM", "nearest": "nearest neighbours, k ="}  # how scores are called in the table
+__all__ = ["Board", "markdown", "summary", "table", "write_csv", "write_html"]
 
 FOOTER = (
     "Every number on this page comes from the runs of the benchmark; nothing was chosen on test items. "
@@ -71,17 +70,17 @@ def write_html(boards: Sequence[Board], file: Path, heading: str, command: str, 
 
 
 def _total(boards: Sequence[Board]) -> str:
-    cells = [cell for board in boards for cell in board["cells"]]
-    taken = sum(sum((cell.get("seconds") or {}).values()) for cell in cells)
+    cells = [cell for board in boards for cell in board.cells]
+    taken = sum(sum((cell.seconds or {}).values()) for cell in cells)
     return f"{len(boards)} data sets, {len(cells)} runs, {_time(taken)} in all"
 
 
 def _contents(boards: Sequence[Board]) -> str:
-    links = (f'<a href="#board-{place}">{escape(board["name"])}</a>' for place, board in enumerate(boards))
+    links = (f'<a href="#board-{place}">{escape(board.name)}</a>' for place, board in enumerate(boards))
     return f"<nav>{' '.join(links)}</nav>" if len(boards) > 1 else ""
 
 
-def _overview(boards: Sequence[Board], entries: Sequence[list[Entry]]) -> str:
+def _overview(boards: Sequence[Board], entries: Sequence[list[EntrySummary]]) -> str:
     """Lay all boards side by side, where there are several."""
     if len(boards) < 2:
         return ""
@@ -89,23 +88,23 @@ def _overview(boards: Sequence[Board], entries: Sequence[list[Entry]]) -> str:
     first = {name: entry for board in reversed(found) for name, entry in board.items()}
     names = list(dict.fromkeys(name for board in found for name in board))
     head = _head("Entry", "text", "ascending")
-    head += "".join(_head(board["name"], "number", "descending") for board in boards)
+    head += "".join(_head(board.name, "number", "descending") for board in boards)
     rows = ""
     for label in names:
         cells = "".join(_share(board[label].main if label in board else None) for board in found)
         rows += f'<tr class="{first[label].kind}">{_entry(first[label], label)}{cells}</tr>'
     body = scroll_box("All boards", _sortable(head, rows))
-    words = {MEASURES[measure(board)] for board in boards}
+    words = {ranked_by(board).title for board in boards}
     note = f"{', '.join(sorted(words))}, in %: mean over seeds, and its 95 % interval."
     return f'<section><h2>All boards</h2>{body}<p class="soft">{note}</p></section>'
 
 
-def _board(place: int, board: Board, entries: list[Entry]) -> str:
-    chance = board["protocol"].get("chance")
+def _board(place: int, board: Board, entries: list[EntrySummary]) -> str:
+    chance = board.protocol.get("chance")
     levels = baselines(entries, float(chance) if isinstance(chance, int | float) else None)
     parts = [
-        f'<section id="board-{place}"><h2>{escape(board["name"])}</h2>',
-        f'<p class="soft">{escape(title(board))}. {escape(status(board))}.</p>',
+        f'<section id="board-{place}"><h2>{escape(board.name)}</h2>',
+        f'<p class="soft">{escape(title(board))}. {escape(board.status)}.</p>',
         _table(board, entries, levels) if entries else '<p class="missing">No cell is finished yet.</p>',
         _stages(entries, levels),
         _few(entries),
@@ -120,10 +119,10 @@ def _board(place: int, board: Board, entries: list[Entry]) -> str:
 # ---- The parts of a board
 
 
-def _table(board: Board, entries: Sequence[Entry], levels: Mapping[str, float]) -> str:
+def _table(board: Board, entries: Sequence[EntrySummary], levels: Mapping[str, float]) -> str:
     strip = Strip.of(entries, levels)
     head = _head("Rank", "number", "ascending") + _head("Entry", "text", "ascending")
-    head += _head(f"{MEASURES[measure(board)]}, %", "number", "descending", now=True)
+    head += _head(f"{ranked_by(board).title}, %", "number", "descending", now=True)
     head += f'<th scope="col" class="strips">{strip.head()}</th>'
     head += _head("kNN, %", "number", "descending") + _head("Stage", "text", "ascending")
     head += _head("Skill", "number", "descending") + _head("Seeds", "number", "descending")
@@ -144,7 +143,7 @@ def _table(board: Board, entries: Sequence[Entry], levels: Mapping[str, float]) 
     return f'{marks}{scroll_box("Leaderboard", _sortable(head, rows))}<p class="soft">{escape(note)}</p>'
 
 
-def _stages(entries: Sequence[Entry], levels: Mapping[str, float]) -> str:
+def _stages(entries: Sequence[EntrySummary], levels: Mapping[str, float]) -> str:
     names, shown = stages(entries), [entry for entry in entries if entry.stages and entry.kind != "raw"]
     if not names:
         return ""
@@ -155,11 +154,11 @@ def _stages(entries: Sequence[Entry], levels: Mapping[str, float]) -> str:
     return f'<h3>Every stage</h3>{box}{legend}<p class="soft">{note}</p>'
 
 
-def _few(entries: Sequence[Entry]) -> str:
-    drawn = [entry for entry in entries if entry.few]
+def _few(entries: Sequence[EntrySummary]) -> str:
+    drawn = [entry for entry in entries if entry.curves.get("low_label", ())]
     if not drawn:
         return ""
-    sizes = {few.labels: f"{few.labels} = {few.items:,}" for entry in drawn for few in entry.few}
+    sizes = {few.name: f"{few.name} = {few.at:,.0f}" for entry in drawn for few in entry.curves.get("low_label", ())}
     note = f"Accuracy in % by number of labelled items ({', '.join(sizes.values())}), on a logarithmic scale, at the "
     note += (
         "stage chosen on validation. In grey the other entries. Bars: 95 % intervals, over seeds if there are several."
@@ -168,8 +167,8 @@ def _few(entries: Sequence[Entry]) -> str:
     return f'<h3>Few labels</h3>{kinds}{curves(entries)}<p class="soft">{escape(note)}</p>'
 
 
-def _skill(board: Board, entries: Sequence[Entry], levels: Mapping[str, float]) -> str:
-    axis, levels = MEASURES[measure(board)], {kind: at for kind, at in levels.items() if kind != "chance"}
+def _skill(board: Board, entries: Sequence[EntrySummary], levels: Mapping[str, float]) -> str:
+    axis, levels = ranked_by(board).title, {kind: at for kind, at in levels.items() if kind != "chance"}
     drawn = scatter(entries, levels, axis)
     if not drawn:
         return ""
@@ -178,7 +177,7 @@ def _skill(board: Board, entries: Sequence[Entry], levels: Mapping[str, float]) 
     return f'<h3>Does the pretext score predict the probe?</h3>{marks}{drawn}<p class="soft">{escape(note)}</p>'
 
 
-def _cost(entries: Sequence[Entry]) -> str:
+def _cost(entries: Sequence[EntrySummary]) -> str:
     taken = [entry for entry in entries if entry.seconds]
     most = max((sum(entry.seconds.values()) for entry in taken), default=0.0)
     if not most:
@@ -197,13 +196,17 @@ def _cost(entries: Sequence[Entry]) -> str:
     return f'<h3>Cost per run</h3><p class="soft">{note}</p>{box}'
 
 
-def _more(board: Board, entries: Sequence[Entry]) -> str:
+def _more(board: Board, entries: Sequence[EntrySummary]) -> str:
     """Fold away what few will want: other scores, every run, the protocol."""
-    runs = "".join(_run(cell) for cell in board["cells"])
+    runs = "".join(_run(cell) for cell in board.cells)
     heads = "".join(f"<th>{word}</th>" for word in ("Entry", "Seed", "Pretext scores", "Command"))
     every = f"<table><thead><tr>{heads}</tr></thead><tbody>{runs}</tbody></table>"
-    facts = {**{f"data: {key}": value for key, value in board["data"].items()}, **board["protocol"]}
-    parts = {"Other scores of the chosen stage": _others(entries), "Every run": every, "Protocol": fact_table(facts)}
+    facts = {**{f"data: {key}": value for key, value in board.data.items()}, **board.protocol}
+    parts = {
+        "Other scores of the chosen stage": _others(board, entries),
+        "Every run": every,
+        "Protocol": fact_table(facts),
+    }
     return "".join(
         f"<details><summary>{words}</summary>{scroll_box(words, content)}</details>"
         for words, content in parts.items()
@@ -211,34 +214,32 @@ def _more(board: Board, entries: Sequence[Entry]) -> str:
     )
 
 
-def _others(entries: Sequence[Entry]) -> str:
-    columns = list(dict.fromkeys(column for entry in entries for column in entry.others))
+def _others(board: Board, entries: Sequence[EntrySummary]) -> str:
+    columns = measures(board)
     if not columns:
         return ""
     head = _head("Entry", "text", "ascending")
-    for column in columns:
-        part, _, score = column.partition("/")
-        words = f"{NAMES.get(part, '')} {score}".strip() + (", %" if part != "quality" else "")
-        head += _head(words, "number", "descending")
+    head += "".join(
+        _head(one.title + (f", {one.metric.unit}" if one.metric.unit else ""), "number", "descending")
+        for one in columns.values()
+    )
     rows = ""
     for entry in entries:
-        cells = (
-            _share(entry.others.get(c)) if not c.startswith("quality/") else _raw(entry.others.get(c)) for c in columns
-        )
-        rows += f'<tr class="{entry.kind}">{_entry(entry, entry.name)}{"".join(cells)}</tr>'
+        cells = "".join((_share if one.metric.unit else _raw)(entry.others.get(key)) for key, one in columns.items())
+        rows += f'<tr class="{entry.kind}">{_entry(entry, entry.name)}{cells}</tr>'
     return _sortable(head, rows)
 
 
-def _run(cell: Cell) -> str:
-    told = cell.get("pretext") or {}
+def _run(cell: CellResult) -> str:
+    told = cell.pretext or {}
     chance = told.get("chance") or {}
     scores = [
         f"{key} {value:.4g}" + (f" (blind guess {chance[key]:.4g})" if key in chance else "")
         for key, value in (told.get("scores") or {}).items()
     ]
-    failed = f"<strong>failed: {escape(reason(cell))}</strong> " if cell.get("failed") else ""
-    command = f"<code>{escape(cell.get('command') or '')}</code>"
-    text = f"<td>{escape(cell['entry'])}</td><td>{cell['seed']}</td><td>{escape(', '.join(scores)) or '-'}</td>"
+    failed = f"<strong>failed: {escape(cell.reason)}</strong> " if cell.failed else ""
+    command = f"<code>{escape(cell.command or '')}</code>"
+    text = f"<td>{escape(cell.entry or '')}</td><td>{cell.seed}</td><td>{escape(', '.join(scores)) or '-'}</td>"
     return f"<tr>{text}<td>{failed}{command}</td></tr>"
 
 
@@ -261,7 +262,7 @@ def _cell(words: str, value: float | str | None, side: str = "") -> str:
     return f'<td class="{side}" data-value="{number}">{escape(words)}</td>'
 
 
-def _entry(entry: Entry, words: str) -> str:
+def _entry(entry: EntrySummary, words: str) -> str:
     failed = f' title="failed: {escape("; ".join(entry.failed))}"' if entry.failed else ""
     return f'<th scope="row" data-value="{escape(words)}"{failed}>{escape(words)}{" ⚠" if entry.failed else ""}</th>'
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from matplotlib.ticker import MaxNLocator
 
-from pretext.benchmark.summary import Entry, Few, Figure
+from pretext.benchmark.summary import CurveFigure, EntrySummary
+from pretext.evaluation.statistics.ranking import Figure
 from pretext.report.charts import LETTER, STEPS
 
 KEYS = {"trained": "trained without labels", "random": "random initialisation", "raw": "raw input"}
@@ -51,7 +52,7 @@ def _reach(figure: Figure) -> list[float]:
     return [figure.value, figure.low, figure.high]
 
 
-def baselines(entries: Iterable[Entry], chance: float | None) -> dict[str, float]:
+def baselines(entries: Iterable[EntrySummary], chance: float | None) -> dict[str, float]:
     """Collect what to compare with: by kind the (first, so best) entry's figure, and chance."""
     levels = {"chance": chance} if chance is not None else {}
     for entry in entries:
@@ -84,7 +85,7 @@ class Strip(NamedTuple):
     levels: Mapping[str, float]
 
     @classmethod
-    def of(cls, entries: Iterable[Entry], levels: Mapping[str, float]) -> Strip:
+    def of(cls, entries: Iterable[EntrySummary], levels: Mapping[str, float]) -> Strip:
         """Fit a scale around some entries."""
         return cls(*_span([entry.main for entry in entries if entry.main], levels.values()), levels)
 
@@ -97,7 +98,7 @@ class Strip(NamedTuple):
         )
         return f'<svg class="strip" viewBox="0 0 170 14" aria-hidden="true">{"".join(labels)}</svg>'
 
-    def row(self, entry: Entry) -> str:
+    def row(self, entry: EntrySummary) -> str:
         """Draw one entry's figure and interval; its numbers stand beside it, so it is no text to be read aloud."""
         x_of = _scale(self.low, self.high, 4, 166)
         parts = [
@@ -113,14 +114,14 @@ class Strip(NamedTuple):
 # ---- Few labels: small panels on one scale
 
 
-def curves(entries: Sequence[Entry]) -> str:
+def curves(entries: Sequence[EntrySummary]) -> str:
     """Draw a panel per entry without labels: its accuracy by number of labels among all others' (in grey)."""
-    drawn = [entry for entry in entries if entry.few]
-    items = sorted({few.items for entry in drawn for few in entry.few})
+    drawn = [entry for entry in entries if entry.curves.get("low_label", ())]
+    items = sorted({few.at for entry in drawn for few in entry.curves.get("low_label", ())})
     if not items:
         return ""
     x_of = _scale(math.log(items[0]), math.log(items[-1]), 38, 206)
-    low, high = _span(few.figure for entry in drawn for few in entry.few)
+    low, high = _span(few.figure for entry in drawn for few in entry.curves.get("low_label", ()))
     y_of = _scale(low, high, 126, 8)
     axes = "".join(
         f'<path class="grid" d="M30 {y_of(y):.1f}H214"/>{_text(26, y_of(y) + 4, f"{100 * y:.3g}", "end")}'
@@ -136,35 +137,41 @@ def curves(entries: Sequence[Entry]) -> str:
     return f'<div class="panels">{"".join(panels)}</div>'
 
 
-def _panel(entry: Entry, drawn: Sequence[Entry], axes: str, x_of: _Scale, y_of: _Scale) -> str:
+def _panel(entry: EntrySummary, drawn: Sequence[EntrySummary], axes: str, x_of: _Scale, y_of: _Scale) -> str:
     others = [other for other in drawn if other.name != entry.name]
     lines = "".join(_curve(other, "other" if other.kind == "trained" else other.kind, x_of, y_of) for other in others)
-    own = _curve(entry, "trained", x_of, y_of) + "".join(_few_dot(few, x_of, y_of) for few in entry.few)
+    own = _curve(entry, "trained", x_of, y_of) + "".join(
+        _few_dot(few, x_of, y_of) for few in entry.curves.get("low_label", ())
+    )
     name = escape(entry.name)
     svg = f'<svg viewBox="0 0 220 146" role="img" aria-label="{name}, accuracy by labelled items">'
     return f"<figure><figcaption>{name}</figcaption>{svg}{axes}{lines}{own}</svg></figure>"
 
 
-def _few_dot(few: Few, x_of: _Scale, y_of: _Scale) -> str:
+def _few_dot(few: CurveFigure, x_of: _Scale, y_of: _Scale) -> str:
     """Draw a point with its interval, which says its numbers on hover."""
-    x, figure = x_of(math.log(few.items)), few.figure
+    x, figure = x_of(math.log(few.at)), few.figure
     y, low, high = map(y_of, _reach(figure))
     bar = "" if math.isnan(low + high) else f'<path class="bar" d="M{x:.1f} {low:.1f}V{high:.1f}"/>'
     bounds = f" ({100 * figure.low:.1f} to {100 * figure.high:.1f})" if figure.over else ""
-    words = escape(f"{few.labels}, {few.items:,} items: {100 * figure.value:.1f} %{bounds}")
+    words = escape(f"{few.name}, {few.at:,.0f} items: {100 * figure.value:.1f} %{bounds}")
     dot = f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{words}</title></circle>'
     return f'<g class="trained">{bar}{dot}</g>'
 
 
-def _curve(entry: Entry, kind: str, x_of: _Scale, y_of: _Scale) -> str:
-    points = (f"{x_of(math.log(few.items)):.1f} {y_of(few.figure.value):.1f}" for few in entry.few)
-    return f'<g class="{kind}"><path class="line" d="M{"L".join(points)}"/></g>' if entry.few else ""
+def _curve(entry: EntrySummary, kind: str, x_of: _Scale, y_of: _Scale) -> str:
+    points = (f"{x_of(math.log(few.at)):.1f} {y_of(few.figure.value):.1f}" for few in entry.curves.get("low_label", ()))
+    return (
+        f'<g class="{kind}"><path class="line" d="M{"L".join(points)}"/></g>'
+        if entry.curves.get("low_label", ())
+        else ""
+    )
 
 
 # ---- Skill against probe
 
 
-def scatter(entries: Sequence[Entry], levels: Mapping[str, float], axis: str) -> str:
+def scatter(entries: Sequence[EntrySummary], levels: Mapping[str, float], axis: str) -> str:
     """Draw every entry that has both a skill and a probe, with both intervals and its name."""
     both = [(entry, entry.skill, entry.main) for entry in entries if entry.skill and entry.main]
     if not both:

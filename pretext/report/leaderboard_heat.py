@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from matplotlib import colormaps
 
-from pretext.benchmark.summary import Entry
+from pretext.benchmark.summary import EntrySummary
 
 COLOURS = "cividis"  # rises evenly in lightness, for colour-blind readers too
 SHADES = 24  # of the colour scale's legend
@@ -59,7 +59,7 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def heat_map(entries: Sequence[Entry], names: Sequence[str], shades: Shades) -> str:
+def heat_map(entries: Sequence[EntrySummary], names: Sequence[str], shades: Shades) -> str:
     """Lay out every entry's mean at every stage, stars at what its seeds chose: full if all of them did."""
     head = "".join(f'<th scope="col" class="n">{escape(stage)}</th>' for stage in names)
     body = ""
@@ -69,7 +69,7 @@ def heat_map(entries: Sequence[Entry], names: Sequence[str], shades: Shades) -> 
     return f'<table class="heat"><thead><tr><th scope="col">Entry</th>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _heat(entry: Entry, stage: str, shades: Shades) -> str:
+def _heat(entry: EntrySummary, stage: str, shades: Shades) -> str:
     figure = entry.stages.get(stage)
     if not figure:
         return '<td class="n soft">-</td>'

@@ -12,10 +12,12 @@ from rich import box
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
-from pretext.benchmark.results import KINDS, MEASURES, Board, Cell, finished, measure, reason, status
-from pretext.benchmark.summary import Entry, Figure, correlation, stage_order, stages, summary
+from pretext.benchmark.results import KINDS, Board, CellResult, ranked_by
+from pretext.benchmark.summary import EntrySummary, correlation, stage_order, stages, summary
 from pretext.core.files import whole
+from pretext.evaluation.protocol import Description
 from pretext.evaluation.statistics.correlation import Correlation
+from pretext.evaluation.statistics.ranking import Figure
 
 NONE = "-"
 LEGEND = (
@@ -41,13 +43,13 @@ def interval(figure: Figure | None, to: str = " to ") -> str:
     return f"{100 * figure.low:.1f}{to}{100 * figure.high:.1f}" if figure and figure.over else ""
 
 
-def ranks(entry: Entry) -> str:
+def ranks(entry: EntrySummary) -> str:
     """Write the places that an entry may take."""
     first, last = entry.ranks or (0, 0)
     return NONE if not entry.ranks else str(first) if first == last else f"{first}-{last}"
 
 
-def name(entry: Entry) -> str:
+def name(entry: EntrySummary) -> str:
     """Name an entry, a baseline by what it is, and mark what says no more than random initialisation."""
     words, rest = KINDS[entry.kind], entry.name.removeprefix(entry.kind)
     plain = rest == "" or rest.startswith(",")  # "random" and "random, ResNet" are called by their kind's words
@@ -57,7 +59,7 @@ def name(entry: Entry) -> str:
 
 def title(board: Board) -> str:
     """Say what a board is measured on."""
-    data, protocol = board["data"], board["protocol"]
+    data, protocol = board.data, board.protocol
     parts = [str(data.get("class", "")) + (f", {data['modality']}" if "modality" in data else "")]
     parts += [f"{data[split]:,} {split} items" for split in ("train", "test") if isinstance(data.get(split), int)]
     parts += [f"{len(data['classes'])} classes"] if data.get("classes") else []
@@ -65,7 +67,7 @@ def title(board: Board) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def over(entries: Sequence[Entry]) -> str:
+def over(entries: Sequence[EntrySummary]) -> str:
     """Say what the intervals of a board are over."""
     words = {
         "seeds": "Student's t over seeds (what other seeds would give on the same test items)",
@@ -95,10 +97,10 @@ def spearman(found: Correlation) -> str:
 
 def head(board: Board) -> list[str]:
     """Name the columns of a board's table."""
-    return ["Rank", "Entry", f"{MEASURES[measure(board)]}, %", "kNN, %", "Stage", "Skill", "Seeds"]
+    return ["Rank", "Entry", f"{ranked_by(board).title}, %", "kNN, %", "Stage", "Skill", "Seeds"]
 
 
-def _cells(entry: Entry) -> list[str]:
+def _cells(entry: EntrySummary) -> list[str]:
     figures = (entry.main, entry.others.get("knn"))
     shares = [f"{percent(figure)} ({interval(figure, '-')})".removesuffix(" ()") for figure in figures]
     skill = f"{entry.skill.value:.2f}" if entry.skill else NONE
@@ -108,7 +110,7 @@ def _cells(entry: Entry) -> list[str]:
 
 def table(board: Board) -> Table:
     """Lay a board out for a terminal of 80 columns. Raises as `summary` does."""
-    heading = escape_markup(f"{board['name']}: {title(board)}\n{status(board)}")
+    heading = escape_markup(f"{board.name}: {title(board)}\n{board.status}")
     entries = summary(board)
     caption = f"{LEGEND} {over(entries)} {spearman(correlation(entries))}"
     drawn = Table(
@@ -137,13 +139,13 @@ def markdown(boards: Sequence[Board]) -> str:
 
 def _section(board: Board) -> Iterator[str]:
     entries = summary(board)
-    yield from (f"## {_plain(board['name'])}", "", f"{_plain(title(board))}. {_plain(status(board))}.", "")
+    yield from (f"## {_plain(board.name)}", "", f"{_plain(title(board))}. {_plain(board.status)}.", "")
     rows = [[_marked(entry, place, cell) for place, cell in enumerate(_cells(entry))] for entry in entries]
     yield from _grid(head(board), rows, words=("Entry", "Stage"))
     yield from ("", f"{LEGEND} {over(entries)} {SKILL} {spearman(correlation(entries))}", "")
     names = stages(entries)
     if names:
-        yield from (f"{MEASURES[measure(board)]} at every stage, %:", "")
+        yield from (f"{ranked_by(board).title} at every stage, %:", "")
         rows = [
             [_plain(name(entry)), *(percent(entry.stages.get(s)) + " ★" * (s in entry.chosen) for s in names)]
             for entry in entries
@@ -159,7 +161,7 @@ def _grid(heading: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence
     yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
-def _marked(entry: Entry, place: int, cell: str) -> str:
+def _marked(entry: EntrySummary, place: int, cell: str) -> str:
     return f"*{_plain(cell)}*" if place == 1 and entry.kind != "trained" else _plain(cell)
 
 
@@ -186,7 +188,7 @@ def write_csv(boards: Sequence[Board], file: Path) -> None:
 
     Columns of scores are paths, such as "linear/accuracy", "nearest/20/low", "low_label/5 per class/accuracy".
     """
-    rows = [row for board in boards for cell in board["cells"] for row in _rows(board, cell)]
+    rows = [row for board in boards for cell in board.cells for row in _rows(board, cell)]
     columns = dict.fromkeys(["board", "entry", "kind", "seed", "stage", "chosen", "dims", "failed"])
     columns |= dict.fromkeys(column for row in rows for column in row)
     with whole(file) as draft, draft.open("w", newline="", encoding="utf-8") as lines:
@@ -195,19 +197,22 @@ def write_csv(boards: Sequence[Board], file: Path) -> None:
         writer.writerows(rows)
 
 
-def _rows(board: Board, cell: Cell) -> Iterator[dict[str, Any]]:
-    run = {"board": board["name"], **{key: cell[key] for key in ("entry", "kind", "seed")}}
-    costs = dict(_flat({"pretext": cell.get("pretext"), "seconds": cell.get("seconds")}))
-    if not finished(cell):
-        yield {**run, "failed": reason(cell) or "no rows", **costs}
+def _rows(board: Board, cell: CellResult) -> Iterator[dict[str, Any]]:
+    run = {"board": board.name, "entry": cell.entry, "kind": cell.kind, "seed": cell.seed}
+    costs = dict(_flat({"pretext": cell.pretext, "seconds": cell.seconds}))
+    if not cell.finished:
+        yield {**run, "failed": cell.reason or "no rows", **costs}
         return
-    for row in cell["rows"]:
-        few = {
-            point["labels"]: {key: value for key, value in point.items() if key not in ("stage", "labels")}
-            for point in cell.get("low_label") or []
-            if point["stage"] == row["stage"]
-        }
-        yield {**run, "chosen": False, **dict(_flat({**row, "low_label": few})), **costs}
+    for row in cell.rows:
+        once = {own.name: _points(cell, own, row.stage) for own in board.descriptions if own.curve}
+        yield {**run, "chosen": False, **dict(_flat({**row.to_json(), **once})), **costs}
+
+
+def _points(cell: CellResult, own: Description, stage: str) -> dict[str, Any]:
+    """Return the points of a curve at a stage by their names."""
+    assert own.curve is not None
+    here = [point.score.figures for point in cell.curves.get(own.name, ()) if point.stage == stage]
+    return {score[own.curve.name]: {k: v for k, v in score.items() if k != own.curve.name} for score in here}
 
 
 def _flat(scores: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pretext.evaluation.probe import Result
+from pretext.evaluation.results import ProbeResult
+
+Result = dict[str, Any]
 
 CAPTION = "* best stage on a validation share of train; in brackets 95 % intervals"
 FEW = "A linear probe on few labels, chosen stage, %, mean over draws"
@@ -37,9 +39,10 @@ class Grid(NamedTuple):
     caption: str = ""
 
 
-def grids(result: Result) -> list[Grid]:
+def grids(probed: ProbeResult) -> list[Grid]:
     """Lay out what a probe found: scores by stage, accuracy with few labels, label-free scores."""
-    rows, points = result["rows"], result["low_label"]
+    result = probed.to_json()
+    rows, points = result["rows"], result.get("low_label", [])
     kinds = [kind for kind in ("knn", "linear", "svm") if kind in rows[0]]
     settings = {"knn": ("kNN, %", "k"), "linear": ("Linear, %", "L2"), "svm": (f"SVM{_of(rows, 'svm')}, %",)}
     cells = [[*_place(row), str(row["dims"]), *(c for kind in kinds for c in _cells(row, kind))] for row in rows]
@@ -67,7 +70,7 @@ def _few(points: list[Result]) -> Grid:
     return Grid(FEW, ["Labels", "Items", *whose], rows, [False] * len(rows))
 
 
-def print_tables(result: Result, console: Console) -> None:
+def print_tables(result: ProbeResult, console: Console) -> None:
     """Print every table."""
     for grid in grids(result):
         console.print(table(grid))
@@ -94,7 +97,7 @@ def table(grid: Grid) -> Table:
     return drawn
 
 
-def markdown(result: Result) -> str:
+def markdown(result: ProbeResult) -> str:
     """Write every table as Markdown."""
     parts = []
     for grid in grids(result):
@@ -137,9 +140,10 @@ def _percent(score: Mapping[str, float]) -> str:
     return f"{share} ({low}-{high})"
 
 
-def plot(result: Result) -> Figure:
+def plot(probed: ProbeResult) -> Figure:
     """Draw accuracy by stage, trained against random, raw input and chance, and accuracy by number of labels."""
-    rows, points = result["rows"], result["low_label"]
+    result = probed.to_json()
+    rows, points = result["rows"], result.get("low_label", [])
     stages = list(dict.fromkeys(row["stage"] for row in rows if row["features"] != "raw"))
     kinds = [kind for kind in KINDS if kind in rows[0]]
     panels = len(kinds) + bool(points)

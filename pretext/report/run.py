@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from pretext.core.files import write_whole
+from pretext.evaluation.results import ProbeResult
 from pretext.evaluation.statistics.intervals import wilson
 from pretext.report.charts import SPLITS, Line, chart, keys, level
 from pretext.report.probe import LEFT, Grid, grids, value
@@ -273,7 +274,7 @@ def _probe(run: _Run) -> str:
     kinds = [kind for kind in ("trained", "random", "raw") if any(row["features"] == kind for row in rows)]
     figures = "".join(_by_stage(rows, kind, title) for kind, title in PROBES.items() if kind in rows[0])
     figures += _by_labels(points) if points else ""
-    tables = "".join(_grid(grid) for grid in grids({**probe, "low_label": points}))
+    tables = "".join(_grid(grid) for grid in grids(ProbeResult.from_json(probe)))
     plain = {**{f"data: {key}": value for key, value in probe.get("data", {}).items()}, **probe.get("protocol", {})}
     plain |= {key: probe[key] for key in ("seconds",) if key in probe}
     return f'{keys(kinds)}<div class="charts">{figures}</div>{tables}<h3>Protocol</h3>{fact_table(plain)}'

@@ -1,4 +1,4 @@
-"""What a study found, in words: the fittest against the controls, and whether fitness says what labels say."""
+"""The results of a search in words: the fittest against the controls, and whether fitness says what labels say."""
 
 from __future__ import annotations
 
@@ -6,36 +6,26 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pretext.evaluation.statistics.correlation import Correlation, spearman
-from pretext.search.analysis import (
-    EQUAL,
-    ZERO,
-    called,
-    controls,
-    fitness,
-    fittest,
-    probed,
-    searched,
-    share,
-    told_apart,
-)
+from pretext.evaluation.statistics.correlation import Correlation
+from pretext.search.analysis import agreement, controls, fitness, fittest, main_controls, probe_share, probed, searched
+from pretext.search.space import EQUAL, ZERO
 from pretext.search.study import Candidate
 
 NETWORK = {ZERO: "all zero (a random network)", EQUAL: "all equal"}
 STATES = ("done", "running", "waiting", "pruned", "failed")
-SOME = 0.05  # level of a test
+LEVEL = 0.05  # of significance
 
 
 def number(value: float) -> str:
-    """Write a number; a dash for what is not finite."""
-    return "-" if not math.isfinite(value) else f"{value:.6g}" if value == int(value) else f"{value:#.4g}"
+    """Write a number."""
+    return f"{value:.6g}" if value == int(value) else f"{value:#.4g}"
 
 
 def percent(probe: dict[str, float] | None) -> str:
     """Write a probe's accuracy in per cent with its interval; a dash where it was not measured."""
-    accuracy, low, high = (100 * share(probe, key) for key in ("accuracy", "low", "high"))
-    bounds = f" ({low:.1f} to {high:.1f})" if low <= high else ""
-    return f"{accuracy:.1f} %{bounds}" if math.isfinite(accuracy) else "-"
+    accuracy, low, high = (100 * probe_share(probe, key) for key in ("accuracy", "low", "high"))
+    interval = f" ({low:.1f} to {high:.1f})" if low <= high else ""
+    return f"{accuracy:.1f} %{interval}" if math.isfinite(accuracy) else "-"
 
 
 def duration(seconds: float) -> str:
@@ -45,19 +35,24 @@ def duration(seconds: float) -> str:
     return "{} h {:02d} min".format(*divmod(round(seconds / 60), 60))
 
 
-def named(candidate: Candidate) -> str:
+def label(candidate: Candidate) -> str:
+    """Name a candidate by its control or by its number."""
+    return candidate.control if candidate.control is not None else f"candidate {candidate.index}"
+
+
+def described(candidate: Candidate) -> str:
     """Name a candidate in a sentence, the control without any training as what it is."""
-    return NETWORK.get(candidate.control or "", called(candidate))
+    return NETWORK.get(candidate.control or "", label(candidate))
 
 
 def counted(candidates: Sequence[Candidate]) -> str:
     """Say how many candidates are in which state: "38 done, 1 failed"."""
-    found = Counter[str](candidate.state for candidate in candidates)
-    return ", ".join(f"{found[state]} {state}" for state in STATES if found[state]) or "none"
+    counts = Counter[str](candidate.state for candidate in candidates)
+    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "none"
 
 
 def headline(candidates: Sequence[Candidate]) -> list[str]:
-    """Say in sentences what came out: first who is fittest, the search or a control, then the controls."""
+    """Say in sentences what came out: first whether the search or a control is the fittest, then the controls."""
     best, levels = fittest(searched(candidates)), controls(candidates)
     if best is None:
         tried = [c for c in candidates if c.control is None and c.state != "waiting"]
@@ -66,25 +61,21 @@ def headline(candidates: Sequence[Candidate]) -> list[str]:
         first = f"Number {best.index} of the search is the fittest: {number(fitness(best))}."
     else:
         first = _against(best, levels[0])
-    parts = ", ".join(map(_control, told_apart(candidates)))
+    alone = {c.index: "" if c.control in NETWORK else "the best task alone, " for c in levels}
+    parts = ", ".join(f"{alone[c.index]}{described(c)} {number(fitness(c))}" for c in main_controls(candidates))
     fixed = f"Controls, whose weights are fixed: {parts}." if levels else "No control is done yet to compare with."
     return [first, fixed, *_warnings(best, levels)]
-
-
-def _control(candidate: Candidate) -> str:
-    best = "" if candidate.control in NETWORK else "the best task alone, "
-    return f"{best}{named(candidate)} {number(fitness(candidate))}"
 
 
 def _against(best: Candidate, level: Candidate) -> str:
     """Compare the fittest of the search with the fittest control."""
     gain = fitness(best) - fitness(level)
     if gain > 0:
-        above = f"{gain:.2g} above the best control, {named(level)}"
+        above = f"{gain:.2g} above the best control, {described(level)}"
         return f"Number {best.index} of the search is the fittest: {number(fitness(best))}, {above}."
     than = f"{number(fitness(level))} against {number(fitness(best))} of number {best.index}"
     kind = "as fit as" if gain == 0 else "fitter than"
-    return f"A control is {kind} everything that the search found: {named(level)}, {than}."
+    return f"A control is {kind} everything that the search found: {described(level)}, {than}."
 
 
 def _warnings(best: Candidate | None, levels: Sequence[Candidate]) -> Iterator[str]:
@@ -97,56 +88,47 @@ def _warnings(best: Candidate | None, levels: Sequence[Candidate]) -> Iterator[s
         yield "The random network is at least as fit as every other control: this fitness hardly rewards training here."
 
 
-# ---- Fitness and labels
-
-
-def agreement(candidates: Sequence[Candidate]) -> list[str]:
+def fitness_and_labels(candidates: Sequence[Candidate]) -> list[str]:
     """Say how the fitness goes with the probe accuracy of the same candidates, and what choosing by it gave."""
-    shown = probed(candidates)
+    shown, done = probed(candidates), searched(candidates)
     own = searched(shown)
-    found = spearman((fitness(c), share(c.probe)) for c in own)
-    sentences = [f"Spearman's rank correlation over the candidates of the search: {_rho(found)}.", _meaning(found)]
+    rank = agreement(own)
+    sentences = [f"Spearman's rank correlation over the candidates of the search: {_rho(rank)}.", *_meaning(rank)]
     if len(shown) > len(own):
-        every = spearman((fitness(c), share(c.probe)) for c in shown)
-        sentences.append(f"With the controls, whose weights are extreme: {_rho(every)}.")
-    done = searched(candidates)
+        sentences.append(f"With the controls, whose weights are extreme: {_rho(agreement(shown))}.")
     if own and len(own) < len(done):
-        sentences.append(
-            f"Only {len(own)} of the {len(done)} done candidates were probed; "
-            "if they were chosen by fitness, the correlation is understated."
-        )
-    return [*filter(None, sentences), *_chosen(done, own)]
+        chosen = "if they were chosen by fitness, the correlation is understated"
+        sentences.append(f"Only {len(own)} of the {len(done)} done candidates were probed; {chosen}.")
+    return [*sentences, *_choice(done, own)]
 
 
-def _chosen(done: Sequence[Candidate], own: Sequence[Candidate]) -> Iterator[str]:
-    """Say what accuracy the choice by fitness has among those of the search."""
-    best = fittest(done)
-    top = max(own, key=lambda c: share(c.probe), default=None)
+def _choice(done: Sequence[Candidate], own: Sequence[Candidate]) -> Iterator[str]:
+    """Say what accuracy the choice by fitness has among the probed candidates of the search."""
+    best, top = fittest(done), max(own, key=lambda c: probe_share(c.probe), default=None)
     if best is None or top is None:
         return
     if best not in own:
-        yield f"The fittest, {called(best)}, was not probed."
+        yield f"The fittest, {label(best)}, was not probed."
         return
-    rank = 1 + sum(share(c.probe) > share(best.probe) for c in own)
-    yield f"The fittest, {called(best)}, has a probe accuracy of {percent(best.probe)}: rank {rank} of {len(own)}."
+    rank = 1 + sum(probe_share(c.probe) > probe_share(best.probe) for c in own)
+    yield f"The fittest, {label(best)}, has a probe accuracy of {percent(best.probe)}: rank {rank} of {len(own)}."
     if rank > 1:
-        yield f"The best probe of the search is that of {called(top)}: {percent(top.probe)}."
+        yield f"The best probe of the search is that of {label(top)}: {percent(top.probe)}."
 
 
-def _rho(found: Correlation) -> str:
-    if math.isnan(found.rho):
-        why = "fewer than 4 have both" if found.n < 4 else "one side is the same for all"
-        return f"not computed ({why}, n = {found.n})"
-    bounds = "" if math.isnan(found.low) else f", 95 % interval {found.low:.2f} to {found.high:.2f}"
-    return f"{found.rho:.2f}{bounds}, p = {found.p:.2g}, n = {found.n}"
+def _rho(rank: Correlation) -> str:
+    if math.isnan(rank.rho):
+        why = "fewer than 4 have both" if rank.n < 4 else "one side is the same for all"
+        return f"not computed ({why}, n = {rank.n})"
+    interval = "" if math.isnan(rank.low) else f", 95 % interval {rank.low:.2f} to {rank.high:.2f}"
+    return f"{rank.rho:.2f}{interval}, p = {rank.p:.2g}, n = {rank.n}"
 
 
-def _meaning(found: Correlation) -> str:
-    if math.isnan(found.rho):
-        return ""
-    if found.p >= SOME:
-        return "So these candidates do not show that the fitness says anything about accuracy on labels."
-    if found.rho < 0:
-        return "So the fitter candidates have the worse probes: here this fitness misleads."
-    weak = " (weakly)" if found.rho < 0.5 else ""
-    return f"So the fitter candidates have the better probes{weak}: the fitness, which saw no test labels, is a guide."
+def _meaning(rank: Correlation) -> Iterator[str]:
+    if rank.p >= LEVEL:
+        yield "So these candidates do not show that the fitness says anything about accuracy on labels."
+    elif rank.rho < 0:
+        yield "So the fitter candidates have the worse probes: here this fitness misleads."
+    elif rank.p < LEVEL:  # NaN where there is no correlation
+        better = "better probes (weakly)" if rank.rho < 0.5 else "better probes"
+        yield f"So the fitter candidates have the {better}: the fitness, which saw no test labels, is a guide."

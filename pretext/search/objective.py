@@ -23,7 +23,7 @@ from pretext.search.settings import Search
 from pretext.search.space import ZERO, mixture, unweighted
 from pretext.training.callbacks import Divergence
 from pretext.training.host import Host, canvas_of
-from pretext.training.networks import sight
+from pretext.training.networks import probed_data
 from pretext.training.run import build
 
 QUIET = {
@@ -140,7 +140,7 @@ class Objective:
         stage = settings.stage or list(network.stages)[-1]
         if stage not in network.stages:
             raise ValueError(f"evolve: no stage {stage!r}; {type(network).__name__} has {', '.join(network.stages)}")
-        view = sight(trained.host, data, modality).view
+        view = probed_data(trained.host, data, modality).view
         kind = next(network.parameters()).dtype  # bfloat16 where the weights are
         batches = data.ordered(split, settings.items)
         try:
@@ -168,7 +168,11 @@ class Objective:
         stage = {name: rows[known] for name, rows in test.mean.items()}
         asked = Embedded(stage, stage, test.labels[known])
         row = measure(train, asked, ("linear", "knn"), device=trained.device).rows[0]
-        return {name: float(row["linear"][name]) for name in PROBE_FIGURES} | {"knn": float(row["knn"]["accuracy"])}
+        linear, knn = row.score("linear"), row.score("knn")
+        assert linear is not None
+        assert knn is not None
+        figures = {name: float(linear.figures[name]) for name in PROBE_FIGURES}
+        return figures | {"knn": float(knn.figures["accuracy"])}
 
     def _trainer(self, module: Host, trial: Trial | None) -> pl.Trainer:
         settings = self.search.settings

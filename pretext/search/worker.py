@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.pruners import NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from yaml import safe_dump
 
 from pretext.core.files import write_json, write_whole
@@ -57,7 +57,7 @@ def evolve(search: Search, name: str, folder: Path, command: str, environment: M
 def _study(search: Search, name: str, folder: Path) -> optuna.Study:
     own, space = search.settings, search.space
     sampler = make_sampler(own.searcher, space, own.seed, levels=own.levels, population=own.population)
-    pruner = NopPruner()
+    pruner: BasePruner = NopPruner()
     if own.halving is not None:
         pruner = SuccessiveHalvingPruner(min_resource=own.halving_steps()[0], reduction_factor=own.halving)
     return open_study(

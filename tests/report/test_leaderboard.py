@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from pretext.benchmark.results import status
-from pretext.evaluation.statistics.correlation import correlation
+from pretext.benchmark.results import Board
+from pretext.benchmark.summary import correlation
 from pretext.evaluation.statistics.intervals import wilson
 from pretext.report.leaderboard import markdown, summary, table, write_csv, write_html
 from pretext.report.leaderboard_charts import curves, scatter
