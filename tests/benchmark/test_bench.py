@@ -221,15 +221,15 @@ def test_killed_and_shared_between_two_processes_it_repeats_no_finished_cell(tmp
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    finished = {name: at for name, at in written(out).items() if name.endswith(".json")}
-    assert any("turn-0" in name for name in finished)
+    before = {name: at for name, at in written(out).items() if name.endswith(".json")}
+    assert any("turn-0" in name for name in before)
     both = [start(file, out), start(file, out)]
     said = [process.communicate(timeout=240)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     after = written(out)
-    assert finished.items() <= after.items()
+    assert before.items() <= after.items()
     worked = [line for text in said for line in text.splitlines() if line.startswith("bench: digits")]
-    assert len(worked) == len(set(worked)) == 4 - sum("/=" not in name for name in finished)
+    assert len(worked) == len(set(worked)) == 4 - sum("/=" not in name for name in before)
     assert {cell.entry for cell in finished(read_suite(file), out, "digits")} >= {"turn", "wide"}
 
 
