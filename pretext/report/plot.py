@@ -25,6 +25,7 @@ from pretext.report.page import macro
 LETTER, LINE = 6.5, 14.0  # width of a letter, about, and height of a line
 STEPS = [1, 2, 2.5, 5, 10]  # what ticks are multiples of, times a power of ten
 BETTER = 0.1  # of a fenced axis, the least part that its better half takes; what this leaves no room for is far out
+MANY, DOTS = 800, 40  # points that a line is drawn with at most (of more, every n-th), and that get a dot each
 COLOURS = "cividis"  # rises evenly in lightness, for colour-blind readers too
 
 Point = tuple[float, float]
@@ -289,3 +290,54 @@ def bars(parts: Mapping[str, float], most: float, level: float | None = None) ->
 def swatch(words: str, style: str) -> Markup:
     """Say what a colour means."""
     return Markup("").join([tag("span", kind="swatch", style=style), escape(words)])
+
+
+# ---- A whole chart
+
+
+class Series(NamedTuple):
+    """A line of a chart: its class, its points from left to right, perhaps with an interval (low, high) of each."""
+
+    kind: str
+    points: Sequence[Point]
+    intervals: Sequence[Point] = ()
+
+
+class Level(NamedTuple):
+    """A line across a chart, with words on it."""
+
+    kind: str
+    y: float
+    words: str
+
+
+def chart(title: str, series: Sequence[Series], levels: Sequence[Level] = (), names: Sequence[str] = ()) -> Markup:
+    """Draw lines, with dots that say their value if there are few, and levels; `names` label x = 0, 1, ..."""
+    points = [point for line in series for point in line.points]
+    xs, ys = [x for x, _ in points] or [0.0, 1.0], [y for _, y in points]
+    ends = [end for line in series for interval in line.intervals for end in interval]
+    y = Axis.around([*ys, *ends, *(level.y for level in levels)], 204, 14)
+    left = max(50, 14 + LETTER * max(len(f"{tick:.6g}") for tick in y.ticks()))
+    beside = 0.4 if names else 0.0
+    frame = Frame(Axis(min(xs) - beside, max(xs) + beside, left, 386), y)
+    labels_below = dict(enumerate(names)) or {x: f"{x:,.0f}" for x in frame.x.ticks(whole=True)}
+    parts = [frame.rows(), frame.below(labels_below, lines=2 if names else 1)]
+    parts += [group(line.kind, *_drawn(line, frame)) for line in series]
+    parts += [group(level.kind, frame.level(level.y), _words(level, series, frame)) for level in levels]
+    lost = sum(not math.isfinite(y) for y in ys)
+    note = tag("strong", f"{lost} not a finite number") if lost else ""
+    return figure(Markup("{} {}").format(title, note), svg(title, 400, 238 if names else 230, *parts))
+
+
+def _drawn(line: Series, frame: Frame) -> list[Markup]:
+    points = line.points[:: math.ceil(len(line.points) / MANY) or 1]
+    bars = [frame.bar(x, *interval) for (x, _), interval in zip(line.points, line.intervals, strict=False)]
+    dots = [frame.mark(x, y, f"{y:.4g}") for x, y in points if math.isfinite(y)] if len(points) <= DOTS else []
+    return [frame.line(points), *bars, *dots]
+
+
+def _words(level: Level, series: Sequence[Series], frame: Frame) -> Markup:
+    """Write a level's words at the end where the lines are further away."""
+    start, end = (min((abs(line.points[at][1] - level.y) for line in series), default=0.0) for at in (0, -1))
+    place = (frame.x.end, "end") if end >= start else (frame.x.start, "start")
+    return text(place[0], frame.y.at(level.y) - 5, level.words, place[1], "words")
