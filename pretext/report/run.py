@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 from PIL import Image
 
+from pretext.evaluation.results import ProbeResult
 from pretext.report import probe
 from pretext.report.page import data_uri, write_page
-from pretext.report.plot import Key, Level, Series, chart, legend
+from pretext.report.plot import Chart, Key, Level, Series, legend
 from pretext.training.logs import HELD_OUT, ONLINE, SPLITS, Logs, intervals, read_logs
 
 ACCURACIES = ("/accuracy", *ONLINE)
@@ -49,7 +50,7 @@ def write_report(run: Path) -> Path:
         puzzles=_picture(run / "puzzles.png"),
         evaluator=bool(logs.score),
         training=_training(logs),
-        probe=probe.read(logs.probe) if logs.probe else None,
+        probe=probe.section(ProbeResult.from_json(logs.probe)) if logs.probe else None,
         skipped=_skipped(run / "skipped.txt"),
         commands=list(_commands(logs)),
         config=_text(run / "config.yaml"),
@@ -75,7 +76,7 @@ def _numbers(logs: Logs) -> Iterator[Number]:
     yield from _test_numbers(logs.score)
     yield from _task_numbers(logs)
     if logs.probe:
-        yield from (Number(*number) for number in probe.headline(probe.read(logs.probe)))
+        yield from (Number(*number) for number in probe.headline(ProbeResult.from_json(logs.probe)))
 
 
 def _test_numbers(score: Mapping[str, Any]) -> Iterator[Number]:
@@ -99,18 +100,19 @@ def _task_numbers(logs: Logs) -> Iterator[Number]:
             column, split, score = last
             step, value = list(logs.curves[column].items())[-1]
             guess = logs.chance.get(task, {}).get(score)
-            notes = [f"{SPLITS[split]}, step {step}"] + [f"blind guess {_say(guess, score)}"] * (guess is not None)
+            notes = [f"{SPLITS[split]}, step {step}"]
+            notes += [] if guess is None else [f"blind guess {_say(guess, score)}"]
             yield Number(f"{task} · {score}", _say(value, score), notes)
 
 
-def _say(value: float | None, score: str = "accuracy") -> str:
-    return f"{100 * (value or 0):.1f}\u00a0%" if score == "accuracy" else f"{value:.4g}"
+def _say(value: float, score: str = "accuracy") -> str:
+    return f"{100 * value:.1f}\u00a0%" if score == "accuracy" else f"{value:.4g}"
 
 
 # ---- The parts
 
 
-def _training(logs: Logs) -> list[Markup]:
+def _training(logs: Logs) -> list[Markup | Chart]:
     """Draw a legend, then one chart per score of each task, then of everything else that was logged."""
     charts: dict[str, list[Series]] = {}
     for column, values in logs.curves.items():
@@ -126,8 +128,8 @@ def _training(logs: Logs) -> list[Markup]:
     places = {task: place for place, task in enumerate(logs.tasks)}
     order = sorted(charts, key=lambda name: (places.get(name.split("/")[0], len(places)), not name.endswith("loss")))
     levels = {name: list(_guess(logs, name)) for name in order}
-    kinds = {line.kind for lines in (*charts.values(), *levels.values()) for line in lines}
-    drawn = [chart(_title(name), charts[name], levels[name]) for name in order]
+    kinds = {line.kind for lines in charts.values() for line in lines} | {"chance" for name in order if levels[name]}
+    drawn = [Chart(_title(name), charts[name], levels[name]) for name in order]
     return [legend(key for key in LEGEND if key.kind in kinds), *drawn] if drawn else []
 
 

@@ -6,21 +6,18 @@ import random
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 
 import pytest
+from html_page import Page, loads_nothing, only_its_own_script_may_run
 from rich.console import Console
 from scipy import stats
 
-from pretext.benchmark.results import status
-from pretext.evaluation.statistics.correlation import correlation
+from pretext.benchmark.results import Board
+from pretext.benchmark.summary import correlation, summary
 from pretext.evaluation.statistics.intervals import wilson
-from pretext.report.leaderboard import markdown, summary, table, write_csv, write_html
-from pretext.report.leaderboard_charts import curves, scatter
-from pretext.report.leaderboard_heat import Shades, luminance
-from pretext.report.leaderboard_text import spearman
+from pretext.report.leaderboard import markdown, spearman, table, write_csv
+from pretext.report.leaderboard_page import Section, write_html
 
-VOID = {"meta", "link", "br", "img"}
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
 TESTED = 2000
 EVIL = '<b>"evil" & |co*\n\''
@@ -92,32 +89,6 @@ def benchmark(places=3):
         boards.append(board(cells, name, planned=len(cells) + place))
     boards[-1]["cells"][4] |= {"failed": "FloatingPointError: the loss\nis not finite at step 120", "rows": []}
     return boards
-
-
-class Page(HTMLParser):
-    """A page as a browser takes it apart; refuses tags that do not match."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.tags, self.text = [], [], ""
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "script"):
-            self.text += data
 
 
 def html_of(boards, tmp_path):

@@ -164,7 +164,7 @@ class TestShades:
         assert lights == sorted(lights)
 
     def test_the_legend_has_both_ends_and_the_levels_between_them(self):
-        assert words(Shades(0.2, 0.8).legend({"chance": 0.1, "raw": 0.5})) == ["20.0%", "80.0%", "raw"]
+        assert words(Shades(0.2, 0.8).legend({"chance": 0.1, "raw": 0.5})) == ["20.0 %", "80.0 %", "raw"]
 
 
 def test_bars_are_as_long_as_their_share():
