@@ -16,27 +16,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 from yaml import safe_dump
 
-from pretext.benchmark.results import Board
-from pretext.benchmark.results import Cell as Entry
+from pretext.benchmark.results import Board, CellResult
 from pretext.benchmark.suite import BASELINES, Job, Options, Suite, jobs
 from pretext.core.files import write_json
 from pretext.core.types import Backbone
 from pretext.evaluation.cache import digest
 from pretext.evaluation.embed import VERSION
-from pretext.evaluation.measure import Protocol
-from pretext.evaluation.probe import SPLITS, Plan, Sight, facts, probe_network
+from pretext.evaluation.probe import SPLITS, ProbedData, ProbePlan, facts, probe_network
+from pretext.evaluation.results import curves_to_json
 from pretext.training.cli import PretextCLI
 from pretext.training.networks import of_outsider, of_run
 from pretext.training.run import CONFIG, LAST, read
 
 Cell = dict[str, Any]
-"""A finished cell, see `leaderboard.Cell`, with "data" and "protocol" of what it was measured on."""
+"""A finished cell, see `results.CellResult`, with "data" and "protocol" of what it was measured on."""
 
 
 def work(suite: Suite, folder: Path, after: Callable[[], None], only: Sequence[str] | None = None) -> None:
@@ -102,8 +101,8 @@ def boards(suite: Suite, folder: Path) -> list[Board]:
         if len(sizes) > 1:
             about["protocol"]["attention"] = f"entries were measured on different items (train, test): {sorted(sizes)}"
         planned = sum(job.board == name for job in jobs(suite)) + sum("compared" in cell for cell in own)
-        shown = cast(list[Entry], own)
-        found.append(Board(name=name, data=about["data"], protocol=about["protocol"], planned=planned, cells=shown))
+        results = tuple(map(CellResult.from_json, own))
+        found.append(Board(name, about["data"], about["protocol"], planned, results))
     return found
 
 
@@ -188,38 +187,39 @@ def _cell(suite: Suite, folder: Path, job: Job) -> Cell:
     entry, data = job.entry, arguments(suite.boards[job.board].data)
     told: Cell = {"command": None, "pretext": None, "seconds": {}}
     if entry.backbone:
-        networks, sight, _ = of_outsider(entry.backbone, entry.weights, data, entry.crop, suite.dims)
+        networks, probed, _ = of_outsider(entry.backbone, entry.weights, data, entry.crop, suite.dims)
     else:
         run = folder / "runs" / job.board / f"{job.name}-{job.seed}-{_hash(_training(suite, job))}"
         if entry.config:
             told = _train(job, suite.boards[job.board].options, run)
-        networks, sight, _ = of_run(entry.run or run, data, entry.modality, suite.dims)
+        networks, probed, _ = of_run(entry.run or run, data, entry.modality, suite.dims)
     network = networks.get("trained", networks["random"])  # an outsider without weights is a random network
-    measured = _measured(network, sight, suite)
+    measured = _measured(network, probed, suite)
     others = BASELINES if "trained" in networks else ("raw",)
-    compared = [_compared(suite, folder, job, kind, networks[kind], sight) for kind in others]
+    compared = [_compared(suite, folder, job, kind, networks[kind], probed) for kind in others]
     seconds = told["seconds"] | measured["seconds"]
     return {**told, **measured, "seconds": seconds, "compared": compared}
 
 
-def _compared(suite: Suite, folder: Path, job: Job, kind: str, network: Backbone, sight: Sight) -> str:
+def _compared(suite: Suite, folder: Path, job: Job, kind: str, network: Backbone, probed: ProbedData) -> str:
     """Measure a network at random initialisation, or the raw input, once for all entries that have the same."""
-    seen = [sight.view_key, sight.modality, *(sight.data.fingerprint(split) for split in SPLITS)]
+    seen = [probed.view_key, probed.modality, *(probed.data.fingerprint(split) for split in SPLITS)]
     key = _hash(VERSION, digest(network), seen, suite.protocols, suite.dims, suite.views)
     file = folder / "cells" / job.board / f"={kind}-{key}.json"
     with FileLock(file.with_suffix(".lock")):
         if not file.exists():
             who = {"kind": kind, "seed": job.seed, "architecture": _hash(repr(network), seen)}
             empty: Cell = {"command": None, "pretext": None, "failed": None}
-            write_json(file, {**who, **empty, **_measured(network, sight, suite)})
+            write_json(file, {**who, **empty, **_measured(network, probed, suite)})
     return file.name
 
 
-def _measured(network: Backbone, sight: Sight, suite: Suite) -> Cell:
-    begin, plan = time.perf_counter(), Plan(cast(list[Protocol], suite.protocols), suite.views, suite.dims)
-    found = probe_network(network, sight, plan, None, "bench")
+def _measured(network: Backbone, probed: ProbedData, suite: Suite) -> Cell:
+    begin, plan = time.perf_counter(), ProbePlan(suite.protocols, suite.views, suite.dims)
+    found = probe_network(network, probed, plan, None, "bench")
     seconds = {"probe": round(time.perf_counter() - begin, 1)}
-    return {**facts(sight, plan, found), "rows": found.rows, "low_label": found.low_label, "seconds": seconds}
+    rows = [row.to_json() for row in found.rows]
+    return {**facts(probed, plan, found), "rows": rows, **curves_to_json(found.curves), "seconds": seconds}
 
 
 def _train(job: Job, options: Options, run: Path) -> Cell:

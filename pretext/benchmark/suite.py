@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pretext.evaluation.available import DEFAULT, protocols_named
 from pretext.evaluation.embed import DIMS
-from pretext.evaluation.measure import EVERY, PROTOCOLS
 
 BASELINES = ("random", "raw")  # what every entry is compared with: kind and name of their cells
 Options = dict[str, Any]
@@ -67,7 +67,7 @@ class Suite:
     Args:
         boards: by name.
         seeds: each config is trained with each.
-        protocols: what is measured.
+        protocols: what is measured; short names or class paths.
         dims: values that a stage is pooled to, at most.
         views: augmented views of each training item to add.
         title: of the page.
@@ -76,7 +76,7 @@ class Suite:
 
     boards: dict[str, Board]
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    protocols: list[str] = field(default_factory=lambda: list(PROTOCOLS))
+    protocols: list[str] = field(default_factory=lambda: list(DEFAULT))
     dims: int = DIMS
     views: int = 0
     title: str = "Leaderboard"
@@ -107,8 +107,10 @@ def read_suite(file: str | Path) -> Suite:
         suite = cast(Suite, OmegaConf.to_object(content))
     except OmegaConfBaseException as error:
         raise ValueError(f"bench: {file}: {str(error).splitlines()[0]}") from error
-    if strange := set(suite.protocols) - set(EVERY):
-        raise ValueError(f"bench: {file}: unknown protocols {sorted(strange)}; there are {', '.join(EVERY)}")
+    try:
+        protocols_named(suite.protocols)
+    except ValueError as error:
+        raise ValueError(f"bench: {file}: {error}") from error
     for job in jobs(suite):
         if job.name in BASELINES:
             raise ValueError(f"bench: {job.board}/{job.name} has the name of a baseline; call it otherwise")

@@ -17,26 +17,38 @@ from pretext.evaluation.protocols.svm import LinearSvm
 OURS: tuple[type[Protocol], ...] = (NearestNeighbours, LinearProbe, LinearSvm, Quality, LowLabel)
 """In the order in which a row has their scores."""
 EVERY = tuple(protocol.description.name for protocol in OURS)
+ONCE = tuple(protocol.description.name for protocol in OURS if protocol.description.once)
+"""Those whose curves a result always has, be they empty."""
 DEFAULT = ("linear", "knn", "low_label", "quality")
 """What is measured unless told otherwise: what takes seconds. A linear SVM takes minutes on a large set."""
-RESERVED = ("features", "stage", "dims", "chosen", "data", "protocol", "rows", "seconds", "command", "described")
-RESERVED += ("entry", "kind", "seed", "pretext", "failed", "architecture", "compared", "nearest", "interval", "view")
-RESERVED += ("chance", "chosen on", "attention")
+RESERVED = {"features", "stage", "dims", "chosen", "data", "protocol", "rows", "seconds", "command", "described"}
+RESERVED |= {"entry", "kind", "seed", "pretext", "failed", "architecture", "compared", "nearest"}
+RESERVED |= {"interval", "view", "chance", "attention", "chosen on"}
+"""Keys of results that no plug-in may take for its name."""
 
 
 def protocols_named(names: Iterable[str | Protocol]) -> list[Protocol]:
-    """Build the protocols of some names or class paths, in the order in which a row has their scores.
+    """Build the protocols of some names or class paths, each once.
 
     Raises:
         ValueError: an unknown name, a path that leads to no protocol, a plug-in whose name is taken.
 
     """
     ours = {protocol.description.name: protocol for protocol in OURS}
-    named = {name: _built(name, ours) for name in names}
-    built = {protocol.description.name: protocol for protocol in named.values()}
-    if len(built) < len({type(protocol) for protocol in named.values()}):
-        raise ValueError(f"protocols: two of {', '.join(map(str, named))} have the same name; rename one")
-    return sorted(built.values(), key=lambda one: EVERY.index(n) if (n := one.description.name) in EVERY else len(EVERY))
+    built: dict[str, Protocol] = {}
+    for name in names:
+        protocol = _built(name, ours)
+        known = built.setdefault(protocol.description.name, protocol)
+        if type(known) is not type(protocol):
+            both = f"{type(known).__qualname__} and {type(protocol).__qualname__}"
+            raise ValueError(f"protocols: {both} are both called {protocol.description.name!r}; rename one")
+    return list(built.values())
+
+
+def in_row_order(protocols: Iterable[Protocol]) -> list[Protocol]:
+    """Sort protocols as a row has their scores: this project's, and then a user's own as they come."""
+    places = {name: place for place, name in enumerate(EVERY)}
+    return sorted(protocols, key=lambda protocol: places.get(protocol.description.name, len(EVERY)))
 
 
 def descriptions(described: Mapping[str, Mapping[str, Any]] | None = None) -> tuple[Description, ...]:

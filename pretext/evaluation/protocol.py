@@ -138,9 +138,9 @@ class Sets:
         return len(self.train.labels) > 0
 
     @property
-    def several(self) -> bool:
-        """Whether an item may have several labels: (N, K) of 1 present, 0 absent, -1 not to be judged."""
-        return self.train.labels.ndim == 2
+    def single(self) -> bool:
+        """Whether each item has one label, (N,); else it may have several, (N, K): 1 present, 0 absent, -1 neither."""
+        return self.labelled and self.train.labels.ndim == 1
 
     def labels(self) -> tuple[Tensor, Tensor]:
         """Return the labels of both sets, (N,) and (M,) or (N, K) and (M, K), on the device."""

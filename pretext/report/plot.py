@@ -35,9 +35,10 @@ Box = tuple[float, float, float, float]
 
 
 def tag(name: str, *inside: object, **attributes: object) -> Markup:
-    """Write an element: `kind` is its class, floats get one digit, _ in names becomes -, empty ones are left out."""
+    """Write an element: `kind` is its class, floats get one digit, _ in names becomes -, no class is left out."""
     said = ((key.replace("_", "-") if key != "kind" else "class", value) for key, value in attributes.items())
-    plain = (f' {key}="{escape(f"{v:.1f}" if isinstance(v, float) else v)}"' for key, v in said if v is not None)
+    known = ((key, f"{v:.1f}" if isinstance(v, float) else v) for key, v in said if key != "class" or v)
+    plain = (f' {key}="{escape(value)}"' for key, value in known)
     return Markup(f"<{name}{''.join(plain)}>{''.join(map(escape, inside))}</{name}>")
 
 

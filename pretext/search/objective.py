@@ -22,7 +22,7 @@ from pretext.search.settings import Search, mixed, unweighted
 from pretext.training.callbacks import Divergence
 from pretext.training.callbacks.quiet import undisturbed
 from pretext.training.host import Host, canvas_of
-from pretext.training.networks import sight
+from pretext.training.networks import probed_data
 from pretext.training.run import build
 
 Judge = Callable[[Host], Fit]
@@ -140,7 +140,7 @@ class Candidates:
         stage = settings.stage or list(network.stages)[-1]
         if stage not in network.stages:
             raise ValueError(f"evolve: no stage {stage!r}; {type(network).__name__} has {', '.join(network.stages)}")
-        view = sight(trained.host, data, modality).view
+        view = probed_data(trained.host, data, modality).view
         kind = next(network.parameters()).dtype  # bfloat16 where the weights are
         batches = data.ordered(split, settings.items)
         try:
@@ -168,7 +168,10 @@ class Candidates:
         stage = {name: rows[known] for name, rows in test.mean.items()}
         asked = Embedded(stage, stage, test.labels[known])
         row = measure(seen, asked, ("linear", "knn"), device=trained.device).rows[0]
-        return {name: float(row["linear"][name]) for name in SHOWN} | {"knn": float(row["knn"]["accuracy"])}
+        linear, knn = row.score("linear"), row.score("knn")
+        assert linear is not None
+        assert knn is not None
+        return {name: float(linear.figures[name]) for name in SHOWN} | {"knn": float(knn.figures["accuracy"])}
 
     def _trainer(self, module: Host, trial: Trial | None) -> pl.Trainer:
         settings = self.search.settings
