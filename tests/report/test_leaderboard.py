@@ -12,10 +12,11 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
+from pretext.benchmark import summary as statistics
 from pretext.benchmark.results import Board
 from pretext.benchmark.summary import correlation
 from pretext.evaluation.statistics.intervals import wilson
-from pretext.report.leaderboard import markdown, summary, table, write_csv, write_html
+from pretext.report import leaderboard
 from pretext.report.leaderboard_charts import curves, scatter
 from pretext.report.leaderboard_heat import Shades, luminance
 from pretext.report.leaderboard_text import spearman
@@ -24,6 +25,26 @@ VOID = {"meta", "link", "br", "img"}
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
 TESTED = 2000
 EVIL = '<b>"evil" & |co*\n\''
+
+
+def summary(plain):
+    return statistics.summary(Board.from_json(plain))
+
+
+def table(plain):
+    return leaderboard.table(Board.from_json(plain))
+
+
+def markdown(plain):
+    return leaderboard.markdown([Board.from_json(each) for each in plain])
+
+
+def write_csv(plain, file):
+    leaderboard.write_csv([Board.from_json(each) for each in plain], file)
+
+
+def write_html(plain, *rest):
+    leaderboard.write_html([Board.from_json(each) for each in plain], *rest)
 
 
 def score(accuracy, items=TESTED, **more):
@@ -198,8 +219,8 @@ class TestSummary:
     def test_few_labels_are_averaged_at_the_chosen_stage_in_the_order_of_their_number(self):
         cells = [cell("a", seed, best) for seed, best in enumerate((0.6, 0.64))]
         cells[0]["low_label"].append(point("stem", "5 per class", 50, 0.01))
-        few = summary(board([c | {"low_label": c["low_label"][::-1]} for c in cells]))[0].few
-        assert [f.items for f in few] == [10, 50, 200, 1000, 10_000]
+        few = summary(board([c | {"low_label": c["low_label"][::-1]} for c in cells]))[0].curves["low_label"]
+        assert [f.at for f in few] == [10, 50, 200, 1000, 10_000]
         assert few[1].figure.value == pytest.approx(0.65 * 0.62, abs=5e-4)
 
     def test_a_multi_label_board_ranks_by_mean_average_precision(self):
@@ -244,7 +265,7 @@ class TestSummary:
     def test_a_failed_cell_may_stand_beside_its_repetition(self):
         failed = {**cell("a", 0), "rows": [], "failed": "out of\nmemory"}
         found = board([failed, cell("a", 0), {**failed, "entry": "b"}], planned=5)
-        assert status(found) == "1 of 5 cells; failed: a, seed 0 (out of memory), b, seed 0 (out of memory)"
+        assert Board.from_json(found).status == "1 of 5 cells; failed: a, seed 0 (out of memory), b, seed 0 (out of memory)"
         assert [(entry.name, entry.main is None) for entry in summary(found)] == [("a", False), ("b", True)]
 
 
