@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from pretext.report.page import macro
@@ -25,6 +26,7 @@ from pretext.report.page import macro
 LETTER, LINE = 6.5, 14.0  # width of a letter, about, and height of a line
 STEPS = [1, 2, 2.5, 5, 10]  # what ticks are multiples of, times a power of ten
 BETTER = 0.1  # of a fenced axis, the least part that its better half takes; what this leaves no room for is far out
+MANY, DOTS = 800, 40  # points that a line is drawn with at most (of more, every n-th), and that get a dot each
 COLOURS = "cividis"  # rises evenly in lightness, for colour-blind readers too
 
 Point = tuple[float, float]
@@ -33,9 +35,10 @@ Box = tuple[float, float, float, float]
 
 
 def tag(name: str, *inside: object, **attributes: object) -> Markup:
-    """Write an element: `kind` is its class, floats get one digit, _ in names becomes -, empty ones are left out."""
+    """Write an element: `kind` is its class, floats get one digit, _ in names becomes -, no class is left out."""
     said = ((key.replace("_", "-") if key != "kind" else "class", value) for key, value in attributes.items())
-    plain = (f' {key}="{escape(f"{v:.1f}" if isinstance(v, float) else v)}"' for key, v in said if v not in (None, ""))
+    known = ((key, f"{v:.1f}" if isinstance(v, float) else v) for key, v in said if key != "class" or v)
+    plain = (f' {key}="{escape(value)}"' for key, value in known)
     return Markup(f"<{name}{''.join(plain)}>{''.join(map(escape, inside))}</{name}>")
 
 
@@ -47,10 +50,18 @@ class Axis(NamedTuple):
     start: float
     end: float
     log: bool = False
+    times: float = 1.0
+    """What values are multiplied by where they are written: 100 for shares in per cent."""
 
     @classmethod
     def around(
-        cls, values: Iterable[float], start: float, end: float, ends: Iterable[float] = (), fenced: bool = False
+        cls,
+        values: Iterable[float],
+        start: float,
+        end: float,
+        ends: Iterable[float] = (),
+        fenced: bool = False,
+        times: float = 1.0,
     ) -> Axis:
         """Fit a scale with a little room around finite values.
 
@@ -66,7 +77,7 @@ class Axis(NamedTuple):
         there = [min(max(end, low - spare), high + spare) for end in ends if math.isfinite(end)]
         low, high = min([low, *there]), max([high, *there])
         room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-        return cls(low - room, high + room, start, end)
+        return cls(low - room, high + room, start, end, times=times)
 
     def at(self, value: float) -> float:
         """Place a value."""
@@ -77,6 +88,10 @@ class Axis(NamedTuple):
         else:
             share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
         return self.start + (self.end - self.start) * min(1.0, max(0.0, share))
+
+    def write(self, value: float) -> str:
+        """Write a value."""
+        return f"{self.times * value:.6g}"
 
     def ticks(self, most: int = 5, whole: bool = False) -> list[float]:
         """Choose round values."""
@@ -94,12 +109,12 @@ class Frame(NamedTuple):
         """Draw lines across at round values of y, which are written at the left."""
         ticks = self.y.ticks(most)
         lines = (tag("path", kind="grid", d=f"M{self.x.start:g} {self.y.at(y):.1f}H{self.x.end:g}") for y in ticks)
-        labels = (text(self.x.start - 6, self.y.at(y) + 4, f"{y:.6g}", "end") for y in ticks)
+        labels = (text(self.x.start - 6, self.y.at(y) + 4, self.y.write(y), "end") for y in ticks)
         return Markup("").join([*lines, *labels])
 
     def below(self, labels: Mapping[float, str] | None = None, lines: int = 1, words: str = "") -> Markup:
         """Write values of x, by default round ones, on the first of `lines` with room each; `words` name the axis."""
-        labels = {x: f"{x:,.6g}" for x in self.x.ticks()} if labels is None else labels
+        labels = {x: self.x.write(x) for x in self.x.ticks()} if labels is None else labels
         free, height, parts = [-math.inf] * lines, self.y.start + 18, []
         for x, label in sorted(labels.items()):
             left, right = (self.x.at(x) + side * LETTER * len(label) / 2 for side in (-1, 1))
@@ -141,6 +156,14 @@ class Frame(NamedTuple):
     def mark(self, x: float, y: float, hover: str = "", shape: str = "dot", size: float = 3.5) -> Markup:
         """Draw a "dot", "square" or "cross", which says `hover` when pointed at."""
         return mark(self.x.at(x), self.y.at(y), hover, shape, size)
+
+    def box(self, x: Sequence[float], y: Sequence[float]) -> Box:
+        """Bound values in the view, for `labels` to keep out of; NaN adds nothing."""
+        xs, ys = (
+            [axis.at(value) for value in values if not math.isnan(value)]
+            for axis, values in zip(self, (x, y), strict=True)
+        )
+        return min(xs) - 1, min(ys) - 1, max(xs) + 1, max(ys) + 1
 
     def points(self, points: Iterable[Point]) -> Markup:
         """Draw many small dots as one path, of strokes without length."""
@@ -241,10 +264,11 @@ def _covered(box: Box, boxes: Iterable[Box]) -> float:
 
 
 class Shades(NamedTuple):
-    """A scale of colours for the shares between two bounds."""
+    """A scale of colours for the values between two bounds, which are written `times` as large (shares: 100, in %)."""
 
     low: float
     high: float
+    times: float = 100.0
 
     def hue(self, value: float) -> str:
         """Give a share its colour."""
@@ -256,13 +280,14 @@ class Shades(NamedTuple):
         hue = self.hue(value)
         return f"background:{hue};color:{'#000' if luminance(hue) > 0.179 else '#fff'}"
 
-    def legend(self, levels: Mapping[str, float], form: str = "{:.1%}") -> Markup:
+    def legend(self, levels: Mapping[str, float]) -> Markup:
         """Draw the scale with its ends and those levels, by name, that lie between them."""
         axis, parts = Axis(self.low, self.high, 20, 380), []
+        form, unit = (".1f", " %") if self.times == 100 else (".3g", "")
         for left, right in pairwise(np.linspace(self.low, self.high, 25).tolist()):
             fill, x = self.hue((left + right) / 2), axis.at(left)
             parts.append(tag("rect", x=x, y=16, width=axis.at(right) - x + 0.5, height=12, fill=fill))
-        parts += [text(axis.at(end), 40, form.format(end), "middle") for end in (self.low, self.high)]
+        parts += [text(axis.at(end), 40, f"{self.times * end:{form}}{unit}", "middle") for end in (self.low, self.high)]
         for name, level in levels.items():
             if self.low <= level <= self.high:
                 parts += [
@@ -289,3 +314,78 @@ def bars(parts: Mapping[str, float], most: float, level: float | None = None) ->
 def swatch(words: str, style: str) -> Markup:
     """Say what a colour means."""
     return Markup("").join([tag("span", kind="swatch", style=style), escape(words)])
+
+
+# ---- A whole chart, for a page and for a picture
+
+
+class Series(NamedTuple):
+    """A line of a chart: its class, its points from left to right, perhaps with an interval (low, high) of each."""
+
+    kind: str
+    points: Sequence[Point]
+    intervals: Sequence[Point] = ()
+
+
+class Level(NamedTuple):
+    """A line across a chart, with words on it, perhaps with an interval, which a picture shows as a band."""
+
+    kind: str
+    y: float
+    words: str
+    interval: Point = (math.nan, math.nan)
+
+
+class Chart(NamedTuple):
+    """Lines, with dots that say their value if there are few, and levels; `names` label x = 0, 1, ..."""
+
+    title: str
+    series: Sequence[Series]
+    levels: Sequence[Level] = ()
+    names: Sequence[str] = ()
+
+    def __html__(self) -> str:
+        """Draw it for a page."""
+        xs = [x for line in self.series for x, _ in line.points] or [0.0, 1.0]
+        ys = [y for line in self.series for _, y in line.points]
+        ends = [end for line in self.series for interval in line.intervals for end in interval]
+        y = Axis.around([*ys, *ends, *(level.y for level in self.levels)], 204, 14)
+        left = max(50, 14 + LETTER * max(len(y.write(tick)) for tick in y.ticks()))
+        beside = 0.4 if self.names else 0.0
+        frame = Frame(Axis(min(xs) - beside, max(xs) + beside, left, 386), y)
+        below = {float(x): name for x, name in enumerate(self.names)}
+        below = below or {x: f"{x:,.0f}" for x in frame.x.ticks(whole=True)}
+        parts = [frame.rows(), frame.below(below, lines=2 if self.names else 1)]
+        parts += [group(line.kind, *_drawn(line, frame)) for line in self.series]
+        parts += [group(level.kind, frame.level(level.y), self._words(level, frame)) for level in self.levels]
+        lost = sum(not math.isfinite(y) for y in ys)
+        note = tag("strong", f" {lost} not a finite number") if lost else Markup("")
+        return figure(escape(self.title) + note, svg(self.title, 400, 238 if self.names else 230, *parts))
+
+    def _words(self, level: Level, frame: Frame) -> Markup:
+        """Write a level's words at the end where the lines are further away."""
+        start, end = (min((abs(s.points[at][1] - level.y) for s in self.series), default=0.0) for at in (0, -1))
+        place = (frame.x.end, "end") if end >= start else (frame.x.start, "start")
+        return text(place[0], frame.y.at(level.y) - 5, level.words, place[1], "words")
+
+    def paint(self, axes: Axes, looks: Mapping[str, Mapping[str, Any]]) -> None:
+        """Paint it with matplotlib; `looks` are the options of each kind of line and level."""
+        for line in self.series:
+            (xs, ys), bounds = zip(*line.points, strict=True), line.intervals or [(y, y) for _, y in line.points]
+            reach = [[max(0.0, y - low) for y, (low, _) in zip(ys, bounds, strict=True)]]
+            reach += [[max(0.0, high - y) for y, (_, high) in zip(ys, bounds, strict=True)]]
+            axes.errorbar(xs, ys, reach, capsize=3, **looks[line.kind])
+        for level in self.levels:
+            axes.axhline(level.y, **looks[level.kind])
+            axes.axhspan(*level.interval, color=looks[level.kind]["color"], alpha=0.12, lw=0)
+        if self.names:
+            axes.set_xticks(range(len(self.names)), self.names, rotation=30 if max(map(len, self.names)) > 7 else 0)
+        axes.set_title(self.title, fontsize="medium")
+        axes.grid(axis="y", alpha=0.3)
+
+
+def _drawn(line: Series, frame: Frame) -> list[Markup]:
+    points = line.points[:: math.ceil(len(line.points) / MANY) or 1]
+    intervals = [frame.bar(x, *interval) for (x, _), interval in zip(line.points, line.intervals, strict=False)]
+    dots = [frame.mark(x, y, f"{y:.4g}") for x, y in points if math.isfinite(y)] if len(points) <= DOTS else []
+    return [frame.line(points), *intervals, *dots]

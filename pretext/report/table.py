@@ -21,6 +21,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from pretext.evaluation.protocol import Metric
 from pretext.report.page import macro
 
 MISSING = "-"
@@ -28,6 +29,7 @@ STAR = "★"  # marks what was chosen; in a terminal *
 _MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", "\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "\n": " "})
 
 Value = float | str | None
+Order = Literal["ascending", "descending"]
 
 
 class Cell(NamedTuple):
@@ -57,6 +59,9 @@ class Cell(NamedTuple):
         return self.value is None or (isinstance(self.value, float) and math.isnan(self.value))
 
 
+Content = Cell | Value
+
+
 class Column(NamedTuple):
     """What a column holds and how its values are written."""
 
@@ -67,17 +72,19 @@ class Column(NamedTuple):
     """Of numbers, as `format` takes it; by default ".1f" of shares and "g" of others."""
     words: bool = False
     """Holds words: starts at the left. Numbers end at the right."""
-    first: Literal["ascending", "descending"] | None = None
+    first: Order | None = None
     """The order in which sorting begins, None if a browser shall not sort it."""
     width: int | None = None
     """In a terminal, in letters."""
     picture: Markup | None = None
     """Shown instead of the title in a page."""
+    bare: bool = False
+    """The unit stands elsewhere, not in the heading."""
 
     @property
     def heading(self) -> str:
         """The title with its unit."""
-        return f"{self.title}, {self.unit}" if self.unit else self.title
+        return f"{self.title}, {self.unit}" if self.unit and not self.bare else self.title
 
     @property
     def side(self) -> str | None:
@@ -113,7 +120,7 @@ class Column(NamedTuple):
 class Row(NamedTuple):
     """The cells of a row. `kind` is its CSS class, and sets all but "trained" apart; a new `section` draws a line."""
 
-    cells: Sequence[Cell | Value]
+    cells: Sequence[Content]
     kind: str = ""
     chosen: bool = False
     section: str = ""
@@ -185,6 +192,11 @@ class Table(NamedTuple):
         writer.writerow(column.title for column in self.columns)
         writer.writerows([cell.value for _, cell in self.cells(row)] for row in self.rows)
         return text.getvalue()
+
+
+def order(metric: Metric) -> Order:
+    """Choose the order in which sorting by a metric begins: the best first."""
+    return "ascending" if metric.better == "smaller" else "descending"
 
 
 def plain(text: str) -> str:

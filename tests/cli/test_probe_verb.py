@@ -13,7 +13,7 @@ from pretext.evaluation.baselines import raw_input
 from pretext.evaluation.probe import ProbedData, ProbePlan, probe_run
 from pretext.evaluation.results import ProbeResult
 from pretext.evaluation.statistics.intervals import wilson
-from pretext.report.probe import grids, markdown, plot, table
+from pretext.report.probe import markdown, plot, tables
 
 
 def view(x):
@@ -135,8 +135,8 @@ def test_another_view_is_another_set_of_features(run, trained):
 def test_the_table_fits_a_narrow_terminal_and_a_pipe(run):
     _, result = run
     out = io.StringIO()
-    for grid in grids(result):
-        Console(file=out, width=80).print(table(grid))
+    for table in tables(result):
+        Console(file=out, width=80).print(table.rich())
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in out.getvalue()
