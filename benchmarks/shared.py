@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pretext.__main__ import main as pretext
 from pretext.core.rng import rng, seed_of
-from pretext.training.host import learning_rate
+from pretext.training.optimization import learning_rate
 from pretext.training.pretrainer import Pretrainer
 
 
@@ -45,8 +45,9 @@ def interval(values: list[float], digits: int = 1) -> str:
 def train_on_labels(module: Pretrainer, data: Any, steps: int, images: int) -> None:
     """Train a module's backbone on labels in a plain loop, with its optimiser, schedule and crops."""
     head = nn.Linear(module.backbone.dim, len(data.classes))
-    optimizer = module.optimizer([*module.backbone.parameters(), *head.parameters()])
-    schedule = LambdaLR(optimizer, lambda step: learning_rate(step, steps, module.warmup, module.schedule))
+    optim = module.rates.optim
+    optimizer = optim.optimizer([*module.backbone.parameters(), *head.parameters()])
+    schedule = LambdaLR(optimizer, lambda step: learning_rate(step, steps, optim.warmup, optim.schedule))
     module.backbone.train()
     for step, (canvases, labels) in zip(range(steps), _batches(data, images), strict=False):
         torch.manual_seed(seed_of(module.seed, "supervised", step))

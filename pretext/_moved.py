@@ -49,7 +49,7 @@ NEW = {
     "evaluators.linear_probe": "supervised.linear_probe",
     "evaluators.segmentation": "supervised.segmentation",
     "evaluators.segmentation_view": "supervised.segmentation_view",
-    "evaluators.supervised": "supervised.supervised",
+    "evaluators.supervised": "supervised.module",
     "film": "ops.drawing",
     "gamut": "ops.gamut",
     "heads": "nn.heads",

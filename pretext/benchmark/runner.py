@@ -23,7 +23,7 @@ from pretext.evaluation.embed import VERSION
 from pretext.evaluation.probe import SPLITS, ProbedData, ProbePlan, facts, probe_network
 from pretext.jobs.files import FileJob, finish, once
 from pretext.jobs.keys import key_of
-from pretext.training.networks import of_outsider, of_run
+from pretext.training.networks import from_pretrained, from_run
 
 Plain = dict[str, Any]
 
@@ -60,12 +60,12 @@ def _result(suite: Suite, folder: Path, cell: Cell) -> Plain:
     entry, data = cell.entry, arguments(suite.boards[cell.board].data)
     trained: Plain = {"seconds": {}}
     if entry.backbone:
-        networks, probed, _ = of_outsider(entry.backbone, entry.weights, data, entry.crop, suite.dims)
+        networks, probed, _ = from_pretrained(entry.backbone, entry.weights, data, entry.crop, suite.dims)
     else:
         run = run_of(suite, folder, cell)
         if entry.config:
             trained = train(cell, suite.boards[cell.board].options, run)
-        networks, probed, _ = of_run(entry.run or run, data, entry.modality, suite.dims)
+        networks, probed, _ = from_run(entry.run or run, data, entry.modality, suite.dims)
     network = networks.get("trained", networks["random"])  # an outsider without weights is a random network
     measured = _measured(network, probed, suite, CellResult(cell.kind, cell.seed, cell.name, **trained))
     others = BASELINES if "trained" in networks else ("raw",)

@@ -13,7 +13,7 @@ from pretext.evaluation.available import DEFAULT, EVERY, protocols_named
 from pretext.evaluation.embed import DIMS
 from pretext.evaluation.probe import ProbePlan, probe_run
 from pretext.report.probe import plot, print_tables
-from pretext.training.networks import of_outsider, of_run
+from pretext.training.networks import from_pretrained, from_run
 
 
 def main(args: list[str]) -> None:
@@ -47,9 +47,9 @@ def main(args: list[str]) -> None:
         raise ValueError(f"--dims is at least 1 and --views at least 0, got {own.dims} and {own.views}")
     protocols = protocols_named(own.protocols)  # before anything is embedded
     if name is not None:
-        networks, probed, folder = of_run(name, options, own.modality, own.dims)
+        networks, probed, folder = from_run(name, options, own.modality, own.dims)
     else:
-        networks, probed, folder = of_outsider(own.backbone, own.weights, options, own.crop, own.dims)
+        networks, probed, folder = from_pretrained(own.backbone, own.weights, options, own.crop, own.dims)
     command = shlex.join(["pretext", *args])
     folder = own.out or folder
     result = probe_run(networks, probed, folder, command, ProbePlan(protocols, own.views, own.dims))

@@ -39,7 +39,7 @@ def open_study(
     sampler: BaseSampler,
     pruner: BasePruner | None = None,
     heartbeat: int = 30,
-    canonical: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    compare: Callable[[dict[str, Any], dict[str, Any]], list[str]] | None = None,
 ) -> optuna.Study:
     """Make a study with its jobs, or join it if it is there.
 
@@ -51,7 +51,7 @@ def open_study(
         sampler: draws the parameters.
         pruner: ends jobs early.
         heartbeat: seconds between a worker's signs of life; after three times as many it counts as dead.
-        canonical: writes settings in one way, so that those of an earlier release can be compared.
+        compare: names what differs between `settings` and the study's; by default `differences`.
 
     Raises:
         ValueError: no such URL, or the study has other settings.
@@ -71,7 +71,7 @@ def open_study(
             _await(study, 0.0 if locked else _PATIENCE)
         else:
             _fill(study, plan, settings)
-    if other := differences(canonical(settings), canonical(study.user_attrs["settings"])):
+    if other := (compare or differences)(settings, study.user_attrs["settings"]):
         raise ValueError(
             f"open_study: study {name!r} has other settings than this worker: {'; '.join(other)}. Start the worker "
             "with the study's, or choose another name for a new study"

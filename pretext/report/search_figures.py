@@ -121,7 +121,7 @@ def weight_map(candidates: Sequence[Candidate], names: Sequence[str]) -> Markup:
     parts += [text(left - 6, LINE * place + 11, _short(name, room), "end") for place, name in enumerate(names)]
     title = "Weights of every candidate, the fittest on the left"
     drawn = macro("box", title, svg(title, 560, tall + 18, *parts, kind="scatter map"))
-    return drawn + Shades(0.0, 1.0).legend({"weight 0.5": 0.5}, "{:g}")
+    return drawn + Shades(0.0, 1.0, times=1).legend({"weight": 0.5})
 
 
 def _png(shares: np.ndarray[Any, Any]) -> bytes:

@@ -22,7 +22,8 @@ from pretext.search.halving import Halving
 from pretext.search.settings import Search
 from pretext.search.space import ZERO, mixture, unweighted
 from pretext.training.callbacks import Divergence
-from pretext.training.host import Host, canvas_of
+from pretext.training.host import Host
+from pretext.training.inputs import canvas_of
 from pretext.training.networks import probed_data
 from pretext.training.run import build
 
@@ -122,7 +123,8 @@ class Objective:
         module, _ = build({key: value for key, value in whole.items() if key != "data"})
         trainer = self._trainer(module, trial)
         if config is None:
-            module.canvas = canvas_of(next(iter(self.data.ordered("train", 1)))["x"])  # as training would have noted
+            x = next(iter(self.data.ordered("train", 1)))["x"]
+            module.inputs.canvas = canvas_of(x)  # as training would have noted
         else:
             trainer.fit(module, datamodule=self.data)
         return Trained(module, trainer.global_step, trainer.strategy.root_device)
@@ -136,11 +138,11 @@ class Objective:
 
         """
         settings = self.search.settings
-        network, modality = trained.host.network(settings.modality)
+        network, modality = trained.host.inputs.network(settings.modality)
         stage = settings.stage or list(network.stages)[-1]
         if stage not in network.stages:
             raise ValueError(f"evolve: no stage {stage!r}; {type(network).__name__} has {', '.join(network.stages)}")
-        view = probed_data(trained.host, data, modality).view
+        view = probed_data(trained.host.inputs, data, modality).view
         kind = next(network.parameters()).dtype  # bfloat16 where the weights are
         batches = data.ordered(split, settings.items)
         try:

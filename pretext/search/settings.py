@@ -13,6 +13,8 @@ from omegaconf import OmegaConf
 from pretext.evaluation.fitness import Fitness, Zipf
 from pretext.search.samplers import SamplerName
 from pretext.search.space import Space, space_of
+from pretext.training.options import todays
+from pretext.training.renamed import current
 from pretext.training.run import resolved
 
 TRAINING = ("--model", "--data", "--trainer", "--seed_everything")
@@ -105,6 +107,8 @@ class Search(NamedTuple):
     space: Space
     shared: dict[str, Any]
     """All that workers of one study must have in common, as plain data."""
+    options: dict[str, Any]
+    """The options of the search, as plain data."""
 
 
 def read_search(config: Mapping[str, Any], options: Sequence[str]) -> Search:
@@ -116,18 +120,18 @@ def read_search(config: Mapping[str, Any], options: Sequence[str]) -> Search:
     """
     for_training, for_search = _parted(options)
     parser = _parser()
-    section = config.get("evolve") or {}
+    section = current(config).get("evolve") or {}
     if not isinstance(section, Mapping):
         raise ValueError(f"evolve: the config's section `evolve` is {section!r}; it holds options, such as steps: 100")
-    parsed = parser.parse_args(for_search, namespace=parser.parse_object(dict(section)))
+    parsed = parser.parse_args(todays(for_search, section), namespace=parser.parse_object(dict(section)))
     settings = Settings(**parser.instantiate(parsed).as_dict())
     training = {key: value for key, value in config.items() if key != "evolve"}
     training |= resolved(training, for_training)
     space = space_of(settings.weights, training)
     plain = OmegaConf.to_container(OmegaConf.create(parser.dump(parsed, skip_none=False)))
     assert isinstance(plain, dict)
-    options_of_search = {str(key): value for key, value in plain.items()} | {"weights": space}
-    return Search(settings, training, space, _shared(training, options_of_search))
+    own = {str(key): value for key, value in plain.items()} | {"weights": space}
+    return Search(settings, training, space, _shared(training, own), own)
 
 
 def _shared(training: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,8 +166,13 @@ def _parted(options: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def without_places(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Leave out of a data module's config where its files lie."""
+    """Leave out of a data module's config what belongs to a machine: where its files lie, and how many are read at once.
+
+    Such options may also stand in a group, such as reading.workers.
+    """
     if not data:
         return None
     args = {key: value for key, value in (data.get("init_args") or {}).items() if key not in PLACES}
-    return {**data, "init_args": args}
+    groups = {key: value for key, value in args.items() if isinstance(value, Mapping) and "class_path" not in value}
+    shared = {key: {k: v for k, v in group.items() if k not in PLACES} for key, group in groups.items()}
+    return {**data, "init_args": args | shared}

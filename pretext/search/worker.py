@@ -16,7 +16,7 @@ from yaml import safe_dump
 from pretext.core.files import write_json, write_whole
 from pretext.jobs.files import notify
 from pretext.jobs.study import open_study
-from pretext.search.agreement import canonical
+from pretext.search.agreement import disagreements
 from pretext.search.objective import Objective
 from pretext.search.samplers import make_sampler, system_attrs
 from pretext.search.settings import Search
@@ -68,7 +68,7 @@ def _study(search: Search, name: str, folder: Path) -> optuna.Study:
         sampler,
         pruner,
         own.heartbeat,
-        canonical,
+        partial(disagreements, search),
     )
 
 

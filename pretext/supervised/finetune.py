@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import Optimizer
 
 from pretext.core.types import Backbone
-from pretext.evaluation.supervision import Scored
 from pretext.supervised.depth import POOLED, Places, places
-from pretext.supervised.supervised import Supervised
-from pretext.training.host import OptimizerFactory, Schedule
+from pretext.supervised.module import Supervised, fits, sample
+from pretext.supervised.scores import Logits, write
+from pretext.training.execution import PLAIN, Execution
+from pretext.training.inputs import InputPipeline
+from pretext.training.optimization import ADAMW, Groups, Optim
+from pretext.training.run import trunk
 from pretext.views.augment import Augment
 
 
@@ -50,12 +52,9 @@ class FineTune(Supervised):
         label_smoothing: share of each answer's weight that goes to all classes alike.
         keep_best: use the weights of the best epoch, see above; else the last ones.
         augment: crop, flip and colour jitter of whole batches on the device; none: the canvas as it is.
-        optimizer: builds the optimiser from groups of parameters.
-        schedule: of the learning rate after the warm-up.
-        warmup: share of all steps in which the learning rate grows linearly to its full value.
-        seed: first part of the key of all chance.
-        channels_last: lay images and clips out channel by channel last, which is faster on many devices.
-        compile: compile the backbone with `torch.compile`.
+        optim: the optimiser, and the schedule of its learning rate.
+        execution: memory layout and compilation of the backbone.
+        seed: first part of the key of every random draw.
 
     Raises:
         ValueError: both or neither of run and backbone, or an option out of its range.
@@ -74,16 +73,12 @@ class FineTune(Supervised):
         label_smoothing: float = 0.0,
         keep_best: bool = True,
         augment: Augment | None = None,
-        optimizer: OptimizerFactory = AdamW,
-        schedule: Schedule = "cosine",
-        warmup: float = 0.05,
+        optim: Optim = ADAMW,
+        execution: Execution = PLAIN,
         seed: int = 0,
-        channels_last: bool = False,
-        compile: bool = False,
     ) -> None:
-        super().__init__(
-            run, backbone, modality, augment, optimizer, schedule, warmup, seed, channels_last, compile, label_smoothing
-        )
+        inputs = InputPipeline(trunk(run, backbone, modality), augment, modality)
+        super().__init__(inputs, optim, execution, seed, label_smoothing)
         if not (0 < layer_decay <= 1 and head_lr > 0 and 0 <= dropout < 1):
             raise ValueError(
                 f"FineTune: layer_decay={layer_decay}, head_lr={head_lr}, dropout={dropout}; give a decay in (0, 1], a "
@@ -99,48 +94,39 @@ class FineTune(Supervised):
         self.head = nn.Linear(self.backbone.dim, 1)  # as many outputs as classes, once these are known
         self.best: Best | None = None
         self.places: Places | None = None  # known where it is trained
-        self._frozen: list[nn.Module] = []
 
     def begin(self, classes: int) -> None:
         self.head = nn.Linear(self.backbone.dim, classes)
 
     def configure_model(self) -> None:
         super().configure_model()
-        if not self.fits():
+        if not fits(self):
             return
         with torch.device("cpu"):
-            self.places = places(self.backbone, self.sample())
+            self.places = places(self.backbone, sample(self))
         frozen = list(self.backbone.stages)[: self.freeze_stages]
         for name, parameter in self.backbone.named_parameters():
             parameter.requires_grad_(self.places.parameters[name] not in frozen)
-        self._frozen = [m for n, m in self.backbone.named_modules() if self.places.modules.get(n) in frozen]
+        self.frozen = [m for n, m in self.backbone.named_modules() if self.places.modules.get(n) in frozen]
 
-    def groups(self) -> list[dict[str, Any]]:
-        """Return a group for each stage that is trained, shallow to deep, and last the classifier's."""
+    def configure_optimizers(self) -> Optimizer:
         assert self.places is not None  # Lightning configures the model before the optimiser
-        base = self.optimizer([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"]
-        members: dict[str, list[nn.Parameter]] = {name: [] for name in (*self.backbone.stages, POOLED)}
-        for name, parameter in self.backbone.named_parameters():
-            members[self.places.parameters[name]].append(parameter)
-        parts = [name for name, held in members.items() if held or name != POOLED]
-        groups = [
-            {"params": held, "lr": base * self.layer_decay ** (len(parts) - i), "name": name}
-            for i, name in enumerate(parts)
-            if (held := [p for p in members[name] if p.requires_grad])
-        ]
-        return [*groups, {"params": list(self.head.parameters()), "lr": base * self.head_lr, "name": "head"}]
+        base = self.rates.optim.optimizer([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"]
+        groups = _by_depth(self.backbone, self.places, base, self.layer_decay)
+        head = {"params": list(self.head.parameters()), "lr": base * self.head_lr, "name": "head"}
+        return self.rates.optimizer([*groups, head])
 
-    def logits(self, x: Tensor) -> dict[str, Tensor]:
+    def logits(self, x: Tensor) -> Logits:
         pooled = self.look(x).pooled
         with torch.autocast(x.device.type, enabled=False):
             return {"": self.head(self.dropout(pooled.float()))}
 
-    def still(self) -> Iterable[nn.Module]:
-        return self._frozen
-
-    def validated(self, scores: dict[str, Scored]) -> None:
+    def on_validation_epoch_end(self) -> None:
+        scores = self.scores.validated(self)
+        if not (scores and fits(self) and self.keep_best):
+            return
         score = scores[""].value
-        if self.fits() and self.keep_best and (self.best is None or score > self.best.score):
+        if self.best is None or score > self.best.score:
             weights = {name: tensor.detach().cpu().clone() for name, tensor in self.state_dict().items()}
             self.best = Best(score, self.current_epoch, weights)
 
@@ -148,9 +134,11 @@ class FineTune(Supervised):
         if self.best is not None:  # by now the last weights are in the checkpoint, from which a run goes on
             self.load_state_dict(self.best.weights)
 
-    def tested(self, scores: dict[str, Scored]) -> dict[str, Any]:
+    def on_test_epoch_end(self) -> None:
+        scores = self.scores.tested(self)
         best = {"validation": self.best.score, "epoch": self.best.epoch} if self.best else {}
-        return {"task": "finetune", **scores[""].plain(), **best}
+        facts = {**self.scores.facts(scores, self.counts), "classes": self.classes}
+        write({"task": "finetune", **scores[""].plain(), **best, **facts}, self.trainer)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
@@ -159,5 +147,18 @@ class FineTune(Supervised):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.best = None if checkpoint["best"] is None else Best(**checkpoint["best"])
-        if self.best is not None and not self.fits():
+        if self.best is not None and not fits(self):
             checkpoint["state_dict"] = self.best.weights
+
+
+def _by_depth(backbone: Backbone, places: Places, base: float, decay: float) -> Groups:
+    """Return a group for each stage that is trained, shallow to deep, its rate `base` times `decay` to its depth."""
+    members: dict[str, list[nn.Parameter]] = {name: [] for name in (*backbone.stages, POOLED)}
+    for name, parameter in backbone.named_parameters():
+        members[places.parameters[name]].append(parameter)
+    parts = [name for name, held in members.items() if held or name != POOLED]
+    return [
+        {"params": held, "lr": base * decay ** (len(parts) - i), "name": name}
+        for i, name in enumerate(parts)
+        if (held := [p for p in members[name] if p.requires_grad])
+    ]

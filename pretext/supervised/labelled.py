@@ -1,16 +1,12 @@
-"""What evaluators ask of labelled data, and where they write what they found."""
+"""What evaluators ask of labelled data."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from pretext.core.files import write_json
 from pretext.core.types import Tree
-
-FILE = "score.json"
 
 
 def classes_of(data: Any, known: list[str], asker: str) -> list[str]:
@@ -68,8 +64,3 @@ def first_batch(data: Any, fitting: bool, held_out: bool, asker: str) -> Tree:
             "holds out none; set a share, such as --data.val 0.1"
         )
     return (batch or next(iter(data.train_dataloader())))["x"]
-
-
-def write(result: dict[str, Any], folder: str | Path) -> None:
-    """Write what was found to `score.json` of a run, all or nothing."""
-    write_json(Path(folder) / FILE, result)

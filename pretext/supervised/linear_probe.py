@@ -12,9 +12,12 @@ from torch.optim import SGD, Optimizer
 from pretext.core.types import Backbone
 from pretext.evaluation.classifiers import Head, Kind, head
 from pretext.evaluation.embed import evaluating
-from pretext.evaluation.supervision import Scored
-from pretext.supervised.supervised import Supervised
-from pretext.training.host import OptimizerFactory, Schedule
+from pretext.supervised.module import Supervised, sample
+from pretext.supervised.scores import Logits, write
+from pretext.training.execution import PLAIN, Execution
+from pretext.training.inputs import InputPipeline
+from pretext.training.optimization import Optim, trained
+from pretext.training.run import trunk
 from pretext.views.augment import Augment
 
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 1e-4  # of Goyal et al.'s protocol, for batches of 256
@@ -23,6 +26,9 @@ RATE, MOMENTUM, DECAY = 0.01, 0.9, 1e-4  # of Goyal et al.'s protocol, for batch
 def sgd(parameters: Iterable[Any]) -> Optimizer:
     """Build the optimiser of Goyal et al. (https://arxiv.org/abs/1905.01235): SGD with Nesterov's momentum."""
     return SGD(parameters, lr=RATE, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY)
+
+
+GOYAL = Optim(sgd, warmup=0.0)
 
 
 class LinearProbe(Supervised):
@@ -42,12 +48,9 @@ class LinearProbe(Supervised):
         stages: those to probe; none: all.
         head: "linear", or RotNet's "mlp" or "conv", see `pretext.evaluation.classifiers`.
         augment: crop, flip and colour jitter of whole batches on the device; none: the canvas as it is.
-        optimizer: builds the optimiser from the parameters of all classifiers.
-        schedule: of the learning rate after the warm-up.
-        warmup: share of all steps in which the learning rate grows linearly to its full value.
-        seed: first part of the key of all chance.
-        channels_last: lay images and clips out channel by channel last, which is faster on many devices.
-        compile: compile the backbone with `torch.compile`.
+        optim: the optimiser of all classifiers, and the schedule of its learning rate.
+        execution: memory layout and compilation of the backbone.
+        seed: first part of the key of every random draw.
 
     Raises:
         ValueError: both or neither of run and backbone, or a stage that it has not.
@@ -62,20 +65,19 @@ class LinearProbe(Supervised):
         stages: Sequence[str] | None = None,
         head: Kind = "linear",
         augment: Augment | None = None,
-        optimizer: OptimizerFactory = sgd,
-        schedule: Schedule = "cosine",
-        warmup: float = 0.0,
+        optim: Optim = GOYAL,
+        execution: Execution = PLAIN,
         seed: int = 0,
-        channels_last: bool = False,
-        compile: bool = False,
     ) -> None:
-        super().__init__(run, backbone, modality, augment, optimizer, schedule, warmup, seed, channels_last, compile)
+        inputs = InputPipeline(trunk(run, backbone, modality), augment, modality)
+        super().__init__(inputs, optim, execution, seed)
         known = list(self.backbone.stages)
         self.stages = known if stages is None else list(stages)
         if not self.stages or not set(self.stages) <= set(known):
             raise ValueError(f"LinearProbe: stages are {self.stages}, but the backbone has {', '.join(known)}")
         self.kind = head
         self.backbone.requires_grad_(False).eval()
+        self.frozen = list(self.backbone.modules())
         self.heads = nn.ModuleDict()
         self.shapes: dict[str, tuple[int, ...]] = {}  # of the stages, without the items
         self.validation: dict[str, float] = {}
@@ -83,20 +85,22 @@ class LinearProbe(Supervised):
     def begin(self, classes: int) -> None:
         if not self.shapes:
             with torch.no_grad(), evaluating(self.backbone):
-                seen = self.backbone.forward(self.sample(held_out=True)).stages  # not called: nothing to compile yet
-            self.shapes = {name: tuple(seen[name].shape[1:]) for name in self.stages}
+                x = sample(self, held_out=True)
+                stages = self.backbone.forward(x).stages  # not called: nothing to compile yet
+            self.shapes = {name: tuple(stages[name].shape[1:]) for name in self.stages}
         self.heads = nn.ModuleDict({name: head(self.kind, self.shapes[name], classes) for name in self.stages})
 
-    def logits(self, x: Tensor) -> dict[str, Tensor]:
+    def configure_optimizers(self) -> Optimizer:
+        return self.rates.optimizer(trained(self))
+
+    def logits(self, x: Tensor) -> Logits:
         with torch.no_grad():
             stages = self.look(x).stages
         return {name: classify(stages[name]) for name, classify in self.heads.items()}
 
-    def still(self) -> Iterable[nn.Module]:
-        return self.backbone.modules()
-
-    def validated(self, scores: dict[str, Scored]) -> None:
-        self.validation = {name: scored.value for name, scored in scores.items()}
+    def on_validation_epoch_end(self) -> None:
+        if scores := self.scores.validated(self):
+            self.validation = {name: scored.value for name, scored in scores.items()}
 
     def on_test_start(self) -> None:
         if not self.validation:
@@ -105,14 +109,16 @@ class LinearProbe(Supervised):
                 "`pretext fit RUN` finish one"
             )
 
-    def tested(self, scores: dict[str, Scored]) -> dict[str, Any]:
+    def on_test_epoch_end(self) -> None:
+        scores = self.scores.tested(self)
         best = max(self.validation, key=lambda name: self.validation[name])
         rows = []
         for name, scored in scores.items():
             classifier: Head = self.heads[name]  # type: ignore[assignment]  # ModuleDict forgets
             known = {"validation": self.validation[name], "chosen": name == best}
             rows.append({"stage": name, "dims": classifier.dims, **scored.plain(), **known})
-        return {"task": "linear_probe", "head": self.kind, "rows": rows}
+        facts = {**self.scores.facts(scores, self.counts), "classes": self.classes}
+        write({"task": "linear_probe", "head": self.kind, "rows": rows, **facts}, self.trainer)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

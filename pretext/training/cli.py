@@ -6,6 +6,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from pretext.training.callbacks import (
     Throughput,
 )
 from pretext.training.host import Host
+from pretext.training.options import merged, todays
+from pretext.training.parser import Parser
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.run import CONFIG, LAST, evaluates, find, link_seed, numbered
 
@@ -56,8 +59,11 @@ class PretextCLI(LightningCLI):
     def __init__(self, args: Sequence[str]) -> None:
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # no device tables and advertisements
         self.command = shlex.join(["pretext", *args])
+        resumes = _takes_run(args)
         args = _with_run(list(args))
-        self.named = any(evaluates(config) for config in _configs(args))
+        known: dict[str, Any] = reduce(merged, _configs(args), {})
+        reading = {"known": known, "silent": CONFIG if resumes else None}
+        self.named = evaluates(known)
         super().__init__(
             Host if self.named else Pretrainer,
             pl.LightningDataModule,
@@ -66,8 +72,9 @@ class PretextCLI(LightningCLI):
             seed_everything_default=0,
             save_config_callback=SaveConfig,
             trainer_defaults={"max_epochs": 10, "log_every_n_steps": 10, "num_sanity_val_steps": 0, **QUIET},
-            parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False},
-            args=args,
+            parser_class=Parser,
+            parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False, args[0]: reading},
+            args=[args[0], *todays(args[1:], known)],
         )
 
     @staticmethod
@@ -126,9 +133,13 @@ class PretextCLI(LightningCLI):
         print(f"run: {self.run_dir}")
 
 
+def _takes_run(args: Sequence[str]) -> bool:
+    return len(args) > 1 and args[0] in VERBS and not args[1].startswith("-")
+
+
 def _with_run(args: list[str]) -> list[str]:
     """Replace `VERB RUN ...` by the options that it stands for; `fit RUN` resumes."""
-    if len(args) < 2 or args[0] not in VERBS or args[1].startswith("-"):
+    if not _takes_run(args):
         return args
     run = find(args[1])
     ckpt = "last" if args[0] == "fit" else str(run / LAST)

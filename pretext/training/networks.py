@@ -14,7 +14,7 @@ from pretext.backbones.pretrained.build import outsider
 from pretext.core.types import Backbone
 from pretext.evaluation.baselines import raw_input
 from pretext.evaluation.probe import Labelled, ProbedData
-from pretext.training.host import Host
+from pretext.training.inputs import InputPipeline
 from pretext.training.run import CONFIG, build, build_data, find, read, restore
 from pretext.views.augment import Augment
 
@@ -22,14 +22,7 @@ Networks = dict[str, Backbone]
 """What `probe_run` compares."""
 
 
-class Still(Host):
-    """A backbone that is only looked at; it lends it the eyes of the modules that train."""
-
-    def forward(self, x: Any) -> Any:
-        return self.look(x)
-
-
-def of_run(
+def from_run(
     name: str | Path, options: Sequence[str] = (), modality: str | None = None, dims: int | None = None
 ) -> tuple[Networks, ProbedData, Path]:
     """Find what to probe of a run: its networks, its data or other data by `options`, and its folder.
@@ -43,13 +36,13 @@ def of_run(
     config = read(run / CONFIG)
     trained, _ = build({key: value for key, value in config.items() if key != "data"})
     restore(trained, run)
-    network, modality = trained.network(modality)
+    network, modality = trained.inputs.network(modality)
     model, source = untrained(config)
     fresh, data = build({**config, "model": model}, options, modality)
     if data is None:
         raise ValueError("the run names no data; add --data CLASS")
-    networks = {"trained": network, "random": fresh.network(source or modality)[0], "raw": _raw(network, dims)}
-    return networks, probed_data(trained, data, modality), run
+    networks = {"trained": network, "random": fresh.inputs.network(source or modality)[0], "raw": _raw(network, dims)}
+    return networks, probed_data(trained.inputs, data, modality), run
 
 
 def untrained(config: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
@@ -74,36 +67,36 @@ def _forget(backbone: Any) -> None:
             _forget(part)
 
 
-def of_outsider(
+def from_pretrained(
     spec: str, weights: str | None, options: Sequence[str], crop: int | None = None, dims: int | None = None
 ) -> tuple[Networks, ProbedData, Path]:
     """Find what to probe of a backbone that no run of ours trained, `weights` being a file; without, it is random.
 
     Raises:
-        ValueError: as in `backbones.outsiders.outsider`, or `options` name no data.
+        ValueError: as in `pretrained.build.outsider`, or `options` name no data.
 
     """
     data = build_data(options)
-    found = outsider(spec, weights, crop)
+    pretrained = outsider(spec, weights, crop)
     pl.seed_everything(0, verbose=False)
-    fresh = found.fresh()
-    networks = {} if found.trained is None else {"trained": found.trained()}
+    fresh = pretrained.fresh()
+    networks = {} if pretrained.trained is None else {"trained": pretrained.trained()}
     networks |= {"random": fresh, "raw": _raw(fresh, dims)}
-    host = Still(fresh, Augment(crop=crop) if crop else None)
+    inputs = InputPipeline(fresh, Augment(crop=crop) if crop else None)
     folder = Path("runs") / "probe" / "".join(c if c.isalnum() or c in "-_." else "-" for c in spec)
-    return networks, probed_data(host, data, None), folder
+    return networks, probed_data(inputs, data, None), folder
 
 
-def probed_data(host: Host, data: Any, modality: str | None) -> ProbedData:
+def probed_data(inputs: InputPipeline, data: Any, modality: str | None) -> ProbedData:
     """Look at data as a module does in evaluation."""
     return ProbedData(
         cast(Labelled, data),  # the batch law's methods, which Lightning does not know
-        partial(host.shown, modality=modality),
-        host.seen(modality),
+        partial(inputs.eval_input, modality=modality),
+        inputs.describe_view(modality),
         modality,
-        None if host.augment is None else host.augmented,
-        partial(host.arranged, modality=modality),
-        repr(host.augment),
+        None if inputs.augment is None else inputs.augmented,
+        partial(inputs.for_network, modality=modality),
+        repr(inputs.augment),
     )
 
 

@@ -7,14 +7,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import Optimizer
 
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng
 from pretext.core.tree import mapped
 from pretext.core.types import Backbone, Grade, Task, TaskFactory, Tree
 from pretext.nn.weighting import Fixed, WeightingFactory
-from pretext.training.host import Host, OptimizerFactory, Schedule, by_item
+from pretext.training.execution import PLAIN, Execution
+from pretext.training.host import Host
+from pretext.training.inputs import InputPipeline, by_item
+from pretext.training.optimization import ADAMW, Optim, trained
 from pretext.views.augment import Augment
 
 
@@ -26,16 +29,13 @@ class Pretrainer(Host):
         tasks: by name, what builds each task from the backbone (the task's class and its other arguments).
         weighting: builds the weighting of the tasks' losses from their names.
         augment: crop, flip and colour jitter of whole batches on the device; none: the canvas as it is.
-        optimizer: builds the optimiser from the parameters (a class and its other arguments).
-        schedule: of the learning rate after the warm-up.
-        warmup: share of all steps in which the learning rate grows linearly to its full value.
+        optim: the optimiser, and the schedule of its learning rate.
         scale_by_chance: divide each loss by the loss of a blind guess, so that weights compare across tasks.
-        seed: first part of the key of all chance.
-        channels_last: lay images and clips out channel by channel last, which is faster on many devices.
-        compile: compile the backbone with `torch.compile`.
+        execution: memory layout and compilation of the backbone.
+        seed: first part of the key of every random draw.
 
     Raises:
-        ValueError: there is no task, or a warm-up outside [0, 1].
+        ValueError: there is no task, or one has a name that torch uses itself.
 
     """
 
@@ -45,15 +45,12 @@ class Pretrainer(Host):
         tasks: dict[str, TaskFactory],
         weighting: WeightingFactory = Fixed,
         augment: Augment | None = None,
-        optimizer: OptimizerFactory = AdamW,
-        schedule: Schedule = "cosine",
-        warmup: float = 0.05,
+        optim: Optim = ADAMW,
         scale_by_chance: bool = False,
+        execution: Execution = PLAIN,
         seed: int = 0,
-        channels_last: bool = False,
-        compile: bool = False,
     ) -> None:
-        super().__init__(backbone, augment, optimizer, schedule, warmup, seed, channels_last, compile)
+        super().__init__(InputPipeline(backbone, augment), optim, execution, seed)
         if not tasks:
             raise ValueError(
                 "Pretrainer: no task; give at least one, such as tasks: {turn: {class_path: pretext.Rotation}}"
@@ -88,7 +85,7 @@ class Pretrainer(Host):
 
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
         key = (self.global_rank, self.current_epoch, batch_idx)
-        x = self.train_view(batch["x"], batch_idx)
+        x = self.train_input(batch["x"], batch_idx)
         grades = {n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}
         self.losses = {name: grade.loss.detach() for name, grade in grades.items()}
         loss = self._weighted(grades, "train")
@@ -105,9 +102,12 @@ class Pretrainer(Host):
         """Return the pooled features (N, D) of a batch beside the indices of its items, of several modalities each."""
         x, index = batch["x"], batch["index"]
         if not isinstance(self.backbone, MultiModal):
-            return {"index": index, "pooled": by_item(self.look(self.shown(x)).pooled.float(), len(index))}
-        seen = self.look({name: self.shown(x, name) for name in self.backbone.backbones})
-        return {"index": index, **{f"pooled.{n}": by_item(s.pooled.float(), len(index)) for n, s in seen.items()}}
+            return {"index": index, "pooled": by_item(self.look(self.inputs.eval_input(x)).pooled.float(), len(index))}
+        features = self.look({name: self.inputs.eval_input(x, name) for name in self.backbone.backbones})
+        return {"index": index, **{f"pooled.{n}": by_item(f.pooled.float(), len(index)) for n, f in features.items()}}
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.rates.optimizer(trained(self))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -125,8 +125,8 @@ class Pretrainer(Host):
         return [(name, task) for name, task in named if name not in self.weighting.off]
 
     def _examine(self, batch: dict[str, Tree], batch_idx: int, split: str) -> None:
-        x = self.view(batch["x"])  # epoch 0 in the key: the same puzzles in every epoch, so that curves compare
-        keys = (self.global_rank, 0, batch_idx)
+        x = self.inputs.centre(batch["x"])
+        keys = (self.global_rank, 0, batch_idx)  # epoch 0: the same puzzles in every epoch, so that curves compare
         self._weighted(
             {n: self.exam(t, x, self.seed, split, n, *keys) for n, t in self._tasks()}, split, len(batch["index"])
         )

@@ -30,7 +30,7 @@ def puzzles(module: Pretrainer, batch: Mapping[str, Any], count: int, trained: b
     if count < 1:
         raise ValueError(f"puzzles: count is how many to draw of each task, at least 1; got {count}")
     with _examining(module):
-        x = module.view(_first(batch["x"], count, module.device))
+        x = module.inputs.centre(_first(batch["x"], count, module.device))
         return {name: _spread(_rows(module, name, x, trained), count) for name, _ in module.tasks.items()}
 
 

@@ -15,7 +15,9 @@ from omegaconf import OmegaConf
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.types import Backbone
 from pretext.training.host import Host
+from pretext.training.options import todays
 from pretext.training.pretrainer import Pretrainer
+from pretext.training.renamed import current, tell, translated
 
 CONFIG = "config.yaml"
 LAST = Path("checkpoints") / "last.ckpt"
@@ -45,7 +47,7 @@ def numbered(path: Path) -> list[Path]:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Read a config file with its interpolations resolved.
+    """Read a config file with its interpolations resolved, and tell of options with old names in a user's file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -57,7 +59,10 @@ def read(path: str | Path) -> dict[str, Any]:
     config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     if not isinstance(config, dict) or "model" not in config:
         raise ValueError(f"{path} is no config of a run: it has no `model`")
-    return {str(key): value for key, value in config.items()}
+    plain = {str(key): value for key, value in config.items()}
+    if not (Path(path).name == CONFIG and Path(path).with_name("environment.json").is_file()):  # else a run wrote it
+        tell(translated(plain)[1], str(path))
+    return plain
 
 
 def build(
@@ -89,20 +94,20 @@ def resolved(config: Mapping[str, Any], options: Sequence[str] = ()) -> dict[str
     lightning = [option.removeprefix("--trainer.") for option in _joined(options) if option.startswith("--trainer.")]
     parser, parsed = _parsed(config, [option for option in _joined(options) if not option.startswith("--trainer.")])
     plain = OmegaConf.to_container(OmegaConf.create(parser.dump(parsed, skip_none=True)))
-    trainer = OmegaConf.merge(config.get("trainer") or {}, OmegaConf.from_dotlist(lightning))
+    trainer = OmegaConf.merge(current(config).get("trainer") or {}, OmegaConf.from_dotlist(lightning))
     assert isinstance(plain, dict)
     return {**{str(key): value for key, value in plain.items()}, "trainer": OmegaConf.to_container(trainer)}
 
 
 def _joined(options: Sequence[str]) -> list[str]:
     """Join each option with the value behind it: --a b to --a=b."""
-    found: list[str] = []
+    joined: list[str] = []
     for word in options:
-        if word.startswith("--") or not found or "=" in found[-1]:
-            found.append(word)
+        if word.startswith("--") or not joined or "=" in joined[-1]:
+            joined.append(word)
         else:
-            found[-1] += f"={word}"
-    return found
+            joined[-1] += f"={word}"
+    return joined
 
 
 def _parsed(config: Mapping[str, Any], options: Sequence[str]) -> tuple[ArgumentParser, Namespace]:
@@ -115,9 +120,9 @@ def _parsed(config: Mapping[str, Any], options: Sequence[str]) -> tuple[Argument
     parser.add_subclass_arguments(pl.LightningDataModule, "data", fail_untyped=False, required=False)
     parser.add_argument("--seed_everything", type=int | bool, default=0)
     link_seed(parser, evaluates(config))
-    known = {key: value for key, value in config.items() if key in ("model", "data", "seed_everything")}
+    known = {key: value for key, value in current(config).items() if key in ("model", "data", "seed_everything")}
     # A copy, since jsonargparse writes what it parsed into the dicts that it is given.
-    return parser, parser.parse_args(list(options), namespace=parser.parse_object(deepcopy(known)))
+    return parser, parser.parse_args(todays(options, config), namespace=parser.parse_object(deepcopy(known)))
 
 
 def build_data(options: Sequence[str]) -> pl.LightningDataModule:
@@ -129,7 +134,7 @@ def build_data(options: Sequence[str]) -> pl.LightningDataModule:
     """
     parser = ArgumentParser(parser_mode="omegaconf", exit_on_error=False)
     parser.add_subclass_arguments(pl.LightningDataModule, "data", fail_untyped=False, required=False)
-    data: pl.LightningDataModule | None = parser.instantiate(parser.parse_args(list(options))).get("data")
+    data: pl.LightningDataModule | None = parser.instantiate(parser.parse_args(todays(options))).get("data")
     if data is None:
         raise ValueError("no data is named; add --data datamodules.ImageFolder --data.root DIR")
     return data
@@ -189,7 +194,7 @@ def trunk(run: str | Path | None, backbone: Backbone | None, modality: str | Non
         raise ValueError("an evaluator wants either a run (--model.run RUN) or a backbone (--model.backbone CLASS)")
     if backbone is None:
         assert run is not None
-        return load(run).network(modality)[0]
+        return load(run).inputs.network(modality)[0]
     if isinstance(backbone, MultiModal):
         names = list(backbone.backbones)
         if modality is not None and modality not in names:

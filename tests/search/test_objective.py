@@ -194,7 +194,7 @@ class TestFitness:
         batches = list(data.ordered("train", 60))
         assert torch.equal(labels, torch.cat([batch["y"] for batch in batches]))
         with torch.no_grad():
-            seen = [host.backbone(host.view(batch["x"])).stages["conv2"].mean((-2, -1)) for batch in batches]
+            seen = [host.backbone(host.inputs.centre(batch["x"])).stages["conv2"].mean((-2, -1)) for batch in batches]
         assert torch.allclose(z.float(), torch.cat(seen), atol=2e-3)
 
     @pytest.mark.parametrize(("probe", "after"), [("false", []), ("true", ["test"])])

@@ -158,7 +158,7 @@ class TestTraining:
         options = ("--data.limit", "100", "--model.warmup=0.2", "--trainer.gradient_clip_val", "1.0", "--steps", "5")
         found = search(*options, "--seed_everything", "8", "--seed", "4")
         assert found.config["data"]["init_args"]["limit"] == 100
-        assert found.config["model"]["warmup"] == 0.2
+        assert found.config["model"]["optim"]["warmup"] == 0.2
         assert found.config["trainer"] == {"max_epochs": 2, "accelerator": "cpu", "gradient_clip_val": 1.0}
         assert found.config["seed_everything"] == 8
         assert (found.settings.steps, found.settings.seed) == (5, 4)

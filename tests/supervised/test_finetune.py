@@ -18,9 +18,10 @@ from pretext.backbones.image import TorchVision
 from pretext.evaluation.statistics.intervals import wilson
 from pretext.supervised.finetune import FineTune
 from pretext.training.callbacks import AtomicCheckpointIO, Checkpoint
+from pretext.training.optimization import Optim
 from pretext.views.augment import Augment
 
-ADAM = partial(torch.optim.Adam, lr=0.01)
+ADAM = Optim(partial(torch.optim.Adam, lr=0.01))
 
 
 def trainer(folder, epochs=4, **options):
@@ -35,7 +36,7 @@ def net(kind=TinyNet, **options):
 
 
 def tuned(folder, data, epochs=4, callbacks=(), ckpt=None, **options):
-    options.setdefault("optimizer", ADAM)
+    options.setdefault("optim", ADAM)
     module = FineTune(backbone=options.pop("backbone", None) or net(), **options)
     trainer(folder, epochs, callbacks=list(callbacks)).fit(module, datamodule=data, ckpt_path=ckpt)
     return module
@@ -73,7 +74,7 @@ def test_a_few_items_are_learnt_by_heart(tmp_path):
     module = tuned(tmp_path, data, epochs=25, backbone=net(width=24), keep_best=False)
     batches = list(data.train_dataloader())
     x, y = torch.cat([b["x"] for b in batches]), torch.cat([b["y"] for b in batches])
-    assert (module.eval().logits(module.shown(x))[""].argmax(1) == y).all()
+    assert (module.eval().logits(module.inputs.eval_input(x))[""].argmax(1) == y).all()
 
 
 def test_the_whole_network_is_trained_also_where_it_came_in_eval_mode(tmp_path):
@@ -99,7 +100,7 @@ class TestFreezing:
         before = state(backbone)
         module = tuned(tmp_path, Digits(size=16, limit=64), 1, backbone=backbone, freeze=5, keep_best=False)
         assert not moved(before, module.backbone)
-        (group,) = module.groups()
+        (group,) = module.configure_optimizers().param_groups
         assert group["name"] == "head"
 
     def test_more_than_there_are_stages_is_refused(self):
@@ -115,9 +116,7 @@ class TestRates:
             layer_decay=0.5,
             head_lr=10,
             freeze=1,
-            optimizer=partial(torch.optim.SGD, lr=0.8),
-            warmup=0.0,
-            schedule="constant",
+            optim=Optim(partial(torch.optim.SGD, lr=0.8), "constant", warmup=0.0),
         )
         module.on_before_optimizer_step = lambda optimizer: rates.append(
             {group["name"]: group["lr"] for group in optimizer.param_groups}
@@ -125,13 +124,13 @@ class TestRates:
         trainer(tmp_path, 1).fit(module, datamodule=Digits(size=16, limit=64))
         wanted = {"layer1": 0.8 / 16, "layer2": 0.8 / 8, "layer3": 0.8 / 4, "layer4": 0.8 / 2, "head": 8.0}
         assert rates[0] == pytest.approx(wanted)
-        held = {id(p) for group in module.groups() for p in group["params"]}
+        held = {id(p) for group in module.configure_optimizers().param_groups for p in group["params"]}
         assert held == {id(p) for p in module.parameters() if p.requires_grad}
-        assert len(held) == sum(len(group["params"]) for group in module.groups())
+        assert len(held) == sum(len(group["params"]) for group in module.configure_optimizers().param_groups)
 
     def test_the_schedule_scales_every_rate_alike(self, tmp_path):
         seen = []
-        module = FineTune(backbone=net(), layer_decay=0.5, optimizer=partial(torch.optim.SGD, lr=1.0), warmup=0.5)
+        module = FineTune(backbone=net(), layer_decay=0.5, optim=Optim(partial(torch.optim.SGD, lr=1.0), warmup=0.5))
         module.on_before_optimizer_step = lambda optimizer: seen.append([g["lr"] for g in optimizer.param_groups])
         trainer(tmp_path, 2).fit(module, datamodule=Digits(size=16, limit=200))
         assert len({rate[-1] for rate in seen}) > 2
@@ -148,8 +147,7 @@ class TestRates:
                 Digits(size=16, limit=64, batch_size=48),
                 1,
                 layer_decay=decay,
-                optimizer=partial(torch.optim.SGD, lr=0.1),
-                warmup=0.0,
+                optim=Optim(partial(torch.optim.SGD, lr=0.1), warmup=0.0),
                 keep_best=False,
             )
             steps[decay] = module.backbone.conv1[0].weight.detach() - before["conv1.0.weight"]
@@ -160,7 +158,7 @@ class TestTheBestEpoch:
     def test_its_weights_are_those_that_stay_and_are_tested(self, tmp_path):
         """From the third epoch on the rate is absurd, so that the last weights are not the best."""
         data, scores = Digits(size=16), []
-        module = FineTune(backbone=net(), optimizer=ADAM, schedule="constant", warmup=0.0)
+        module = FineTune(backbone=net(), optim=Optim(ADAM.optimizer, "constant", 0.0))
 
         class Spoil(pl.Callback):
             def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
@@ -183,11 +181,11 @@ class TestTheBestEpoch:
         file = tmp_path / "checkpoints" / "last.ckpt"
         last = torch.load(file, weights_only=True)
         assert all(torch.equal(scores[3][1][name], tensor) for name, tensor in last["state_dict"].items())
-        loaded = FineTune(backbone=net(), optimizer=ADAM)  # as pretext.load does
+        loaded = FineTune(backbone=net(), optim=ADAM)  # as pretext.load does
         loaded.on_load_checkpoint(last)
         loaded.load_state_dict(last["state_dict"])
         assert all(torch.equal(scores[epoch][1][name], tensor) for name, tensor in loaded.state_dict().items())
-        again = FineTune(backbone=net(), optimizer=ADAM)  # as `pretext test RUN` does
+        again = FineTune(backbone=net(), optim=ADAM)  # as `pretext test RUN` does
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trainer(tmp_path).test(again, datamodule=data, ckpt_path=file, verbose=False)
@@ -195,8 +193,8 @@ class TestTheBestEpoch:
 
     def test_early_stopping_watches_the_validation_items(self, tmp_path):
         stop = EarlyStopping("val/accuracy", mode="max", patience=1, check_on_train_epoch_end=False)
-        frozen = partial(torch.optim.SGD, lr=1e-12)
-        module = tuned(tmp_path, Digits(size=16, limit=200), 50, [stop], optimizer=frozen, freeze=2)
+        frozen = Optim(partial(torch.optim.SGD, lr=1e-12))
+        module = tuned(tmp_path, Digits(size=16, limit=200), 50, [stop], optim=frozen, freeze=2)
         assert module.best.epoch == 0
         assert stop.stopped_epoch == 1
 
@@ -289,7 +287,7 @@ trainer:
 
 
 def test_a_run_is_fine_tuned_tested_and_loaded_from_the_command_line(tmp_path, capsys):
-    pretext = Pretrainer(net(), {"turn": Rotation}, optimizer=ADAM)
+    pretext = Pretrainer(net(), {"turn": Rotation}, optim=ADAM)
     run, tune = tmp_path / "pretext", tmp_path / "tune"
     trainer(run, 1, callbacks=[Checkpoint()]).fit(pretext, datamodule=Digits(size=16, limit=200))
     tasks = "{turn: {class_path: pretext.Rotation}}"

@@ -12,6 +12,7 @@ from PIL import Image
 from datamodules import Bouncing, Digits, Photos
 from pretext.evaluation.statistics.intervals import wilson
 from pretext.supervised.linear_probe import LinearProbe, sgd
+from pretext.training.optimization import Optim
 from pretext.views.augment import Augment
 
 
@@ -31,7 +32,7 @@ def fast(parameters):
 
 def probed(folder, data, epochs=4, **options):
     """Train and test a probe; return it with what it wrote."""
-    module = LinearProbe(backbone=options.pop("backbone", None) or net(), optimizer=fast, **options)
+    module = LinearProbe(backbone=options.pop("backbone", None) or net(), optim=Optim(fast, warmup=0.0), **options)
     run = trainer(folder, epochs)
     run.fit(module, datamodule=data)
     with warnings.catch_warnings():
@@ -115,9 +116,9 @@ def test_a_checkpoint_brings_heads_classes_and_the_choice_without_data(digits, t
     loaded.on_load_checkpoint(read)
     loaded.load_state_dict(read["state_dict"])
     x = next(iter(Digits(size=16).ordered("test")))["x"]
-    view = module.eval().shown(x)
+    view = module.eval().inputs.eval_input(x)
     for name, logits in module.logits(view).items():
-        assert torch.equal(loaded.eval().logits(loaded.shown(x))[name], logits)
+        assert torch.equal(loaded.eval().logits(loaded.inputs.eval_input(x))[name], logits)
     assert loaded.validation == module.validation
     assert loaded.classes == result["classes"]
 

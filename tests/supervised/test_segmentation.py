@@ -19,11 +19,13 @@ from pretext.core.rng import rng
 from pretext.core.types import Backbone, Features
 from pretext.evaluation import segment
 from pretext.evaluation.segment import IGNORED, Colours
-from pretext.supervised.segmentation import Segmentation, mirrored, score
+from pretext.supervised.mask_scores import score
+from pretext.supervised.segmentation import Segmentation, mirrored, predicted
 from pretext.supervised.segmentation_view import Shown, draw
 from pretext.training.callbacks import AtomicCheckpointIO, Checkpoint
+from pretext.training.optimization import Optim
 
-sgd = partial(SGD, lr=0.5, momentum=0.9)
+sgd = Optim(partial(SGD, lr=0.5, momentum=0.9))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def same(left, right):
 @pytest.mark.parametrize(("backbone", "stage"), [(Colours, None), (TinyNet, "conv1")])
 def test_a_mask_that_colours_give_away_is_learnt(root, tmp_path, backbone, stage):
     torch.manual_seed(0)
-    result = scored(Segmentation(backbone=backbone(), stage=stage, optimizer=sgd), pets(root), tmp_path)
+    result = scored(Segmentation(backbone=backbone(), stage=stage, optim=sgd), pets(root), tmp_path)
     assert result["miou"] > 0.9
     assert result["low"] <= result["miou"] <= result["high"] <= 1
     assert set(result["iou"]) == {"background", "pet"}
@@ -80,7 +82,7 @@ def test_a_mask_that_colours_give_away_is_learnt(root, tmp_path, backbone, stage
 
 
 def test_chance_is_the_mean_iou_of_calling_everything_background(root, tmp_path):
-    result = scored(Segmentation(backbone=Colours(), optimizer=sgd), pets(root), tmp_path, 1)
+    result = scored(Segmentation(backbone=Colours(), optim=sgd), pets(root), tmp_path, 1)
     masks = torch.cat([batch["y"] for batch in pets(root).ordered("test")])
     background = float((masks == 0).sum() / (masks != IGNORED).sum())
     assert background > 0.6  # the ellipses are small
@@ -91,7 +93,7 @@ def test_the_trunk_keeps_every_byte_and_only_the_head_learns(root, tmp_path):
     torch.manual_seed(1)
     trunk = TinyNet(dropout=0.5)  # its batch norm has statistics that a pass in train mode would move
     before = state_of(trunk)
-    module = Segmentation(backbone=trunk, optimizer=partial(SGD, lr=0.5, weight_decay=0.1))
+    module = Segmentation(backbone=trunk, optim=Optim(partial(SGD, lr=0.5, weight_decay=0.1)))
     module.train()
     modes = []
     hook = trunk.conv1.register_forward_hook(lambda *_: modes.append(trunk.training or trunk.conv1[1].training))
@@ -101,7 +103,7 @@ def test_the_trunk_keeps_every_byte_and_only_the_head_learns(root, tmp_path):
     assert not any(modes)
     assert same(before, state_of(trunk))
     assert all(parameter.grad is None for parameter in trunk.parameters())
-    (group,) = module.groups()
+    (group,) = module.configure_optimizers().param_groups
     assert {id(p) for p in group["params"]} == {id(p) for p in module.head.parameters()}
     assert module.head[1].weight.abs().max() > 0.1  # it began at a standard deviation of 0.01
     assert int(module.head[0].num_batches_tracked) > 0
@@ -149,10 +151,10 @@ def test_mirroring_teaches_a_mirror_image_as_well(tmp_path):
     x[:, 0] = torch.where(y == 1, 200, 50)
     told = {}
     for flip in (False, True):
-        module = Segmentation(backbone=Sides(), optimizer=sgd, flip=flip)
+        module = Segmentation(backbone=Sides(), optim=sgd, flip=flip)
         trainer(tmp_path, 10).fit(module, datamodule=Held(x, y, ["blue", "red"]))
         module.eval()
-        other = module.logits(module.view(x.flip(-1)), 16, 16).argmax(1)
+        other = module.logits(module.inputs.centre(x.flip(-1)), 16, 16).argmax(1)
         told[flip] = float((other == y.flip(-1)).float().mean())
     assert told[True] > 0.7 > 0.5 > told[False]
 
@@ -190,7 +192,7 @@ def test_the_same_seed_gives_the_same_score_whatever_was_drawn_before(root, tmp_
     trunk = TinyNet()
     for number, seed in enumerate((5, 5, 6)):
         torch.manual_seed(number)
-        module = Segmentation(backbone=trunk, stage="conv1", optimizer=sgd, seed=seed)
+        module = Segmentation(backbone=trunk, stage="conv1", optim=sgd, seed=seed)
         results.append(scored(module, pets(root, seed=seed), tmp_path / str(number), 2))
         heads.append(state_of(module))
     assert results[0] == results[1]
@@ -201,7 +203,7 @@ def test_the_same_seed_gives_the_same_score_whatever_was_drawn_before(root, tmp_
 def test_a_resumed_run_is_bit_identical(root, tmp_path):
     def fit(folder, ckpt=None, **options):
         torch.manual_seed(0)
-        module = Segmentation(backbone=TinyNet(), stage="conv1", optimizer=sgd, schedule="constant", warmup=0)
+        module = Segmentation(backbone=TinyNet(), stage="conv1", optim=Optim(sgd.optimizer, "constant", 0))
         runner = trainer(folder, -1, callbacks=[Checkpoint(100)], plugins=[AtomicCheckpointIO()], **options)
         runner.fit(module, datamodule=pets(root, batch_size=5), ckpt_path=ckpt)
         return state_of(module)
@@ -213,7 +215,7 @@ def test_a_resumed_run_is_bit_identical(root, tmp_path):
 
 def test_a_run_is_loaded_without_data_and_refuses_other_classes(root, tmp_path):
     torch.manual_seed(0)
-    module = Segmentation(backbone=TinyNet(), optimizer=sgd)
+    module = Segmentation(backbone=TinyNet(), optim=sgd)
     runner = trainer(tmp_path, 1, callbacks=[Checkpoint()], plugins=[AtomicCheckpointIO()])
     runner.fit(module, datamodule=pets(root))
     model = {
@@ -223,17 +225,17 @@ def test_a_run_is_loaded_without_data_and_refuses_other_classes(root, tmp_path):
     OmegaConf.save({"model": model}, tmp_path / "config.yaml")
     loaded = load(tmp_path)
     assert loaded.classes == ["background", "pet"]
-    assert loaded.canvas == 32
+    assert loaded.inputs.canvas == 32
     assert same(state_of(module), state_of(loaded))
     batch = next(iter(pets(root).ordered("test")))
-    assert torch.equal(loaded._predicted(batch), module.eval()._predicted(batch))
+    assert torch.equal(predicted(loaded, batch), predicted(module.eval(), batch))
     data = Held(batch["x"], batch["y"], ["cat", "dog"])
     with pytest.raises(ValueError, match=r"trained for the classes \['background', 'pet'\], but the data has \['cat'"):
         trainer(tmp_path).test(loaded, datamodule=data, verbose=False)
 
 
 def test_masks_of_another_side_than_in_training_are_predicted_at_their_own(root, tmp_path):
-    module = Segmentation(backbone=Colours(), optimizer=sgd)
+    module = Segmentation(backbone=Colours(), optim=sgd)
     small = scored(module, pets(root), tmp_path)
     runner = trainer(tmp_path)
     runner.test(module, datamodule=pets(root, canvas=48), verbose=False)
@@ -241,19 +243,19 @@ def test_masks_of_another_side_than_in_training_are_predicted_at_their_own(root,
 
 
 def test_validation_logs_the_mean_iou_of_all_its_pixels(root, tmp_path):
-    module = Segmentation(backbone=Colours(), optimizer=sgd)
+    module = Segmentation(backbone=Colours(), optim=sgd)
     runner = trainer(tmp_path, 3)
     data = pets(root, val=0.5, batch_size=5)  # batches of unequal size
     runner.fit(module, datamodule=data)
     counts = torch.zeros(2, 2, dtype=torch.int64)
     module.eval()
     for batch in data.val_dataloader():
-        counts += segment.confusion(module._predicted(batch), batch["y"], 2).sum(0)
+        counts += segment.confusion(predicted(module, batch), batch["y"], 2).sum(0)
     assert float(runner.callback_metrics["val/miou"]) == pytest.approx(float(segment.mean_iou(counts)))
 
 
 def test_the_picture_shows_photo_mask_and_prediction(root, tmp_path):
-    scored(Segmentation(backbone=Colours(), optimizer=sgd), pets(root), tmp_path, 1)
+    scored(Segmentation(backbone=Colours(), optim=sgd), pets(root), tmp_path, 1)
     with Image.open(tmp_path / "segmentation.png") as picture:
         assert min(picture.size) > 500
     answer = torch.tensor([[0, 1], [IGNORED, 0]], dtype=torch.uint8)
@@ -271,7 +273,7 @@ def test_the_picture_shows_photo_mask_and_prediction(root, tmp_path):
 
 def test_a_trial_run_leaves_nothing_behind(root, tmp_path):
     runner = trainer(tmp_path, fast_dev_run=True)
-    module = Segmentation(backbone=Colours(), optimizer=sgd)
+    module = Segmentation(backbone=Colours(), optim=sgd)
     runner.fit(module, datamodule=pets(root))
     runner.test(module, datamodule=pets(root), verbose=False)
     assert list(tmp_path.iterdir()) == []

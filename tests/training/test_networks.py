@@ -8,7 +8,7 @@ import yaml
 from nets import TinyNet
 
 from pretext.__main__ import main
-from pretext.training.networks import of_run, untrained
+from pretext.training.networks import from_run, untrained
 
 DIGITS = {"class_path": "datamodules.Digits", "init_args": {"size": 8, "batch_size": 64}}
 TRAINER = {"max_steps": 3, "max_epochs": -1, "accelerator": "cpu", "limit_val_batches": 0, "log_every_n_steps": 1}
@@ -34,7 +34,7 @@ def same(one, other):
 
 def test_the_random_network_is_that_of_the_runs_seed_before_training(tmp_path):
     run = turned(tmp_path)
-    networks, sight, folder = of_run(run)
+    networks, sight, folder = from_run(run)
     torch.manual_seed(0)
     assert same(networks["random"], TinyNet())
     assert not same(networks["random"], networks["trained"])
@@ -50,10 +50,10 @@ def test_a_fine_tuned_run_is_compared_with_a_random_network_not_with_what_it_beg
     torch.manual_seed(0)
     random = TinyNet()
     for run in (tuned, again):
-        networks, _, _ = of_run(run)
+        networks, _, _ = from_run(run)
         assert same(networks["random"], random)
         assert not same(networks["trained"], random)
-        assert not same(networks["trained"], of_run(before)[0]["trained"])
+        assert not same(networks["trained"], from_run(before)[0]["trained"])
 
 
 def test_files_of_weights_are_left_out_of_the_random_network():

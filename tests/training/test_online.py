@@ -26,6 +26,7 @@ from pretext.evaluation.solvers.logistic_regression import stratified
 from pretext.training.callbacks import AtomicCheckpointIO, Checkpoint, History
 from pretext.training.callbacks.online import Online
 from pretext.training.callbacks.scored import scored
+from pretext.training.optimization import Optim
 
 
 class Restless(TinyNet):
@@ -85,7 +86,7 @@ def model(backbone=TinyNet, **options):
     pl.seed_everything(0, verbose=False)
     sgd = options.pop("optimizer", lambda parameters: torch.optim.SGD(parameters, 0.05, momentum=0.9))
     return Pretrainer(
-        backbone(dropout=0.3), {"turn": Rotation}, augment=Augment(crop=14, pad=1), optimizer=sgd, **options
+        backbone(dropout=0.3), {"turn": Rotation}, augment=Augment(crop=14, pad=1), optim=Optim(sgd), **options
     )
 
 
@@ -239,7 +240,7 @@ class Raw(Backbone):
 def test_the_figures_are_those_of_scikit_learn_on_the_same_items(tmp_path):
     module, data = model(Raw), digits(limit=None)
     fit(tmp_path, module, data, Online(items=200, stage="all"), limit_train_batches=1, max_epochs=1)
-    seen = embed(module.backbone, data.ordered("train", 400), module.view)
+    seen = embed(module.backbone, data.ordered("train", 400), module.inputs.centre)
     held, x, y = stratified(seen.labels, 0.5), seen.mean["pixels"].double(), seen.labels
     reference = KNeighborsClassifier(20, metric="cosine", weights=lambda distance: np.exp(-distance / 0.07))
     right = reference.fit(x[~held], y[~held]).predict(x[held]) == y[held].numpy()
@@ -284,8 +285,8 @@ def test_a_labelled_set_of_its_own_is_shown_as_what_is_trained_on(tmp_path):
     watch = Online(items=100, data=large, scores=["knn"])
     fit(tmp_path, model(), files, watch, limit_train_batches=2, max_epochs=1)
     fresh = model()
-    fresh.canvas = 16
-    seen = embed(fresh.backbone, large.ordered("train", 200), fresh.view)
+    fresh.inputs.canvas = 16
+    seen = embed(fresh.backbone, large.ordered("train", 200), fresh.inputs.centre)
     by_hand = scored(seen, ["knn"], ["conv2"])["conv2/knn"]
     assert curve(tmp_path, "online/conv2/knn")[0] == by_hand > 0.3  # of ten digits
 

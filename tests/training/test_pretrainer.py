@@ -14,7 +14,8 @@ from pretext.backbones.multimodal import MultiModal
 from pretext.nn.weighting import Uncertainty
 from pretext.tasks.adapters.on import On
 from pretext.tasks.video.arrow_of_time import ArrowOfTime
-from pretext.training.host import learning_rate
+from pretext.training.execution import Execution
+from pretext.training.optimization import Optim, learning_rate
 
 
 class Loader:
@@ -115,7 +116,7 @@ class TestTraining:
     def test_channels_last_changes_the_layout_and_not_the_result(self):
         results = []
         for flag in (False, True):
-            module = pretrainer(channels_last=flag)
+            module = pretrainer(execution=Execution(channels_last=flag))
             module.setup("fit")
             weight = module.backbone.conv2[0].weight
             assert weight.is_contiguous(memory_format=torch.channels_last) == flag
@@ -124,7 +125,7 @@ class TestTraining:
         assert torch.allclose(*results, atol=1e-5)
 
     def test_warm_up_then_cosine(self):
-        module = pretrainer(warmup=0.2, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1.0))
+        module = pretrainer(optim=Optim(lambda parameters: torch.optim.SGD(parameters, lr=1.0), warmup=0.2))
         rates = []
         module.on_before_optimizer_step = lambda optimizer: rates.append(optimizer.param_groups[0]["lr"])
         train(module, steps=10)
@@ -172,12 +173,14 @@ def test_weights_in_bfloat16_train_too():
 def test_canvases_of_another_size_are_resized_to_that_of_training():
     module = pretrainer(augment=Augment(crop=8))
     train(module)
-    assert module.canvas == 16
+    assert module.inputs.canvas == 16
     x = torch.randint(0, 256, (2, 3, 16, 16)).byte()
     twice = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    assert module.view(twice).shape == (2, 3, 8, 8)
-    assert (module.view(twice) - module.view(x)).abs().mean() < 0.15  # the same part of the picture, smoothed
-    assert torch.equal(module.view(x), Augment(crop=8).centre(x))
+    assert module.inputs.centre(twice).shape == (2, 3, 8, 8)
+    assert (
+        module.inputs.centre(twice) - module.inputs.centre(x)
+    ).abs().mean() < 0.15  # the same part of the picture, smoothed
+    assert torch.equal(module.inputs.centre(x), Augment(crop=8).centre(x))
 
 
 @pytest.mark.parametrize("name", ["train", "a.b", "two words"])
@@ -190,7 +193,7 @@ def test_no_task_and_a_bad_warm_up_are_refused():
     with pytest.raises(ValueError, match="no task"):
         Pretrainer(TinyNet(), {})
     with pytest.raises(ValueError, match=r"warmup .* got 5"):
-        Pretrainer(TinyNet(), {"turn": Rotation}, warmup=5)
+        Pretrainer(TinyNet(), {"turn": Rotation}, optim=Optim(warmup=5))
 
 
 def test_a_task_on_the_wrong_kind_of_backbone_is_refused_when_built():
@@ -203,7 +206,7 @@ def test_a_task_on_the_wrong_kind_of_backbone_is_refused_when_built():
 def test_a_diverging_run_stops_and_names_the_task():
     from pretext.training.callbacks import Divergence
 
-    module = pretrainer(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e30), warmup=0.0)
+    module = pretrainer(optim=Optim(lambda parameters: torch.optim.SGD(parameters, lr=1e30), warmup=0.0))
     with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) at step \d+ \(tasks: turn\); lower"):
         train(module, steps=50, callbacks=[Divergence()])
 
@@ -237,41 +240,41 @@ class TestSeveralModalities:
 
     @pytest.mark.parametrize("channels_last", [False, True])
     def test_each_network_is_trained_by_its_own_tasks(self, channels_last):
-        module = self.module(augment=Augment(crop=12), channels_last=channels_last)
+        module = self.module(augment=Augment(crop=12), execution=Execution(channels_last=channels_last))
         before = {name: p.clone() for name, p in module.backbone.named_parameters()}
         self.fit(module)
         changed = {name for name, p in module.backbone.named_parameters() if not torch.equal(p, before[name])}
         assert changed == set(before)
-        assert module.canvas == 16
+        assert module.inputs.canvas == 16
 
     def test_evaluation_is_shown_one_modality_of_the_centre(self):
         module, batch = self.module(augment=Augment(crop=12)), self.batch()
-        module.canvas = 16
-        shown = module.shown(batch["x"], "rgb")
+        module.inputs.canvas = 16
+        shown = module.inputs.eval_input(batch["x"], "rgb")
         assert torch.equal(shown, batch["x"]["rgb"][..., 2:14, 2:14].float() / 255)
-        assert torch.equal(module.shown(batch["x"], "audio") * 2**15, batch["x"]["audio"].float())
+        assert torch.equal(module.inputs.eval_input(batch["x"], "audio") * 2**15, batch["x"]["audio"].float())
         with pytest.raises(ValueError, match=r"the data has no 'flow', only \['audio', 'rgb'\]"):
-            module.shown(batch["x"], "flow")
+            module.inputs.eval_input(batch["x"], "flow")
 
     def test_canvases_of_another_size_are_resized_as_images_are(self):
         module, batch = self.module(augment=Augment(crop=12)), self.batch(side=32)
-        module.canvas = 16
-        shown = module.shown(batch["x"], "rgb")
+        module.inputs.canvas = 16
+        shown = module.inputs.eval_input(batch["x"], "rgb")
         assert shown.shape == (4, 3, 6, 12, 12)
         frame = pretrainer(augment=Augment(crop=12))
-        frame.canvas = 16
-        assert torch.equal(shown[:, :, 3], frame.view(batch["x"]["rgb"][:, :, 3]))
+        frame.inputs.canvas = 16
+        assert torch.equal(shown[:, :, 3], frame.inputs.centre(batch["x"]["rgb"][:, :, 3]))
 
     def test_the_first_network_is_the_one_to_probe_and_unknown_ones_are_named(self):
         module = self.module()
-        network, modality = module.network()
+        network, modality = module.inputs.network()
         assert network is module.backbone.backbones["rgb"]
         assert modality == "rgb"
-        assert module.network("audio")[0] is module.backbone.backbones["audio"]
+        assert module.inputs.network("audio")[0] is module.backbone.backbones["audio"]
         with pytest.raises(ValueError, match=r"no network for 'flow', only for \['rgb', 'audio'\]"):
-            module.network("flow")
+            module.inputs.network("flow")
         with pytest.raises(ValueError, match=r"TinyNet is one network"):
-            pretrainer().network("rgb")
+            pretrainer().inputs.network("rgb")
 
     def test_features_of_each_modality_are_predicted(self):
         module, batch = self.module().eval(), self.batch()
@@ -281,7 +284,7 @@ class TestSeveralModalities:
             "pooled.rgb": (4, 8),
             "pooled.audio": (4, 8),
         }
-        alone = module.backbone.backbones["audio"](module.shown(batch["x"], "audio")).pooled
+        alone = module.backbone.backbones["audio"](module.inputs.eval_input(batch["x"], "audio")).pooled
         torch.testing.assert_close(found["pooled.audio"], alone)
 
     def test_an_image_backbone_predicts_the_mean_over_a_clips_frames(self):
@@ -306,4 +309,4 @@ class TestSeveralModalities:
         with pytest.raises(ValueError, match=r"the data has rgb, audio, but TinyNet is one network; name one in"):
             module.exam(module.tasks["turn"], x, "key")
         with pytest.raises(ValueError, match=r"TinyNet reads 'hw', the data has a dict of \['audio', 'rgb'\]"):
-            module.shown(x)
+            module.inputs.eval_input(x)

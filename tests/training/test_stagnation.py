@@ -14,6 +14,7 @@ from pretext import Pretrainer, Rotation
 from pretext.__main__ import main
 from pretext.core.rng import rng
 from pretext.training.callbacks import Stagnation
+from pretext.training.optimization import Optim
 
 CONFIG = """
 model: {backbone: {class_path: nets.TinyNet}, tasks: {turn: {class_path: pretext.Rotation}}}
@@ -54,7 +55,7 @@ class Batches:
 
 def fit(x, steps, callback, **tasks):
     torch.manual_seed(0)
-    module = Pretrainer(TinyNet(), tasks or {"turn": Rotation}, optimizer=lambda p: Adam(p, 0.01), schedule="constant")
+    module = Pretrainer(TinyNet(), tasks or {"turn": Rotation}, optim=Optim(lambda p: Adam(p, 0.01), "constant"))
     trainer = pl.Trainer(
         max_steps=steps,
         callbacks=[callback],

@@ -17,6 +17,7 @@ from pretext.training.callbacks.checkpoint import Checkpoint
 from pretext.training.callbacks.quiet import undisturbed
 from pretext.training.callbacks.scored import SCORES, Score, scored
 from pretext.training.host import Host
+from pretext.training.inputs import canvas_of
 
 LOOK = 8  # items, to see what labels there are; a file may be unreadable
 
@@ -115,7 +116,7 @@ class Online(pl.Callback):
     ) -> None:
         if trainer.global_step == trainer.current_epoch == batch_idx == 0:  # random weights: what all is compared with
             host = _host(pl_module)
-            host.canvas = _side(batch["x"])  # as the step will: other data are shown as what is trained on
+            host.inputs.canvas = canvas_of(batch["x"])  # as the step will: other data are shown as what is trained on
             self._measure(trainer, host)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
@@ -152,11 +153,11 @@ class Online(pl.Callback):
             logger.log_metrics({**found, "epoch": trainer.current_epoch}, step=max(0, self._last - 1))
 
     def _found(self, host: Host, wanted: Wanted) -> dict[str, float]:
-        network, modality = host.network(self.modality)
+        network, modality = host.inputs.network(self.modality)
         dtype = next(network.parameters()).dtype  # bfloat16 where the weights are
 
         def view(x: Tree) -> Tensor:
-            shown: Tensor = host.shown(x, modality)
+            shown: Tensor = host.inputs.eval_input(x, modality)
             return shown.to(dtype)
 
         batches = wanted.data.ordered("train", 2 * self.items)
@@ -187,7 +188,7 @@ def _check_place(online: Online, trainer: pl.Trainer) -> None:
 
 
 def _stages(host: Host, modality: str | None, stage: str) -> list[str]:
-    network, _ = host.network(modality)
+    network, _ = host.inputs.network(modality)
     stages = list(network.stages)
     if stage not in ("last", "all", *stages):
         raise ValueError(
@@ -223,9 +224,3 @@ def _possible(scores: Sequence[Score] | None, data: Ordered) -> Sequence[Score]:
     if scores is None:
         rank_zero_warn(f"Online: {what}, so only quality is measured; say `scores: [quality]`, or give labelled `data`")
     return ("quality",)
-
-
-def _side(x: Tree) -> int | None:
-    """Find the side of the pictures of a batch; None where there is only sound."""
-    parts = x.values() if isinstance(x, dict) else [x]
-    return next((int(part.shape[-1]) for part in parts if part.ndim > 3), None)

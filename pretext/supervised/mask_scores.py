@@ -1,0 +1,70 @@
+"""Scores of predicted masks over a split: tallied batch by batch, logged, and summed up."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from pretext.core.rng import rng
+from pretext.evaluation import segment
+from pretext.supervised.segmentation_view import SHOWN, Shown
+
+
+class MaskScores:
+    """Tallies the predicted masks of one split after the other.
+
+    Args:
+        seed: first part of the key by which test items are drawn for the picture.
+
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.shown: list[Shown] = []
+        self._confusions: list[Tensor] = []
+
+    def add(self, predicted: Tensor, batch: dict[str, Any], batch_idx: int, classes: int) -> None:
+        """Count the pixels of a batch's masks (N, S, S); a split begins with batch 0."""
+        if batch_idx == 0:
+            self.shown, self._confusions = [], []
+        self._confusions.append(segment.confusion(predicted, batch["y"], classes).cpu())
+
+    def show(self, predicted: Tensor, batch: dict[str, Any], batch_idx: int) -> None:
+        """Let the items of a batch take part in the draw for the picture."""
+        lots = torch.rand(len(predicted), generator=rng("cpu", self.seed, "test", "picture", batch_idx)).tolist()
+        parts = (part.cpu() for part in (batch["x"], batch["y"], predicted))
+        items = [Shown(*item) for item in zip(lots, *parts, strict=True)]
+        self.shown = sorted([*self.shown, *items], key=lambda item: item.lot)[:SHOWN]
+
+    def validated(self, module: pl.LightningModule, classes: int) -> None:
+        """Log the mean IoU of all pixels of the validation items, those of all processes; NaN if there are none."""
+        none = torch.zeros(1, classes, classes, dtype=torch.int64)
+        counts = torch.cat([none, *self._confusions]).sum(0).to(module.device)
+        self._confusions = []
+        total: Any = module.trainer.strategy.reduce(counts, reduce_op="sum")
+        module.log("val/miou", segment.mean_iou(total.cpu()).float(), prog_bar=True)
+
+    def tested(self, module: pl.LightningModule, classes: list[str], commonest: int) -> dict[str, Any]:
+        """Log the mean IoU of all test items, and sum them up as `score` does."""
+        result = score(torch.cat(self._confusions), classes, commonest, self.seed)
+        module.log("test/miou", result["miou"])
+        return result
+
+
+def score(confusions: Tensor, classes: list[str], commonest: int, seed: int = 0) -> dict[str, Any]:
+    """Sum up the confusions (N, K, K) of all test images, as `score.json` has it; None for a class never met."""
+    total = confusions.sum(0)
+    bounds = segment.interval(confusions, rng("cpu", seed, "test", "interval"))
+    each = [None if math.isnan(value) else value for value in segment.iou(total).tolist()]
+    return {
+        "task": "segmentation",
+        "miou": float(segment.mean_iou(total)),
+        **bounds._asdict(),
+        "iou": dict(zip(classes, each, strict=True)),
+        "items": len(confusions),
+        "chance": segment.constant(total, commonest),
+    }

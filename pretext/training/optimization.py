@@ -1,0 +1,94 @@
+"""How parameters are optimised: the optimiser, and the schedule of its learning rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
+"""Builds the optimiser from parameters, or from groups of them."""
+Schedule = Literal["cosine", "constant"]
+Groups = Sequence[dict[str, Any]]
+"""Of parameters: each a dict of "params" and of options that differ from the optimiser's own, such as "lr"."""
+
+
+@dataclass(frozen=True)
+class Optim:
+    """The options of optimisation.
+
+    Args:
+        optimizer: builds the optimiser from the parameters (a class and its other arguments).
+        schedule: of the learning rate after the warm-up.
+        warmup: share of all steps in which the learning rate grows linearly to its full value.
+
+    Raises:
+        ValueError: a warm-up outside [0, 1].
+
+    """
+
+    optimizer: OptimizerFactory = AdamW
+    schedule: Schedule = "cosine"
+    warmup: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"Optim: warmup is a share of all steps in [0, 1], got {self.warmup}")
+
+
+ADAMW = Optim()
+
+
+class LearningRates:
+    """Builds an optimiser and sets the learning rate of each of its groups before every step."""
+
+    def __init__(self, optim: Optim) -> None:
+        self.optim = optim
+        self._options: list[dict[str, Any]] = []  # of each group, as the config has them
+        self._steps = math.inf
+
+    def optimizer(self, groups: Groups) -> Optimizer:
+        """Build the optimiser."""
+        optimizer = self.optim.optimizer(groups)
+        self._options = [{key: value for key, value in g.items() if key != "params"} for g in optimizer.param_groups]
+        return optimizer
+
+    def begin(self, optimizer: Optimizer, steps: float) -> None:
+        """Give every group the config's options, of which a resumed checkpoint may say otherwise.
+
+        `steps`: how many there will be in all.
+        """
+        self._steps = steps
+        for group, options in zip(optimizer.param_groups, self._options, strict=True):
+            group.update(options)
+
+    def set(self, optimizer: Optimizer, step: int) -> None:
+        """Set the learning rates for a step."""
+        factor = learning_rate(step, self._steps, self.optim.warmup, self.optim.schedule)
+        for group, options in zip(optimizer.param_groups, self._options, strict=True):
+            group["lr"] = options["lr"] * factor
+
+
+def trained(module: nn.Module) -> Groups:
+    """Return one group of all parameters that are trained."""
+    return [{"params": [p for p in module.parameters() if p.requires_grad]}]
+
+
+def learning_rate(step: int, total: float, warmup: float, schedule: str) -> float:
+    """Scale the learning rate at `step` of `total`: a pure function, so that a resumed run needs no scheduler's state.
+
+    Linear over the share `warmup` of all steps, then constant or half a cosine down to 0 at step `total`. Where the end
+    is not known (`total` infinite) there is neither warm-up nor cosine.
+    """
+    if not math.isfinite(total):
+        return 1.0
+    grown = math.ceil(warmup * total)
+    if step < grown:
+        return (step + 1) / (grown + 1)
+    if schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - grown) / max(1, total - grown)))

@@ -1,0 +1,99 @@
+"""Options of the command line, such as `--data.root DIR`, by the names of today."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from pretext.training.renamed import Hint, flow, tell, translated
+
+
+def todays(options: Sequence[str], config: Mapping[str, Any] | None = None) -> list[str]:
+    """Return command-line options with the names of today, and tell of those that had old ones.
+
+    `config`: what the options are for; it says of which classes they are.
+    """
+    words, hints = renamed(options, config or {})
+    tell(hints, "pretext", "--")
+    return words
+
+
+def renamed(options: Sequence[str], config: Mapping[str, Any]) -> tuple[list[str], list[Hint]]:
+    """Return command-line options with the names of today, and what to write instead of old ones."""
+    known = dict(config)
+    for path, text, _ in _parted(options):
+        if text is not None:
+            known = merged(known, _nested(path, _value(text)))
+    words: list[str] = []
+    hints: list[Hint] = []
+    for path, text, written in _parted(options):
+        if text is None:
+            words += written
+            continue
+        value = _value(text)
+        new, told = translated(_nested(path, value), known)
+        words += _written(new, value, text, joined=len(written) == 1) if told else written
+        hints += told
+    return words, hints
+
+
+def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Put a second config's entries into a first one's, dict by dict; a string there names a dict's class."""
+    result = dict(one)
+    for key, value in other.items():
+        before = result.get(key)
+        if isinstance(before, dict) and isinstance(value, str):
+            value = {"class_path": value}
+        elif isinstance(before, str) and isinstance(value, dict):
+            before = {"class_path": before}
+        result[key] = merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _parted(options: Sequence[str]) -> Iterator[tuple[str, str | None, list[str]]]:
+    """Part words into options: the path, the value if there is one, and the words as they were written.
+
+    Whatever is no option with a value, and what belongs to the parser itself (-c FILE), comes without.
+    """
+    place = 0
+    while place < len(options):
+        word, rest = options[place], options[place + 1 : place + 2]
+        path, joined, text = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or path == "config" or path.endswith("+"):
+            yield "", None, [word]
+        elif joined:
+            yield path, text, [word]
+        elif rest and not rest[0].startswith(("--", "-c")):
+            place += 1
+            yield path, rest[0], [word, rest[0]]
+        else:
+            yield path, None, [word]
+        place += 1
+
+
+def _value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _nested(path: str, value: Any) -> dict[str, Any]:
+    """Turn a.b and 1 to {a: {b: 1}}."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def _written(config: Any, value: Any, text: str, joined: bool) -> list[str]:
+    """Turn {a: {b: 1}} back to --a.b 1, or --a.b=1; a `value` that is unchanged keeps its `text`."""
+    path: list[str] = []
+    while isinstance(config, dict) and len(config) == 1 and config != value:
+        ((key, config),) = config.items()
+        path.append(key)
+    option = "--" + ".".join(path)
+    new = text if config == value else config if isinstance(config, str) else flow(config)
+    return [f"{option}={new}"] if joined else [option, new]
