@@ -18,9 +18,9 @@ from typing import Any
 
 from shared import interval, must, train_on_labels
 
-from pretext.evaluation.embed import raw_input
-from pretext.evaluation.probe import Plan, probe_run
-from pretext.training.networks import sight
+from pretext.evaluation.baselines import raw_input
+from pretext.evaluation.probe import ProbePlan, probe_run
+from pretext.training.networks import probed_data
 from pretext.training.run import CONFIG, build, read
 
 Row = dict[str, Any]
@@ -57,8 +57,8 @@ def supervised(run: Path, pattern: Path) -> None:
     train_on_labels(module, data, steps, TURNS * int(config["data"]["init_args"]["batch_size"]))
     (run / "seconds").write_text(f"{time.perf_counter() - start:.0f}\n")
     networks = {"trained": module.backbone.eval(), "random": fresh.backbone, "raw": raw_input(fresh.backbone, DIMS)}
-    plan = Plan(("linear", "knn"), dims=DIMS)
-    probe_run(networks, sight(module, data, None), run, "benchmarks/rotation.py", plan)
+    plan = ProbePlan(("linear", "knn"), dims=DIMS)
+    probe_run(networks, probed_data(module, data, None), run, "benchmarks/rotation.py", plan)
 
 
 def table(runs: Path, seeds: list[int]) -> list[str]:

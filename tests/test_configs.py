@@ -14,7 +14,8 @@ from datamodules import DataError
 from datamodules.generated.write import make
 from pretext import tasks
 from pretext.__main__ import main
-from pretext.search.settings import mixed, read_search
+from pretext.search.settings import read_search
+from pretext.search.space import mixture
 from pretext.training.run import build, find, read, restore
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +109,7 @@ def test_weights_of_a_config_of_several_tasks_can_be_searched(name):
     search = read_search(content, [])
     assert set(search.space) == set(content["model"]["tasks"])
     halves = dict.fromkeys(search.space, 0.5)
-    module, _ = build({key: value for key, value in mixed(search, halves).items() if key != "data"})
+    module, _ = build({key: value for key, value in mixture(search.config, halves).items() if key != "data"})
     assert module.weighting.weights == halves
     assert module.scales == {name: task.chance().loss for name, task in module.tasks.items()}
 

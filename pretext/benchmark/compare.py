@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
-from pretext.benchmark.results import Board, Cell
-from pretext.benchmark.runner import kind_of
+from pretext.benchmark.cells import kind_of
+from pretext.benchmark.results import Board, CellResult
+from pretext.evaluation.results import ProbeResult
 from pretext.training.run import CONFIG, find
 
 
@@ -24,35 +25,43 @@ def compared(runs: Sequence[str | Path]) -> list[Board]:
         file = run / "probe.json"
         if not file.is_file():
             raise FileNotFoundError(f"{run} was not probed yet; run `pretext probe {run}` first")
-        probe = json.loads(file.read_text(encoding="utf-8"))
-        data = probe["data"]
-        key = json.dumps([data, probe["protocol"]])
-        name = " · ".join(filter(None, (data["class"], data.get("modality"), probe["protocol"]["view"])))
-        empty = Board(name=name, data=data, protocol=probe["protocol"], planned=0, cells=[])
-        board = boards.setdefault(key, empty)
-        known = {json.dumps(cell.get("rows")) for cell in board["cells"]}  # two runs may share their random network
-        names = {cell["entry"] for cell in board["cells"]}
-        for cell in _cells(run, probe):
-            if json.dumps(cell.get("rows")) not in known:
-                other = cell["entry"] in names  # another random network is no other seed of the first
-                board["cells"].append({**cell, "entry": f"{cell['entry']}, of {run}"} if other else cell)
-        board["planned"] = len(board["cells"])
+        probe = ProbeResult.from_json(json.loads(file.read_text(encoding="utf-8")))
+        data, protocol = probe.data or {}, probe.protocol or {}
+        key = json.dumps([data, protocol])
+        name = " · ".join(filter(None, (data["class"], data.get("modality"), protocol["view"])))
+        board = boards.setdefault(key, Board(name, data, protocol, 0, ()))
+        boards[key] = _with(board, run, list(_cells(run, probe)))
     return list(boards.values())
 
 
-def _cells(run: Path, probe: dict[str, Any]) -> list[Cell]:
+def _with(board: Board, run: Path, cells: Sequence[CellResult]) -> Board:
+    """Add the cells of a run, but those that are there already: two runs may share their random network."""
+    known = [cell.rows for cell in board.cells]
+    names = {cell.entry for cell in board.cells}
+    new = [
+        # Another random network is no other seed of the first.
+        replace(cell, entry=f"{cell.entry}, of {run}") if cell.entry in names else cell
+        for cell in cells
+        if cell.rows not in known
+    ]
+    together = (*board.cells, *new)
+    return replace(board, cells=together, planned=len(together))
+
+
+def _cells(run: Path, probe: ProbeResult) -> Iterator[CellResult]:
     """Turn a probe to cells: the run, and what it is compared with."""
-    found = []
-    for features in dict.fromkeys(row["features"] for row in probe["rows"]):
-        parts = {
-            part: [
-                {k: v for k, v in one.items() if k != "features"} for one in probe[part] if one["features"] == features
-            ]
-            for part in ("rows", "low_label")
-        }
-        trained = features == "trained"
-        seconds = {"probe": probe["seconds"]} if trained else {}
-        kind = kind_of(run / CONFIG) if trained else features
-        cell = {"entry": str(run) if trained else features, "kind": kind, "seed": 0, **parts}
-        found.append({**cell, "pretext": None, "seconds": seconds, "command": probe["command"], "failed": None})
-    return cast(list[Cell], found)
+    for features in dict.fromkeys(row.features for row in probe.rows):
+        trained, kind = features == "trained", str(features)
+        yield CellResult(
+            kind=kind_of(run / CONFIG) if trained else kind,
+            seed=0,
+            entry=str(run) if trained else kind,
+            rows=tuple(replace(row, features=None) for row in probe.rows if row.features == features),
+            curves={
+                name: tuple(replace(point, features=None) for point in points if point.features == features)
+                for name, points in probe.curves.items()
+            },
+            seconds={"probe": probe.seconds} if trained and probe.seconds is not None else {},
+            command=probe.command,
+            described=probe.described,
+        )

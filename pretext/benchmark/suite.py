@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pretext.evaluation.available import DEFAULT, protocols_named
 from pretext.evaluation.embed import DIMS
-from pretext.evaluation.measure import EVERY, PROTOCOLS
 
 BASELINES = ("random", "raw")  # what every entry is compared with: kind and name of their cells
 Options = dict[str, Any]
@@ -67,7 +66,7 @@ class Suite:
     Args:
         boards: by name.
         seeds: each config is trained with each.
-        protocols: what is measured.
+        protocols: what is measured; short names or class paths.
         dims: values that a stage is pooled to, at most.
         views: augmented views of each training item to add.
         title: of the page.
@@ -76,19 +75,10 @@ class Suite:
 
     boards: dict[str, Board]
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    protocols: list[str] = field(default_factory=lambda: list(PROTOCOLS))
+    protocols: list[str] = field(default_factory=lambda: list(DEFAULT))
     dims: int = DIMS
     views: int = 0
     title: str = "Leaderboard"
-
-
-class Job(NamedTuple):
-    """An entry with one seed on one board."""
-
-    board: str
-    name: str
-    seed: int
-    entry: Entry
 
 
 def read_suite(file: str | Path) -> Suite:
@@ -97,7 +87,7 @@ def read_suite(file: str | Path) -> Suite:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: an unknown key or protocol, a value of the wrong kind, or an entry that names nothing to measure,
-            more than one thing, or is called as a baseline is.
+            more than one thing, or has the name of a baseline.
 
     """
     if not Path(file).is_file():
@@ -107,30 +97,26 @@ def read_suite(file: str | Path) -> Suite:
         suite = cast(Suite, OmegaConf.to_object(content))
     except OmegaConfBaseException as error:
         raise ValueError(f"bench: {file}: {str(error).splitlines()[0]}") from error
-    if strange := set(suite.protocols) - set(EVERY):
-        raise ValueError(f"bench: {file}: unknown protocols {sorted(strange)}; there are {', '.join(EVERY)}")
-    for job in jobs(suite):
-        if job.name in BASELINES:
-            raise ValueError(f"bench: {job.board}/{job.name} has the name of a baseline; call it otherwise")
-        named = [key for key in ("config", "run", "backbone") if getattr(job.entry, key)]
-        if len(named) != 1:
-            got = " and ".join(named) or "nothing"
-            raise ValueError(f"bench: {job.board}/{job.name} names {got}; give either a config, a run or a backbone")
-        if job.entry.config and not Path(job.entry.config).is_file():
-            raise FileNotFoundError(
-                f"bench: {job.board}/{job.name} names a config that is not there: {job.entry.config}"
-            )
+    try:
+        protocols_named(suite.protocols)
+    except ValueError as error:
+        raise ValueError(f"bench: {file}: {error}") from error
+    for board, own in suite.boards.items():
+        for name, entry in own.entries.items():
+            _check(f"bench: {board}/{name}", name, entry)
     return suite
 
 
-def jobs(suite: Suite) -> Iterator[Job]:
-    """List every cell, seed by seed, so that an unfinished benchmark has all entries first."""
-    every = sorted({seed for b in suite.boards.values() for e in b.entries.values() for seed in seeds_of(suite, e)})
-    for seed in every:
-        for board, own in suite.boards.items():
-            for name, entry in own.entries.items():
-                if seed in seeds_of(suite, entry):
-                    yield Job(board, name, seed, entry)
+def _check(label: str, name: str, entry: Entry) -> None:
+    """Refuse an entry that has the name of a baseline, or that names nothing to measure, or more than one thing."""
+    if name in BASELINES:
+        raise ValueError(f"{label} has the name of a baseline; call it otherwise")
+    named = [key for key in ("config", "run", "backbone") if getattr(entry, key)]
+    if len(named) != 1:
+        got = " and ".join(named) or "nothing"
+        raise ValueError(f"{label} names {got}; give either a config, a run or a backbone")
+    if entry.config and not Path(entry.config).is_file():
+        raise FileNotFoundError(f"{label} names a config that is not there: {entry.config}")
 
 
 def seeds_of(suite: Suite, entry: Entry) -> list[int]:

@@ -5,193 +5,86 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
-import numpy as np
-from scipy.stats import t
-
-from pretext.benchmark.results import (
-    KINDS,
-    MEASURES,
-    Board,
-    Cell,
-    Row,
-    Value,
-    chosen_row,
-    finished,
-    measure,
-    reason,
-    score,
-    value_of,
-)
+from pretext.benchmark.results import KINDS, Board, CellResult, Measure, measures, ranked_by
+from pretext.evaluation.protocol import Description
+from pretext.evaluation.results import Point, Value
 from pretext.evaluation.statistics.correlation import Correlation, spearman
+from pretext.evaluation.statistics.ranking import Figure, lies_above, mean_over_seeds, places
 
 
-class Figure(NamedTuple):
-    """A mean over seeds and its 95 % interval: `over` says of what ("seeds", "items"), "" where none is known (NaN)."""
+@dataclass(frozen=True)
+class CurveFigure:
+    """A point of an entry's curve: its name ("5 per class"), its place (50 items) and the mean over seeds."""
 
-    value: float
-    low: float
-    high: float
-    seeds: int
-    over: str
-
-
-class Few(NamedTuple):
-    """What few labels suffice for."""
-
-    labels: str
-    items: int
+    name: str
+    at: float
     figure: Figure
 
 
-class Entry(NamedTuple):
-    """An entry of a board: means over its seeds, each seed at the stage that it chose on validation."""
+@dataclass(frozen=True)
+class EntrySummary:
+    """An entry of a board: means over its seeds, each seed at the stage that it chose on validation.
+
+    Args:
+        name: of the entry.
+        kind: a key of `KINDS`.
+        main: what the board ranks by, see `ranked_by`.
+        chosen: stage -> how many seeds chose it.
+        stages: what the board ranks by, at every stage.
+        others: every other score of the chosen stage, by the keys of `measures`, such as "knn" and "quality/rankme".
+        curves: by protocol, such as "low_label": its points, from left to right.
+        skill: the share of a blind guess's loss that training removed.
+        seconds: what it took, such as {"train": 212.0, "probe": 14.0}.
+        failed: which seeds failed, and why.
+        ranks: the places that its interval allows among the trained entries.
+        above_random: whether its interval lies above that of random initialisation.
+
+    """
 
     name: str
     kind: str
-    main: Figure | None  # what the board ranks by, see `measure`
-    ranks: tuple[int, int] | None  # the places that its interval allows among the trained entries
-    above_random: bool | None  # does its interval lie above that of random initialisation?
-    chosen: dict[str, int]  # stage -> how many seeds chose it
-    stages: dict[str, Figure]  # what the board ranks by, at every stage
-    others: dict[str, Figure]  # every other score of the chosen stage, such as "knn" and "quality/rankme"
-    few: list[Few]
+    main: Figure | None
+    chosen: Mapping[str, int]
+    stages: Mapping[str, Figure]
+    others: Mapping[str, Figure]
+    curves: Mapping[str, Sequence[CurveFigure]]
     skill: Figure | None
-    seconds: dict[str, float]
-    failed: list[str]
+    seconds: Mapping[str, float]
+    failed: Sequence[str]
+    ranks: tuple[int, int] | None = None
+    above_random: bool | None = None
 
 
-def summary(board: Board) -> list[Entry]:
+def summary(board: Board) -> list[EntrySummary]:
     """Summarise a board: its entries, best first, those without any figure last.
 
     An entry's interval is Student's t over its seeds; of a single seed, or of seeds that all agree (as the raw input's
-    do), it is the score's own. An entry may take every place from 1 + the number of entries whose interval lies above
-    its own, to the last but the number of those whose interval lies below.
+    do), it is the score's own. For the places that it may take see `places`.
 
     Raises:
         ValueError: an unknown kind, an entry of two kinds, or two finished cells of the same entry and seed.
 
     """
-    what = measure(board)
-    groups: dict[str, list[Cell]] = {}
-    for cell in board["cells"]:
-        groups.setdefault(cell["entry"], []).append(cell)
-    entries = [_entry(name, _checked(board, name, cells), what) for name, cells in groups.items()]
+    groups: dict[str, list[CellResult]] = {}
+    for cell in board.cells:
+        groups.setdefault(cell.entry or cell.kind, []).append(cell)
+    main, others = ranked_by(board), measures(board)
+    curves = [own for own in board.descriptions if own.curve]
+    entries = [
+        _entry(name, _checked(board, name, cells), main, others.values(), curves) for name, cells in groups.items()
+    ]
     entries.sort(key=lambda entry: -entry.main.value if entry.main else math.inf)
-    return [entry._replace(ranks=_ranks(entry, entries), above_random=_above(entry, entries)) for entry in entries]
+    return [replace(entry, ranks=_ranks(entry, entries), above_random=_above(entry, entries)) for entry in entries]
 
 
-def _checked(board: Board, name: str, cells: list[Cell]) -> list[Cell]:
-    kinds = {cell["kind"] for cell in cells}
-    if len(kinds) > 1 or not kinds <= set(KINDS):
-        raise ValueError(
-            f"summary of {board['name']!r}: entry {name!r} is of kind {', '.join(map(repr, sorted(kinds)))}; "
-            f"give each entry one kind of {', '.join(map(repr, KINDS))}"
-        )
-    times = Counter(cell["seed"] for cell in cells if finished(cell))
-    if twice := [seed for seed, count in times.items() if count > 1]:
-        raise ValueError(f"summary of {board['name']!r}: {name!r} has two finished cells of seed {twice[0]}; keep one")
-    return cells
-
-
-# ---- Means over seeds
-
-
-def _entry(name: str, cells: Sequence[Cell], what: tuple[str, str]) -> Entry:
-    done = [cell for cell in cells if finished(cell)]
-    rows = [row for cell in done if (row := chosen_row(cell))]
-    skills = [_alone((cell.get("pretext") or {}).get("skill")) for cell in done]
-    seconds = [{part: _alone(taken) for part, taken in (cell.get("seconds") or {}).items()} for cell in done]
-    return Entry(
-        name=name,
-        kind=cells[0]["kind"],
-        main=mean([score(row, what) for row in rows]),
-        ranks=None,
-        above_random=None,
-        chosen=dict(Counter(row["stage"] for row in rows)),
-        stages=_means([{row["stage"]: score(row, what) for row in cell.get("rows", [])} for cell in done]),
-        others=_means([_others(row, what) for row in rows]),
-        few=_few(done),
-        skill=mean(skills, share=False),
-        seconds={part: figure.value for part, figure in _means(seconds, share=False).items()},
-        failed=[f"seed {cell['seed']}: {reason(cell)}" for cell in cells if cell.get("failed")],
-    )
-
-
-def mean(values: Iterable[Value | None], share: bool = True) -> Figure | None:
-    """Average over seeds (see `summary`), skipping what is missing; the interval of a `share` stays within [0, 1]."""
-    there = [value for value in values if value and math.isfinite(value[0])]
-    if not there:
-        return None
-    middle, low, high = np.mean(there, axis=0).tolist()
-    spread = float(np.std([value for value, *_ in there], ddof=1)) if len(there) > 1 else 0.0
-    if spread <= 1e-12:  # one seed, or nothing that a seed changes: no interval of zero width
-        return Figure(middle, low, high, len(there), "" if math.isnan(low) else "items")
-    reach = spread / math.sqrt(len(there)) * float(t.ppf(0.975, len(there) - 1))
-    low, high = (max(0.0, middle - reach), min(1.0, middle + reach)) if share else (middle - reach, middle + reach)
-    return Figure(middle, low, high, len(there), "seeds")
-
-
-def _means(seeds: Sequence[Mapping[str, Value | None]], share: bool = True) -> dict[str, Figure]:
-    """Average each key's values over the seeds that have one."""
-    names = dict.fromkeys(name for values in seeds for name in values)
-    found = {n: mean([values.get(n) for values in seeds], share and not n.startswith("quality/")) for n in names}
-    return {name: figure for name, figure in found.items() if figure}
-
-
-def _alone(value: float | None) -> Value | None:
-    return None if value is None else (float(value), math.nan, math.nan)
-
-
-def _others(row: Row, what: tuple[str, str]) -> dict[str, Value | None]:
-    """Collect every score of a row but the one that the board ranks by."""
-    named = {other[0]: value for other in MEASURES if other != what and (value := score(row, other))}
-    nearest = {f"nearest/{k}": value_of(scores, "accuracy") for k, scores in (row.get("nearest") or {}).items()}
-    quality = {f"quality/{name}": _alone(value) for name, value in (row.get("quality") or {}).items()}
-    return {name: value for name, value in {**named, **nearest, **quality}.items() if value}
-
-
-def _few(cells: Sequence[Cell]) -> list[Few]:
-    """Average what each seed reaches with few labels, at the stage that it chose (or the only one measured)."""
-    seeds: list[dict[str, Value | None]] = []
-    items: dict[str, int] = {}
-    for cell in cells:
-        points, row = cell.get("low_label") or [], chosen_row(cell)
-        at = {point["stage"] for point in points}
-        stage = row["stage"] if row and row["stage"] in at else next(iter(at)) if len(at) == 1 else None
-        here = [point for point in points if point["stage"] == stage]
-        items |= {point["labels"]: point["items"] for point in here}
-        seeds.append({point["labels"]: value_of(point, "accuracy") for point in here})
-    few = [Few(labels, items[labels], figure) for labels, figure in _means(seeds).items()]
-    return sorted(few, key=lambda few: few.items)
-
-
-# ---- Comparisons. An interval that is not known (NaN) is never apart from another.
-
-
-def _ranks(entry: Entry, entries: Iterable[Entry]) -> tuple[int, int] | None:
-    mains = [other.main for other in entries if other.kind == "trained" and other.main]
-    if entry.kind != "trained" or not entry.main:
-        return None
-    better = sum(other.low > entry.main.high for other in mains)
-    worse = sum(other.high < entry.main.low for other in mains)
-    return 1 + better, len(mains) - worse
-
-
-def _above(entry: Entry, entries: Iterable[Entry]) -> bool | None:
-    randoms = [other.main for other in entries if other.kind == "random" and other.main]
-    if entry.kind != "trained" or not entry.main or not randoms:
-        return None
-    return all(entry.main.low > random.high for random in randoms)
-
-
-def correlation(entries: Iterable[Entry]) -> Correlation:
+def correlation(entries: Iterable[EntrySummary]) -> Correlation:
     """Compare the order of the entries by pretext skill with that by probe. See `spearman`."""
     return spearman((entry.skill.value, entry.main.value) for entry in entries if entry.skill and entry.main)
 
 
-def stages(entries: Iterable[Entry]) -> list[str]:
+def stages(entries: Iterable[EntrySummary]) -> list[str]:
     """List the stages of all entries but the raw input, shallow to deep."""
     return list(dict.fromkeys(stage for entry in entries if entry.kind != "raw" for stage in entry.stages))
 
@@ -200,3 +93,92 @@ def stage_order(chosen: Mapping[str, int]) -> Iterator[str]:
     """Say which stages were chosen, the most frequent first, with how often where seeds differ."""
     for stage, times in sorted(chosen.items(), key=lambda pair: -pair[1]):
         yield stage if len(chosen) == 1 else f"{stage} ({times})"
+
+
+def _checked(board: Board, name: str, cells: list[CellResult]) -> list[CellResult]:
+    kinds = {cell.kind for cell in cells}
+    if len(kinds) > 1 or not kinds <= set(KINDS):
+        raise ValueError(
+            f"summary of {board.name!r}: entry {name!r} is of kind {', '.join(map(repr, sorted(kinds)))}; "
+            f"give each entry one kind of {', '.join(map(repr, KINDS))}"
+        )
+    times = Counter(cell.seed for cell in cells if cell.finished)
+    if twice := [seed for seed, count in times.items() if count > 1]:
+        raise ValueError(f"summary of {board.name!r}: {name!r} has two finished cells of seed {twice[0]}; keep one")
+    return cells
+
+
+# ---- Means over seeds
+
+
+def _entry(
+    name: str,
+    cells: Sequence[CellResult],
+    main: Measure,
+    others: Iterable[Measure],
+    curves: Iterable[Description],
+) -> EntrySummary:
+    done = [cell for cell in cells if cell.finished]
+    rows = [row for cell in done if (row := cell.chosen)]
+    means = {one.key: mean_over_seeds([one.of(row) for row in rows], one.metric.unit == "%") for one in others}
+    seconds = [{part: _alone(taken) for part, taken in (cell.seconds or {}).items()} for cell in done]
+    return EntrySummary(
+        name=name,
+        kind=cells[0].kind,
+        main=mean_over_seeds([main.of(row) for row in rows], main.metric.unit == "%"),
+        chosen=dict(Counter(row.stage for row in rows)),
+        stages=_means([{row.stage: main.of(row) for row in cell.rows} for cell in done], main.metric.unit == "%"),
+        others={key: figure for key, figure in means.items() if figure},
+        curves={own.name: points for own in curves if (points := _curve(done, own))},
+        skill=mean_over_seeds([_alone((cell.pretext or {}).get("skill")) for cell in done], share=False),
+        seconds={part: figure.value for part, figure in _means(seconds, share=False).items()},
+        failed=[f"seed {cell.seed}: {cell.reason}" for cell in cells if cell.failed],
+    )
+
+
+def _means(seeds: Sequence[Mapping[str, Value | None]], share: bool) -> dict[str, Figure]:
+    """Average each key's values over the seeds that have one."""
+    names = dict.fromkeys(name for values in seeds for name in values)
+    means = {name: mean_over_seeds([values.get(name) for values in seeds], share) for name in names}
+    return {name: figure for name, figure in means.items() if figure}
+
+
+def _alone(value: float | None) -> Value | None:
+    return None if value is None else Value(float(value), math.nan, math.nan)
+
+
+def _curve(cells: Sequence[CellResult], own: Description) -> list[CurveFigure]:
+    """Average each point of a curve over seeds, at the stage that each chose (or the only one measured)."""
+    assert own.curve is not None
+    curve, metric = own.curve, own.metrics[0]
+    seeds: list[dict[str, Value | None]] = []
+    at: dict[str, float] = {}
+    for cell in cells:
+        scores = [point.score for point in _at_chosen(cell, own.name)]
+        at |= {str(score.figures[curve.name]): score.figures[curve.at] for score in scores}
+        seeds.append({str(score.figures[curve.name]): score.value(metric.key) for score in scores})
+    points = [CurveFigure(name, at[name], f) for name, f in _means(seeds, metric.unit == "%").items()]
+    return sorted(points, key=lambda point: point.at)
+
+
+def _at_chosen(cell: CellResult, name: str) -> list[Point]:
+    points, row = cell.curves.get(name, ()), cell.chosen
+    measured = {point.stage for point in points}
+    stage = row.stage if row and row.stage in measured else next(iter(measured)) if len(measured) == 1 else None
+    return [point for point in points if point.stage == stage]
+
+
+# ---- Comparisons
+
+
+def _ranks(entry: EntrySummary, entries: Iterable[EntrySummary]) -> tuple[int, int] | None:
+    if entry.kind != "trained" or not entry.main:
+        return None
+    return places(entry.main, [other.main for other in entries if other.kind == "trained" and other.main])
+
+
+def _above(entry: EntrySummary, entries: Iterable[EntrySummary]) -> bool | None:
+    randoms = [other.main for other in entries if other.kind == "random" and other.main]
+    if entry.kind != "trained" or not entry.main or not randoms:
+        return None
+    return lies_above(entry.main, randoms)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pretext.benchmark.runner import boards, work
+from pretext.benchmark.gather import boards
+from pretext.benchmark.runner import work
 from pretext.benchmark.suite import read_suite
 from pretext.cli.parser import Parser, run_of
 from pretext.core.files import write_whole
-from pretext.report.leaderboard import markdown, write_csv, write_html
+from pretext.report.leaderboard import markdown, write_csv
+from pretext.report.leaderboard_page import write_html
 from pretext.training.callbacks.record import environment
 
 

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from pretext.benchmark.compare import compared
 from pretext.cli.parser import Parser
-from pretext.report.leaderboard import table, write_html
+from pretext.report.leaderboard import table
+from pretext.report.leaderboard_page import write_html
 from pretext.training.callbacks.record import environment
 
 

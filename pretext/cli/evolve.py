@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 from pretext.cli.parser import Parser, run_of
-from pretext.report.search import write_page
+from pretext.jobs.storage import without_password
+from pretext.report.search import write_search
 from pretext.search.settings import options_help, read_search
-from pretext.search.storage import public
 from pretext.search.worker import evolve as search_on
 from pretext.training.callbacks.record import environment
 from pretext.training.run import read
@@ -30,5 +30,5 @@ def main(args: list[str]) -> None:
     search = read_search(read(own.config), options)
     name = search.settings.study or Path(own.config).stem
     folder = own.out or Path("runs") / "evolve" / name
-    command = shlex.join(["pretext", *(public(word) for word in args)])
-    print(search_on(search, name, folder, command, environment(), write_page))
+    command = shlex.join(["pretext", *map(without_password, args)])
+    print(search_on(search, name, folder, command, environment(), write_search))

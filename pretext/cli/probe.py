@@ -9,9 +9,9 @@ from rich.console import Console
 
 from pretext.cli.parser import Parser, run_of
 from pretext.core.files import whole
+from pretext.evaluation.available import DEFAULT, EVERY, protocols_named
 from pretext.evaluation.embed import DIMS
-from pretext.evaluation.measure import EVERY, PROTOCOLS
-from pretext.evaluation.probe import Plan, probe_run
+from pretext.evaluation.probe import ProbePlan, probe_run
 from pretext.report.probe import plot, print_tables
 from pretext.training.networks import from_pretrained, from_run
 
@@ -26,7 +26,11 @@ def main(args: list[str]) -> None:
     parser.add_argument("--out", type=Path, help="folder of the results (default: the run, or runs/probe/SPEC)")
     parser.add_argument("--modality", help="which network of a MultiModal backbone to probe (default: the first)")
     parser.add_argument(
-        "--protocols", nargs="+", choices=EVERY, default=PROTOCOLS, help=f"default {' '.join(PROTOCOLS)}"
+        "--protocols",
+        nargs="+",
+        metavar="NAME",
+        default=DEFAULT,
+        help=f"of {', '.join(EVERY)}, or classes of your own by path (default {' '.join(DEFAULT)})",
     )
     parser.add_argument(
         "--views", type=int, default=0, help="augmented views of each training image to add (default 0)"
@@ -41,13 +45,14 @@ def main(args: list[str]) -> None:
         raise ValueError("--modality goes with a run; a --backbone is one network")
     if own.dims < 1 or own.views < 0:
         raise ValueError(f"--dims is at least 1 and --views at least 0, got {own.dims} and {own.views}")
+    protocols = protocols_named(own.protocols)  # before anything is embedded
     if name is not None:
-        networks, sight, folder = from_run(name, options, own.modality, own.dims)
+        networks, probed, folder = from_run(name, options, own.modality, own.dims)
     else:
-        networks, sight, folder = from_pretrained(own.backbone, own.weights, options, own.crop, own.dims)
+        networks, probed, folder = from_pretrained(own.backbone, own.weights, options, own.crop, own.dims)
     command = shlex.join(["pretext", *args])
     folder = own.out or folder
-    result = probe_run(networks, sight, folder, command, Plan(own.protocols, own.views, own.dims))
+    result = probe_run(networks, probed, folder, command, ProbePlan(protocols, own.views, own.dims))
     with whole(folder / "probe.png") as draft:
         plot(result).savefig(draft, dpi=150, format="png")
     print_tables(result, Console())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pretext.cli.parser import Parser, run_of
-from pretext.report.puzzles import paint, puzzles
+from pretext.report.puzzles import paint
 from pretext.training.pretrainer import Pretrainer
+from pretext.training.puzzles import puzzles
 from pretext.training.run import CONFIG, LAST, build, find, read, restore
 
 

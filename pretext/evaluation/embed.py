@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
-from copy import deepcopy
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -21,9 +20,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
-from pretext.core.types import Backbone, Features
+from pretext.core.types import Backbone
 from pretext.evaluation.cache import Columns, cached, digest
-from pretext.ops.mel import LogMel
 
 VERSION = 2  # of what this file computes: raise it with any change to that, and old caches are left behind
 # Of a stage pooled to a grid. The published sizes come out: 64 x 12 x 12, 256 x 6 x 6, 512 x 4 x 4, 1024 x 3 x 3 and
@@ -65,42 +63,6 @@ class Cache(NamedTuple):
     """Fingerprint of the images, their labels and their order."""
     view: str
     """Says what `view` does to them."""
-
-
-class Pixels(Backbone):
-    """No network at all: the image or clip itself as its only stage, coarsened to at most `dims` values."""
-
-    def __init__(self, dims: int = DIMS, axes: str = "hw") -> None:
-        super().__init__()
-        self.dims, self.axes = dims, axes
-        self.dim, self.stages = dims, {"pixels": dims}
-
-    def forward(self, x: Tensor) -> Features:
-        pixels = coarse(x, self.dims)
-        return Features({"pixels": pixels}, pixels)
-
-
-class Spectrogram(Backbone):
-    """No network at all: the log-mel picture of a sound as its only stage, coarsened to at most `dims` values."""
-
-    axes = "t"
-
-    def __init__(self, dims: int = DIMS, mel: LogMel | None = None) -> None:
-        super().__init__()
-        self.dim = self.dims = dims
-        self.stages = {"log-mel": dims}
-        self.mel = LogMel() if mel is None else mel
-
-    def forward(self, x: Tensor) -> Features:
-        picture = coarse(self.mel(x), self.dims)
-        return Features({"log-mel": picture}, picture)
-
-
-def raw_input(backbone: Backbone, dims: int = DIMS) -> Backbone:
-    """Build what a backbone must be compared with: its input as it is, a sound as its own log-mel picture."""
-    if backbone.axes != "t":
-        return Pixels(dims, backbone.axes)
-    return Spectrogram(dims, next((deepcopy(m) for m in backbone.modules() if isinstance(m, LogMel)), None))
 
 
 def embed(

@@ -3,139 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from pretext.evaluation.augmented import stacked, views_of
+from pretext.core.rng import rng
+from pretext.evaluation.available import DEFAULT, ONCE, in_row_order, protocols_named
 from pretext.evaluation.embed import Embedded
-from pretext.evaluation.protocols.low_label import low_label
-from pretext.evaluation.protocols.svm import svm
-from pretext.evaluation.quality import quality, quality_of_views
-from pretext.evaluation.solvers import logistic_regression as linear
-from pretext.evaluation.solvers import nearest_neighbours as knn
-from pretext.evaluation.statistics.intervals import wilson
-
-Protocol = Literal["linear", "knn", "low_label", "quality", "svm"]
-PROTOCOLS: tuple[Protocol, ...] = ("linear", "knn", "low_label", "quality")
-"""What is measured unless told otherwise: what takes seconds. A linear SVM takes minutes on a large set."""
-
-EVERY: tuple[Protocol, ...] = (*PROTOCOLS, "svm")
-
-Row = dict[str, Any]
+from pretext.evaluation.protocol import Protocol, Sets
+from pretext.evaluation.results import Curves, Part, Point, StageRow
+from pretext.evaluation.solvers.logistic_regression import check
 
 
-class Measured(NamedTuple):
-    """What was found; plain data, ready for JSON."""
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one network.
 
-    rows: list[Row]
-    """One of each stage: {"stage", "dims", "chosen"} and an entry for each protocol."""
-    low_label: list[Row]
-    """Of the chosen stage: accuracy of a linear probe that is given few labels."""
+    Args:
+        rows: one for each stage.
+        curves: of the protocols that are measured once, at the chosen stage.
+        items: how many items train and test hold.
+        blind_guess: what knowing nothing gives, see `blind_guess`.
+
+    """
+
+    rows: tuple[StageRow, ...]
+    curves: Curves
     items: tuple[int, int]
-    """How many items train and test hold."""
-    chance: float
-    """What knowing nothing gives, see `chance`."""
+    blind_guess: float
 
 
 def measure(
     train: Embedded,
     test: Embedded,
-    protocols: Sequence[Protocol] = PROTOCOLS,
+    protocols: Sequence[str | Protocol] = DEFAULT,
     views: Sequence[Embedded] = (),
     device: torch.device | str = "cpu",
 ) -> Measured:
     """Measure every stage of `train` and `test`, and mark the one that is best on a validation share of train.
 
     `views` are the training items embedded again, each time augmented anew. They add to what linear probes are fitted
-    on, and tell how alike a network finds two views of one item. Sets whose items have several labels, (N, K), are
-    measured by linear SVMs and label-free.
+    on, and tell how alike a network finds two views of one item. Protocols that do not suit the sets are left out: of
+    this project's, only linear SVMs and label-free scores suit items with several labels, (N, K).
 
     Raises:
-        ValueError: no labels, nothing left to measure, or as in `knn`, `linear`, `low_label`, `quality` and `svm`.
+        ValueError: no labels, no protocol that suits the sets, or as in `protocols_named`, `check` and the protocols.
 
     """
-    several = train.labels.ndim == 2
-    wanted = [name for name in protocols if not several or name in ("svm", "quality")]
-    if "low_label" in wanted and "linear" not in wanted:
-        wanted.append("linear")  # which chooses the stage
-    if len(train.labels) == 0 or not wanted:
+    sets = Sets(train, test, views, torch.device(device))
+    wanted = _wanted(protocols, sets)
+    if not sets.labelled or not wanted:
+        names = [protocol if isinstance(protocol, str) else protocol.description.name for protocol in protocols]
         raise ValueError(
             f"measure got {len(train.labels)} labels of shape {tuple(train.labels.shape)} and the protocols "
-            f"{list(protocols)}; sets with several labels an item want svm or quality, others labels (N,)"
+            f"{names}; sets with several labels an item want svm or quality, others labels (N,)"
         )
-    if not several:
+    if sets.single:
         first = next(iter(train.mean))
-        linear.check(train.mean[first], train.labels, test.mean[first], test.labels)
-    rows = [_row(stage, train, test, wanted, views, torch.device(device)) for stage in train.grid]
-    best = max(rows, key=lambda row: _validation(row) or 0.0)
-    for row in rows:
-        row["chosen"] = row is best and _validation(row) is not None
-    points = _few(best["stage"], train, test, torch.device(device)) if "low_label" in wanted else []
-    return Measured(rows, points, (len(train.labels), len(test.labels)), chance(train.labels, test.labels))
+        check(train.mean[first], train.labels, test.mean[first], test.labels)
+    rows = [_row(stage, sets, [one for one in wanted if not one.description.once]) for stage in train.grid]
+    preferred = _by_preference(wanted)
+    best = max(rows, key=lambda row: _validation(row, preferred) or 0.0)
+    known = _validation(best, preferred) is not None
+    once = {one.description.name: _points(best.stage, sets, one) for one in wanted if one.description.once}
+    curves: Curves = dict.fromkeys(ONCE, ()) | once
+    items, guess = (len(train.labels), len(test.labels)), blind_guess(train.labels, test.labels)
+    return Measured(tuple(replace(row, chosen=known and row is best) for row in rows), curves, items, guess)
 
 
-def _validation(row: Row) -> float | None:
-    """Return the figure that chooses the stage: the linear probe's on the validation share where there is one."""
-    return next((float(row[name]["validation"]) for name in ("linear", "svm", "knn") if name in row), None)
-
-
-def _row(
-    stage: str, train: Embedded, test: Embedded, wanted: Sequence[str], views: Sequence[Embedded], device: torch.device
-) -> Row:
-    labels, answers = train.labels.to(device), test.labels.to(device)
-    mean, seen = train.mean[stage].to(device), test.mean[stage].to(device)
-    row: Row = {"stage": stage, "dims": train.grid[stage].shape[1], "chosen": False}
-    if "knn" in wanted:
-        row["knn"], row["nearest"] = _nearest(mean, labels, seen, answers)
-    if "linear" in wanted:
-        row["linear"] = _linear(stage, train, test, views, device)
-    if "svm" in wanted:
-        fitted = svm(train.grid[stage], train.labels, test.grid[stage], test.labels)
-        row["svm"] = _plain(fitted)
-    if "quality" in wanted:
-        row["quality"] = quality(mean) | (quality_of_views(views_of(views, stage).to(device)) if len(views) > 1 else {})
-    return row
-
-
-def _linear(stage: str, train: Embedded, test: Embedded, views: Sequence[Embedded], device: torch.device) -> Row:
-    grid = stacked([train, *views], stage) if views else train.grid[stage]
-    held = linear.stratified(train.labels).repeat(1 + len(views)).to(device)  # all views of an item on one side
-    labels, answers = train.labels.repeat(1 + len(views)).to(device), test.labels.to(device)
-    probed = linear.probe(grid.to(device), labels, test.grid[stage].to(device), answers, held=held)
-    return score(probed.predictions, answers) | {"l2": probed.l2, "validation": probed.validation}
-
-
-def _nearest(train: Tensor, labels: Tensor, test: Tensor, answers: Tensor) -> tuple[Row, dict[str, Row]]:
-    """Score nearest neighbours, by the k that is best on the validation share of train (of equals, the largest)."""
-    held = linear.stratified(labels)
-    tried = knn.knn(train[~held], labels[~held], train[held])
-    right = {k: int((votes == labels[held]).sum()) for k, votes in tried.items()}
-    k = max(tried, key=lambda k: (right[k], k))
-    found = {str(k): score(votes, answers) for k, votes in knn.knn(train, labels, test).items()}
-    return found[str(k)] | {"k": k, "validation": right[k] / int(held.sum())}, found
-
-
-def _few(stage: str, train: Embedded, test: Embedded, device: torch.device) -> list[Row]:
-    sets = (train.grid[stage], train.labels, test.grid[stage], test.labels)
-    grid, labels, seen, answers = (part.to(device) for part in sets)
-    return [{"stage": stage, **point._asdict()} for point in low_label(grid, labels, seen, answers)]
-
-
-def _plain(found: Any) -> Row:
-    """Keep of a result what is a plain number, text or list; what is not a number becomes none, as JSON has it."""
-    plain = {k: v for k, v in found._asdict().items() if isinstance(v, int | float | str | list | dict)}
-    return {k: [None if x != x else x for x in v] if isinstance(v, list) else v for k, v in plain.items()}
-
-
-def score(predictions: Tensor, answers: Tensor) -> Row:
-    """Return the accuracy of predictions (M,) with its 95 % interval."""
-    right = int((predictions == answers).sum())
-    return {"accuracy": right / len(answers), **wilson(right, len(answers))._asdict()}
-
-
-def chance(labels: Tensor, answers: Tensor) -> float:
+def blind_guess(labels: Tensor, answers: Tensor) -> float:
     """Return what knowing nothing gives: accuracy of the most frequent class; of several labels the mean precision.
 
     `labels` (N,) or (N, K) of train, `answers` likewise of test; the mean average precision of guessing is the share of
@@ -145,3 +82,39 @@ def chance(labels: Tensor, answers: Tensor) -> float:
         return float((answers == labels.mode().values).double().mean())
     judged, positive = (answers >= 0).sum(0), (answers > 0).sum(0)
     return float((positive / judged.clamp_min(1))[judged > 0].double().mean())
+
+
+def _wanted(protocols: Sequence[str | Protocol], sets: Sets) -> list[Protocol]:
+    """Build the protocols that suit the sets, and those that they need to choose the stage."""
+    suited = [protocol for protocol in protocols_named(protocols) if protocol.suits(sets)]
+    names = {protocol.description.name for protocol in suited}
+    needed = {name for protocol in suited for name in protocol.description.needs} - names
+    return in_row_order(protocols_named([*suited, *sorted(needed)]))
+
+
+def _by_preference(protocols: Sequence[Protocol]) -> list[str]:
+    """Name the protocols whose validation may choose the stage, the preferred first."""
+    places = {one.description.name: one.description.preference for one in protocols}
+    return sorted((name for name, place in places.items() if place is not None), key=lambda name: places[name] or 0)
+
+
+def _validation(row: StageRow, preferred: Sequence[str]) -> float | None:
+    """Return the figure that chooses the stage, that of the first of the `preferred` protocols which has one."""
+    scores = (score for name in preferred if (score := row.score(name)))
+    return next((value for score in scores if (value := score.validation) is not None), None)
+
+
+def _row(stage: str, sets: Sets, protocols: Sequence[Protocol]) -> StageRow:
+    parts: dict[str, Part] = {}
+    for protocol in protocols:
+        own = protocol.description
+        score = protocol.measure(stage, sets, rng("cpu", "protocol", own.name, stage))
+        parts[own.name] = replace(score, variants={})
+        if own.variants and score.variants:
+            parts[own.variants] = score.variants
+    return StageRow(stage, parts, dims=sets.train.grid[stage].shape[1], chosen=False)
+
+
+def _points(stage: str, sets: Sets, protocol: Protocol) -> tuple[Point, ...]:
+    score = protocol.measure(stage, sets, rng("cpu", "protocol", protocol.description.name, stage))
+    return tuple(Point(stage, point) for point in score.points or (score,))

@@ -1,287 +1,198 @@
-"""The leaderboard: what `pretext bench` measured, as one HTML file with everything inside, as Markdown and as CSV."""
+"""The leaderboard: what `pretext bench` measured, for the terminal, as a page, as Markdown and as CSV."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Mapping, Sequence
-from html import escape
-from importlib.resources import files
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from pretext.benchmark.results import MEASURES, Board, Cell, Point, Row, measure, reason, status
-from pretext.benchmark.summary import Entry, Figure, correlation, stage_order, stages, summary
+from rich.table import Table as RichTable
+
+from pretext.benchmark.results import KINDS, Board, CellResult, Measure, measures, ranked_by
+from pretext.benchmark.summary import EntrySummary, correlation, stage_order, stages, summary
 from pretext.core.files import write_whole
-from pretext.report.leaderboard_charts import Strip, baselines, curves, keys, scatter
-from pretext.report.leaderboard_heat import Shades, heat_map
-from pretext.report.leaderboard_text import (
-    LEGEND,
-    SKILL,
-    interval,
-    markdown,
-    name,
-    over,
-    percent,
-    ranks,
-    spearman,
-    table,
-    title,
-    write_csv,
+from pretext.evaluation.protocol import Description
+from pretext.evaluation.statistics.correlation import Correlation
+from pretext.evaluation.statistics.ranking import Figure
+from pretext.report.plot import Shades
+from pretext.report.table import STAR, Cell, Column, Row, Table, order, plain
+
+LEGEND = (
+    "Each seed at the stage that it chose on a validation share of train. Rank: the places that the 95 % interval "
+    "allows among the entries trained without labels. ° interval not above that of random initialisation."
 )
-from pretext.report.run import fact_table, scroll_box
-
-__all__ = ["Board", "Cell", "Entry", "Point", "Row", "markdown", "summary", "table", "write_csv", "write_html"]
-
-NAMES = {"knn": "kNN", "svm": "linear SVM", "nearest": "nearest neighbours, k ="}  # how scores are called in the table
-
-FOOTER = (
-    "Every number on this page comes from the runs of the benchmark; nothing was chosen on test items. "
-    "An interval that ends at the edge of a chart goes on beyond it."
+SKILL = (
+    "Skill: the share of a blind guess's loss that training removed, mean over the run's tasks. Tasks differ in what a "
+    "perfect answer would cost, so it compares across tasks only roughly."
 )
+OVER = {
+    "seeds": "Student's t over seeds (what other seeds would give on the same test items)",
+    "items": "of a single seed, or of seeds that all agree, the score's own over test items",
+}
 
 
-def write_html(boards: Sequence[Board], file: Path, heading: str, command: str, environment: Mapping[str, Any]) -> None:
-    """Write the page: one file with everything inside; what a board lacks is left out. Raises as `summary` does."""
-    texts = [
-        (files("pretext.report") / "templates" / f"{end}.html").read_text(encoding="utf-8")
-        for end in ("run", "leaderboard")
-    ]
-    style, script = texts[0].partition("<style>")[2], texts[1].partition("<script>")[2]
-    digest = hashlib.sha256(script.partition("</script>")[0].encode()).digest()
-    entries = [summary(board) for board in boards]
-    page = Template(
-        texts[1]
-    ).substitute(
-        digest=base64.b64encode(digest).decode(),  # the only script that may run
-        style=style.partition("</style>")[0],  # one look for all pages, see report.html
-        name=escape(heading),
-        about=escape(
-            " · ".join(filter(None, (_total(boards), str(environment.get("date", ""))[:16].replace("T", " "))))
-        ),
-        contents=_contents(boards),
-        overview=_overview(boards, entries),
-        boards="".join(_board(*each) for each in zip(range(len(boards)), boards, entries, strict=True)),
-        repeat=f'<pre class="command">{" ".join(f"<span>{escape(word)}</span>" for word in command.split())}</pre>',
-        environment=fact_table({key: value for key, value in environment.items() if key != "command"}),
-        legend=FOOTER,
-    )
-    write_whole(file, page)
+# ---- Words
 
 
-def _total(boards: Sequence[Board]) -> str:
-    cells = [cell for board in boards for cell in board["cells"]]
-    taken = sum(sum((cell.get("seconds") or {}).values()) for cell in cells)
-    return f"{len(boards)} data sets, {len(cells)} runs, {_time(taken)} in all"
+def title(board: Board) -> str:
+    """Say what a board is measured on."""
+    data, chance = board.data, board.protocol.get("chance")
+    parts = [str(data.get("class", "")) + (f", {data['modality']}" if "modality" in data else "")]
+    parts += [f"{data[split]:,} {split} items" for split in ("train", "test") if isinstance(data.get(split), int)]
+    parts += [f"{len(data['classes'])} classes"] if data.get("classes") else []
+    parts += [f"chance {100 * chance:.1f} %"] if isinstance(chance, float) else []
+    return " · ".join(part for part in parts if part)
 
 
-def _contents(boards: Sequence[Board]) -> str:
-    links = (f'<a href="#board-{place}">{escape(board["name"])}</a>' for place, board in enumerate(boards))
-    return f"<nav>{' '.join(links)}</nav>" if len(boards) > 1 else ""
+def name(entry: EntrySummary) -> str:
+    """Name an entry, a baseline by what it is, and mark what says no more than random initialisation."""
+    words, rest = KINDS[entry.kind], entry.name.removeprefix(entry.kind)
+    ours = rest == "" or rest.startswith(",")  # "random" and "random, ResNet" are called by their kind's words
+    said = f"{words}{rest}" if words and ours else f"{entry.name} ({words})" if words else entry.name
+    return said + "°" * (entry.above_random is False)
 
 
-def _overview(boards: Sequence[Board], entries: Sequence[list[Entry]]) -> str:
-    """Lay all boards side by side, where there are several."""
-    if len(boards) < 2:
-        return ""
-    found = [{entry.name: entry for entry in summarised} for summarised in entries]
-    first = {name: entry for board in reversed(found) for name, entry in board.items()}
-    names = list(dict.fromkeys(name for board in found for name in board))
-    head = _head("Entry", "text", "ascending")
-    head += "".join(_head(board["name"], "number", "descending") for board in boards)
-    rows = ""
-    for label in names:
-        cells = "".join(_share(board[label].main if label in board else None) for board in found)
-        rows += f'<tr class="{first[label].kind}">{_entry(first[label], label)}{cells}</tr>'
-    body = scroll_box("All boards", _sortable(head, rows))
-    words = {MEASURES[measure(board)] for board in boards}
-    note = f"{', '.join(sorted(words))}, in %: mean over seeds, and its 95 % interval."
-    return f'<section><h2>All boards</h2>{body}<p class="soft">{note}</p></section>'
+def over(entries: Sequence[EntrySummary]) -> str:
+    """Say what the intervals of a board are over."""
+    kinds = {entry.main.over for entry in entries if entry.main}
+    said = "; ".join(words for kind, words in OVER.items() if kind in kinds)
+    return f"95 % intervals: {said}." if said else ""
 
 
-def _board(place: int, board: Board, entries: list[Entry]) -> str:
-    chance = board["protocol"].get("chance")
-    levels = baselines(entries, float(chance) if isinstance(chance, int | float) else None)
-    parts = [
-        f'<section id="board-{place}"><h2>{escape(board["name"])}</h2>',
-        f'<p class="soft">{escape(title(board))}. {escape(status(board))}.</p>',
-        _table(board, entries, levels) if entries else '<p class="missing">No cell is finished yet.</p>',
-        _stages(entries, levels),
-        _few(entries),
-        _skill(board, entries, levels),
-        _cost(entries),
-        _more(board, entries),
-        "</section>",
-    ]
-    return "".join(parts)
+def spearman(rank: Correlation) -> str:
+    """Say whether the pretext skill predicts the probe."""
+    said = "Spearman's rank correlation of skill and probe:"
+    if math.isnan(rank.rho):
+        few, same = f"{rank.n} entries have both: too few", f"one side is the same for all {rank.n} entries"
+        return f"{said} not computed ({few if rank.n < 4 else same})."
+    bounds = "" if math.isnan(rank.low) else f", 95 % interval {rank.low:.2f} to {rank.high:.2f}"
+    return f"{said} {rank.rho:.2f}{bounds}, p = {rank.p:.2g}, n = {rank.n}."
 
 
-# ---- The parts of a board
-
-
-def _table(board: Board, entries: Sequence[Entry], levels: Mapping[str, float]) -> str:
-    strip = Strip.of(entries, levels)
-    head = _head("Rank", "number", "ascending") + _head("Entry", "text", "ascending")
-    head += _head(f"{MEASURES[measure(board)]}, %", "number", "descending", now=True)
-    head += f'<th scope="col" class="strips">{strip.head()}</th>'
-    head += _head("kNN, %", "number", "descending") + _head("Stage", "text", "ascending")
-    head += _head("Skill", "number", "descending") + _head("Seeds", "number", "descending")
-    head += _head("Time", "number", "ascending")
-    rows = ""
-    for entry in entries:
-        skill, total = entry.skill, sum(entry.seconds.values())
-        stage = ", ".join(stage_order(entry.chosen)) or "-"
-        rows += f'<tr class="{entry.kind}">'
-        rows += _cell(ranks(entry), entry.ranks[0] if entry.ranks else None, "n") + _entry(entry, name(entry))
-        rows += _share(entry.main) + f'<td class="strips">{strip.row(entry)}</td>' + _share(entry.others.get("knn"))
-        rows += _cell(stage, stage) + _cell(f"{skill.value:.2f}" if skill else "-", skill.value if skill else None, "n")
-        rows += _cell(str(entry.main.seeds if entry.main else 0), entry.main.seeds if entry.main else 0, "n")
-        rows += _cell(_time(total) if total else "-", total or None, "n") + "</tr>"
-    marks = keys([*levels, *(entry.kind for entry in entries)])
-    note = f"{LEGEND} {over(entries)} Time: of a run, its training and its probe."
-    note += " ⚠ Some of its seeds failed." if any(entry.failed for entry in entries) else ""
-    return f'{marks}{scroll_box("Leaderboard", _sortable(head, rows))}<p class="soft">{escape(note)}</p>'
-
-
-def _stages(entries: Sequence[Entry], levels: Mapping[str, float]) -> str:
-    names, shown = stages(entries), [entry for entry in entries if entry.stages and entry.kind != "raw"]
-    if not names:
-        return ""
-    shades = Shades.of([figure.value for entry in shown for figure in entry.stages.values()])
-    note = "In %, mean over seeds. ★ chosen on validation by every seed, ☆ by some of them."
-    legend = shades.legend({kind: levels[kind] for kind in ("chance", "raw") if kind in levels})
-    box = scroll_box("Every stage", heat_map(shown, names, shades))
-    return f'<h3>Every stage</h3>{box}{legend}<p class="soft">{note}</p>'
-
-
-def _few(entries: Sequence[Entry]) -> str:
-    drawn = [entry for entry in entries if entry.few]
-    if not drawn:
-        return ""
-    sizes = {few.labels: f"{few.labels} = {few.items:,}" for entry in drawn for few in entry.few}
-    note = f"Accuracy in % by number of labelled items ({', '.join(sizes.values())}), on a logarithmic scale, at the "
-    note += (
-        "stage chosen on validation. In grey the other entries. Bars: 95 % intervals, over seeds if there are several."
-    )
-    kinds = keys(entry.kind for entry in drawn)
-    return f'<h3>Few labels</h3>{kinds}{curves(entries)}<p class="soft">{escape(note)}</p>'
-
-
-def _skill(board: Board, entries: Sequence[Entry], levels: Mapping[str, float]) -> str:
-    axis, levels = MEASURES[measure(board)], {kind: at for kind, at in levels.items() if kind != "chance"}
-    drawn = scatter(entries, levels, axis)
-    if not drawn:
-        return ""
-    marks = keys([*levels, "trained"])
-    note = f"{spearman(correlation(entries))} {SKILL}"
-    return f'<h3>Does the pretext score predict the probe?</h3>{marks}{drawn}<p class="soft">{escape(note)}</p>'
-
-
-def _cost(entries: Sequence[Entry]) -> str:
-    taken = [entry for entry in entries if entry.seconds]
-    most = max((sum(entry.seconds.values()) for entry in taken), default=0.0)
-    if not most:
-        return ""
-    rows = ""
-    for entry in taken:
-        train, whole = entry.seconds.get("train", 0.0), sum(entry.seconds.values())
-        bars = (
-            f'<b style="width:{100 * train / most:.1f}%"></b><s style="width:{100 * (whole - train) / most:.1f}%"></s>'
-        )
-        words = f'<th scope="row">{escape(entry.name)}</th><td><div>{bars}</div></td><td class="n">{_time(whole)}</td>'
-        rows += f"<tr>{words}</tr>"
-    swatch = '<span class="swatch" style="background:var(--{})"></span>{}'
-    note = f"{swatch.format('first', 'training')} {swatch.format('second', 'probe')}, mean over seeds."
-    box = scroll_box("Cost per run", f'<table class="wide facts cost">{rows}</table>')
-    return f'<h3>Cost per run</h3><p class="soft">{note}</p>{box}'
-
-
-def _more(board: Board, entries: Sequence[Entry]) -> str:
-    """Fold away what few will want: other scores, every run, the protocol."""
-    runs = "".join(_run(cell) for cell in board["cells"])
-    heads = "".join(f"<th>{word}</th>" for word in ("Entry", "Seed", "Pretext scores", "Command"))
-    every = f"<table><thead><tr>{heads}</tr></thead><tbody>{runs}</tbody></table>"
-    facts = {**{f"data: {key}": value for key, value in board["data"].items()}, **board["protocol"]}
-    parts = {"Other scores of the chosen stage": _others(entries), "Every run": every, "Protocol": fact_table(facts)}
-    return "".join(
-        f"<details><summary>{words}</summary>{scroll_box(words, content)}</details>"
-        for words, content in parts.items()
-        if content
-    )
-
-
-def _others(entries: Sequence[Entry]) -> str:
-    columns = list(dict.fromkeys(column for entry in entries for column in entry.others))
-    if not columns:
-        return ""
-    head = _head("Entry", "text", "ascending")
-    for column in columns:
-        part, _, score = column.partition("/")
-        words = f"{NAMES.get(part, '')} {score}".strip() + (", %" if part != "quality" else "")
-        head += _head(words, "number", "descending")
-    rows = ""
-    for entry in entries:
-        cells = (
-            _share(entry.others.get(c)) if not c.startswith("quality/") else _raw(entry.others.get(c)) for c in columns
-        )
-        rows += f'<tr class="{entry.kind}">{_entry(entry, entry.name)}{"".join(cells)}</tr>'
-    return _sortable(head, rows)
-
-
-def _run(cell: Cell) -> str:
-    told = cell.get("pretext") or {}
-    chance = told.get("chance") or {}
-    scores = [
-        f"{key} {value:.4g}" + (f" (blind guess {chance[key]:.4g})" if key in chance else "")
-        for key, value in (told.get("scores") or {}).items()
-    ]
-    failed = f"<strong>failed: {escape(reason(cell))}</strong> " if cell.get("failed") else ""
-    command = f"<code>{escape(cell.get('command') or '')}</code>"
-    text = f"<td>{escape(cell['entry'])}</td><td>{cell['seed']}</td><td>{escape(', '.join(scores)) or '-'}</td>"
-    return f"<tr>{text}<td>{failed}{command}</td></tr>"
-
-
-# ---- Cells and boxes
-
-
-def _sortable(head: str, rows: str) -> str:
-    return f'<table class="board sortable"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-
-
-def _head(words: str, kind: str, first: str, now: bool = False) -> str:
-    """Name a column; `first` is the order in which sorting by it begins, `now` whether it is sorted so already."""
-    sorted_ = f' aria-sort="{first}"' if now else ""
-    side = ' class="n"' if kind == "number" else ""
-    return f'<th scope="col"{side} data-kind="{kind}" data-first="{first}"{sorted_}>{escape(words)}</th>'
-
-
-def _cell(words: str, value: float | str | None, side: str = "") -> str:
-    number = "" if value is None else escape(str(value))
-    return f'<td class="{side}" data-value="{number}">{escape(words)}</td>'
-
-
-def _entry(entry: Entry, words: str) -> str:
-    failed = f' title="failed: {escape("; ".join(entry.failed))}"' if entry.failed else ""
-    return f'<th scope="row" data-value="{escape(words)}"{failed}>{escape(words)}{" ⚠" if entry.failed else ""}</th>'
-
-
-def _share(figure: Figure | None) -> str:
-    if not figure:
-        return _cell("-", None, "n")
-    bounds = f' <span class="soft">{interval(figure)}</span>' if figure.over else ""
-    return f'<td class="n" data-value="{figure.value}">{percent(figure)}{bounds}</td>'
-
-
-def _raw(figure: Figure | None) -> str:
-    """Show a score that is no share."""
-    if not figure:
-        return _cell("-", None, "n")
-    bounds = f' <span class="soft">{figure.low:.3g} to {figure.high:.3g}</span>' if figure.over else ""
-    return f'<td class="n" data-value="{figure.value}">{figure.value:.3g}{bounds}</td>'
-
-
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write a time."""
     minutes = round(seconds / 60)
     hours = f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 3600 else hours
+
+
+# ---- Tables for every face
+
+
+def table(board: Board) -> RichTable:
+    """Lay a board out for a terminal of 80 columns. Raises as `summary` does."""
+    entries = summary(board)
+    whole = ranking(board, entries)  # there is no room for the number of seeds, its last column
+    rows = [row._replace(cells=row.cells[:-1]) for row in whole.rows]
+    heading = f"{board.name}: {title(board)}\n{board.status}"
+    caption = f"{LEGEND} {over(entries)} {spearman(correlation(entries))}"
+    return whole._replace(title=heading, columns=whole.columns[:-1], rows=rows, caption=caption).rich()
+
+
+def markdown(boards: Sequence[Board]) -> str:
+    """Write the boards as Markdown: of each a table, its every stage and the rank correlation. Raises as `summary`."""
+    return "\n".join(line for board in boards for line in _markdown(board))
+
+
+def _markdown(board: Board) -> Iterator[str]:
+    entries = summary(board)
+    yield from (f"## {plain(board.name)}", "", f"{plain(title(board))}. {plain(board.status)}.", "")
+    yield from (ranking(board, entries).markdown(), "")
+    yield from (f"{LEGEND} {over(entries)} {SKILL} {spearman(correlation(entries))}", "")
+    if stages(entries):
+        yield from (f"{ranked_by(board).title} at every stage, %:", "", every_stage(board, entries).markdown())
+        yield from ("", f"{STAR} chosen on validation by at least one seed.", "")
+
+
+def write_csv(boards: Sequence[Board], file: Path) -> None:
+    """Write a row per board, entry, seed and stage (of a failed cell a row without a stage); a column per score.
+
+    Columns of scores are paths, such as "linear/accuracy", "nearest/20/low", "low_label/5 per class/accuracy".
+    """
+    rows = [row for board in boards for cell in board.cells for row in _scores(board, cell)]
+    columns = dict.fromkeys(["board", "entry", "kind", "seed", "stage", "chosen", "dims", "failed"])
+    columns |= dict.fromkeys(column for row in rows for column in row)
+    cells = [Row([row.get(column) for column in columns]) for row in rows]
+    write_whole(file, Table("Every score", [Column(column) for column in columns], cells).csv())
+
+
+def _scores(board: Board, cell: CellResult) -> Iterator[dict[str, Any]]:
+    run = {"board": board.name, "entry": cell.entry, "kind": cell.kind, "seed": cell.seed}
+    costs = dict(_flat({"pretext": cell.pretext, "seconds": cell.seconds}))
+    if not cell.finished:
+        yield {**run, "failed": cell.reason or "no rows", **costs}
+        return
+    for row in cell.rows:
+        along = {own.name: _points(cell, own, row.stage) for own in board.descriptions if own.curve}
+        yield {**run, "chosen": False, **dict(_flat({**row.to_json(), **along})), **costs}
+
+
+def _points(cell: CellResult, own: Description, stage: str) -> dict[str, Any]:
+    """Return the points of a curve at a stage by their names."""
+    key = own.curve.name if own.curve else ""
+    here = [point.score.figures for point in cell.curves.get(own.name, ()) if point.stage == stage]
+    return {score[key]: {k: v for k, v in score.items() if k != key} for score in here}
+
+
+def _flat(scores: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in scores.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{key}/")
+        elif value is not None:
+            yield f"{path}{key}", value
+
+
+def column(measure: Measure, title: str = "") -> Column:
+    """Make a column of a measure, perhaps with a title that does not say it."""
+    unit, first = measure.metric.unit, order(measure.metric)
+    return Column(title or measure.title, unit, "" if unit else ".3g", first=first, bare=bool(title))
+
+
+def cell(value: Figure | None) -> Cell:
+    """Make a cell of a mean and its interval."""
+    return Cell(value.value, value.low, value.high) if value else Cell()
+
+
+def warned(entry: EntrySummary, words: str) -> Cell:
+    """Name an entry on a page, where it says which of its seeds failed."""
+    return Cell(words, star="⚠", hover=f"failed: {'; '.join(entry.failed)}") if entry.failed else Cell(words)
+
+
+def ranking(board: Board, entries: Sequence[EntrySummary]) -> Table:
+    """Lay out a board, the best first; beside its measure kNN, and the headlines of a user's own protocols."""
+    own = {protocol for one in board.cells for protocol in one.described or {}}
+    beside = {"knn": Column("kNN", "%", first="descending")}
+    for key, measure in measures(board).items():
+        if measure.protocol.name in own and measure.headline and not measure.setting:
+            beside[key] = column(measure)
+    columns = [Column("Rank", first="ascending"), Column("Entry", words=True, first="ascending", width=17)]
+    columns += [column(ranked_by(board)), *beside.values(), Column("Stage", words=True, first="ascending")]
+    columns += [Column("Skill", form=".2f", first="descending"), Column("Seeds", first="descending")]
+    rows = []
+    for entry in entries:
+        first, last = entry.ranks or (None, None)
+        rank = Cell(first, text=f"{first}-{last}" if first != last else "")
+        scores = [cell(value) for value in (entry.main, *map(entry.others.get, beside))]
+        where, skill = ",\n".join(stage_order(entry.chosen)) or None, entry.skill and entry.skill.value
+        seeds = entry.main.seeds if entry.main else 0
+        rows.append(Row([rank, name(entry), *scores, where, skill, seeds], entry.kind))
+    return Table("Leaderboard", columns, rows, names=1, sorted_by=2, look="board")
+
+
+def every_stage(board: Board, entries: Sequence[EntrySummary], shades: Shades | None = None) -> Table:
+    """Lay out means at every stage; on a page in `shades`, with full stars at what all seeds of an entry chose."""
+    measure, rows = ranked_by(board), []
+    columns = [column(measure, stage)._replace(first=None) for stage in stages(entries)]
+    for entry in (entry for entry in entries if entry.stages and entry.kind != "raw"):
+        full = STAR if len(entry.chosen) == 1 or not shades else "☆"
+        cells = []
+        for shown in columns:
+            value, star = entry.stages.get(shown.title), full if shown.title in entry.chosen else ""
+            if value and shades:
+                hover = shown.interval(cell(value), " to ")
+                cells.append(Cell(value.value, star=star, hover=hover, style=shades.style(value.value)))
+            else:
+                cells.append(Cell(value.value if value else None, star=star))
+        rows.append(Row([entry.name, *cells], entry.kind) if shades else Row([name(entry), *cells]))
+    return Table("Every stage", [Column("Entry", words=True), *columns], rows, look="heat")

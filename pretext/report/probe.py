@@ -1,204 +1,238 @@
-"""The result of a probe as tables for the terminal, as Markdown and as a picture; what was not asked for stays out."""
+"""The result of a probe: tables, charts for a page and a picture, each protocol by what it says of itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import torch
-from matplotlib.axes import Axes
+from markupsafe import Markup
 from matplotlib.figure import Figure
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from pretext.evaluation.probe import Result
+from pretext.evaluation.available import descriptions
+from pretext.evaluation.protocol import Curve, Description, Metric
+from pretext.evaluation.results import Point, ProbeResult, Score, StageRow, Value
+from pretext.report.plot import Chart, Key, Level, Series, legend
+from pretext.report.table import STAR, Cell, Column, Content, Row, Table, order
 
-CAPTION = "* best stage on a validation share of train; in brackets 95 % intervals"
-FEW = "A linear probe on few labels, chosen stage, %, mean over draws"
-QUALITY = "Label-free, on the average of each stage"
-BEST_IN_MARKDOWN = "★"
-LEFT = ("Features", "Stage", "Labels")  # columns of words; the others hold numbers
-KINDS = {"linear": "linear probe", "knn": "nearest neighbours", "svm": "linear SVM"}
-LINES = {
-    "trained": ("tab:blue", "o", "trained"),
-    "random": ("tab:gray", "s", "random initialisation"),
-    "raw": ("tab:green", "^", "raw input"),
+CAPTION = f"{STAR} best stage on a validation share of train; beside scores their 95 % intervals"
+WORDS = {"trained": "trained", "random": "random initialisation", "raw": "raw input"}
+LOOKS: dict[str, dict[str, Any]] = {  # in the picture
+    "trained": {"color": "tab:blue", "marker": "o", "label": WORDS["trained"]},
+    "random": {"color": "tab:gray", "marker": "s", "label": WORDS["random"]},
+    "raw": {"color": "tab:green", "ls": "--", "label": WORDS["raw"]},
+    "chance": {"color": "black", "ls": ":", "label": "chance"},
+    "chosen": {"color": "tab:blue", "marker": "o", "ms": 13, "mfc": "none", "ls": "", "label": "chosen on validation"},
 }
+GUESSED = ("accuracy", "map")  # metrics of which a probe says what a blind guess scores
 
 
-class Grid(NamedTuple):
-    """A table before it is drawn: cells by row, and a name for each group of rows."""
+class Measured(NamedTuple):
+    """A metric that some row has, with the protocol that measured it."""
 
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-    chosen: list[bool]
-    caption: str = ""
+    protocol: Description
+    metric: Metric
 
+    @property
+    def title(self) -> str:
+        """Such as "Linear probe, accuracy in %"."""
+        unit = f" in {self.metric.unit}" if self.metric.unit else ""
+        return f"{self.protocol.title}, {self.metric.title}{unit}"
 
-def grids(result: Result) -> list[Grid]:
-    """Lay out what a probe found: scores by stage, accuracy with few labels, label-free scores."""
-    rows, points = result["rows"], result["low_label"]
-    kinds = [kind for kind in ("knn", "linear", "svm") if kind in rows[0]]
-    settings = {"knn": ("kNN, %", "k"), "linear": ("Linear, %", "L2"), "svm": (f"SVM{_of(rows, 'svm')}, %",)}
-    cells = [[*_place(row), str(row["dims"]), *(c for kind in kinds for c in _cells(row, kind))] for row in rows]
-    head = ["Features", "Stage", "Dims", *(name for kind in kinds for name in settings[kind])]
-    found = [Grid(_title(result), head, cells, [row["chosen"] for row in rows], CAPTION)] if kinds else []
-    if points:
-        found.append(_few(points))
-    if "quality" in rows[0]:
-        names = list(rows[0]["quality"])
-        numbers = [[*_place(row), *(f"{row['quality'][name]:.3g}" for name in names)] for row in rows]
-        title = QUALITY if found else f"{_title(result)}. {QUALITY}"
-        found.append(Grid(title, ["Features", "Stage", *names], numbers, [row["chosen"] for row in rows]))
-    return found
+    def value(self, score: Score | None) -> Value | None:
+        """Read it, in per cent if it is a share."""
+        value, scale = score and score.value(self.metric.key), 100 if self.metric.unit == "%" else 1
+        return Value(*(scale * number for number in value)) if value else None
 
+    def of(self, row: StageRow) -> Value | None:
+        """Read it from a row."""
+        return self.value(row.score(self.protocol.name))
 
-def _few(points: list[Result]) -> Grid:
-    """Turn points to a table with a row for each number of labels and a column for each kind of features."""
-    whose = list(dict.fromkeys(point["features"] for point in points))
-    at = {(point["features"], point["labels"]): point for point in points}
-    labels = list(dict.fromkeys(point["labels"] for point in points))
-    items = {point["labels"]: str(point["items"]) for point in points}
-    rows = [
-        [name, items[name], *(_percent(at[one, name]) if (one, name) in at else "" for one in whose)] for name in labels
-    ]
-    return Grid(FEW, ["Labels", "Items", *whose], rows, [False] * len(rows))
+    def cell(self, score: Score | None) -> Cell:
+        """Write it, with its interval."""
+        value = score and score.value(self.metric.key)
+        return Cell(*(value if self.metric.interval else value[:1])) if value else Cell()
 
 
-def print_tables(result: Result, console: Console) -> None:
-    """Print every table."""
-    for grid in grids(result):
-        console.print(table(grid))
+def measured(result: ProbeResult, apart: bool = False) -> list[Measured]:
+    """List what was measured at every stage, the headlines or what stands `apart`."""
+    every = (Measured(d, metric) for d in descriptions(result.described) for metric in d.metrics if d.apart == apart)
+    return [one for one in every if any(one.of(row) for row in result.rows)]
 
 
-def table(grid: Grid) -> Table:
-    """Draw a table for a terminal of 80 columns."""
-    drawn = Table(
-        box=box.SIMPLE_HEAD,
-        title=grid.title,
-        caption=grid.caption or None,
-        title_justify="left",
-        padding=(0, 1, 0, 0),
-    )
-    for name in grid.head:
-        left = name in LEFT
-        drawn.add_column(name, justify="left" if left else "right", no_wrap=not left)
-    last = None
-    for cells, chosen in zip(grid.rows, grid.chosen, strict=True):
-        if grid.head[0] == "Features" and last not in (None, cells[0]):
-            drawn.add_section()
-        last = cells[0]
-        drawn.add_row(*cells, style="bold" if chosen else "")
+def curves(result: ProbeResult) -> Iterator[tuple[Measured, Curve, Sequence[Point]]]:
+    """List what was measured along a curve, at the chosen stage."""
+    for protocol in descriptions(result.described):
+        if protocol.curve and (points := result.curves.get(protocol.name)):
+            metric = protocol.metric_of(points[0].score) or protocol.metrics[0]
+            yield Measured(protocol, metric), protocol.curve, points
+
+
+# ---- Tables
+
+
+def tables(result: ProbeResult) -> list[Table]:
+    """Lay out what a probe measured: scores by stage, scores along a curve, what each protocol keeps apart."""
+    columns = [Column("Dims")]
+    cells: list[list[Content]] = [[row.dims] for row in result.rows]
+    drawn = []
+    for one in (shown := measured(result)):
+        heading = f"{one.protocol.heading} {one.metric.short}".strip()
+        columns += [_column(heading, one.metric), *map(Column, one.protocol.settings.values())]
+        for row, line in zip(result.rows, cells, strict=True):
+            score = row.score(one.protocol.name)
+            line += [one.cell(score), *((score.figures.get(key) if score else None) for key in one.protocol.settings)]
+    if shown:
+        drawn.append(_by_stage(result, about(result), columns, cells, CAPTION))
+    drawn += [_by_point(*each) for each in curves(result)]
+    for protocol in dict.fromkeys(one.protocol.name for one in measured(result, apart=True)):
+        mine = [one for one in measured(result, apart=True) if one.protocol.name == protocol]
+        title = mine[0].protocol.title if shown else f"{about(result)}. {mine[0].protocol.title}"
+        apart: list[list[Content]] = [[one.cell(row.score(protocol)) for one in mine] for row in result.rows]
+        columns = [_column(one.metric.short or one.metric.key, one.metric) for one in mine]
+        drawn.append(_by_stage(result, title, columns, apart))
     return drawn
 
 
-def markdown(result: Result) -> str:
+def _column(title: str, metric: Metric) -> Column:
+    return Column(title, metric.unit, "" if metric.unit else ".3g", first=order(metric))
+
+
+def _by_stage(
+    result: ProbeResult, title: str, columns: list[Column], cells: list[list[Content]], caption: str = ""
+) -> Table:
+    named = [Column("Features", words=True), Column("Stage", words=True), *columns]
+    rows = []
+    for row, line in zip(result.rows, cells, strict=True):
+        stage = Cell(row.stage, star=STAR if row.chosen else "")
+        kind = "chosen" if row.chosen else ""
+        rows.append(Row([row.features, stage, *line], kind, bool(row.chosen), row.features or ""))
+    return Table(title, named, rows, caption)
+
+
+def _by_point(one: Measured, curve: Curve, points: Sequence[Point]) -> Table:
+    """Lay out points with a row for each name, such as a number of labels, and a column for each kind of features."""
+    whose = list(dict.fromkeys(point.features or "" for point in points))
+    at = {(point.features or "", point.score.figures[curve.name]): point.score for point in points}
+    places = {point.score.figures[curve.name]: point.score.figures[curve.at] for point in points}
+    columns = [Column(curve.name_title, words=True), Column(curve.at_title), *(_column(w, one.metric) for w in whose)]
+    rows = [Row([name, place, *(one.cell(at.get((w, name))) for w in whose)]) for name, place in places.items()]
+    return Table(one.protocol.title, columns, rows)
+
+
+def print_tables(result: ProbeResult, console: Console) -> None:
+    """Print every table."""
+    for table in tables(result):
+        console.print(table.rich())
+
+
+def markdown(result: ProbeResult) -> str:
     """Write every table as Markdown."""
-    parts = []
-    for grid in grids(result):
-        aligned = "|".join("---" if name in LEFT else "--:" for name in grid.head)
-        lines = [f"{grid.title}.", "", f"| {' | '.join(grid.head)} |", f"|{aligned}|"]
-        lines += [f"| {' | '.join(cells).replace('*', BEST_IN_MARKDOWN)} |" for cells in grid.rows]
-        parts.append(
-            "\n".join([*lines, "", *([grid.caption.replace("*", BEST_IN_MARKDOWN), ""] if grid.caption else [])])
-        )
-    return "\n".join(parts)
+    parts = (
+        [f"{table.title}.", "", table.markdown(), "", *[table.caption, ""] * bool(table.caption)]
+        for table in tables(result)
+    )
+    return "\n".join(line for part in parts for line in part)
 
 
-def _title(result: Result) -> str:
-    data, chance = result["data"], result["protocol"]["chance"]
-    sizes = f"{data['train']:,} train, {data['test']:,} test items of {len(data['classes'])} classes"
+def about(result: ProbeResult) -> str:
+    """Say what was probed on."""
+    data, chance = result.data or {}, (result.protocol or {}).get("chance", 0.0)
     whose = f", {data['modality']}" if "modality" in data else ""
+    sizes = f"{data['train']:,} train, {data['test']:,} test items of {len(data['classes'])} classes"
     return f"{data['class']}{whose}: {sizes}; chance {100 * chance:.1f} %"
 
 
-def _place(row: Mapping[str, Any]) -> list[str]:
-    return [row["features"], f"{row['stage']} *" if row["chosen"] else row["stage"]]
+# ---- Charts, for the page of a run and for a picture
 
 
-def _cells(row: Mapping[str, Any], kind: str) -> list[str]:
-    setting = {"knn": "k", "linear": "l2"}.get(kind)
-    return [_percent(row[kind]), *([] if setting is None else [f"{row[kind][setting]:g}"])]
+class Section(NamedTuple):
+    """What the page of a run shows of a probe."""
+
+    legend: Markup
+    charts: list[Chart]
+    tables: list[Table]
+    facts: dict[str, Any]
 
 
-def value(score: Mapping[str, float]) -> float:
-    """Return an accuracy or, where items have several labels, a mean average precision."""
-    return score["accuracy"] if "accuracy" in score else score["map"]
+def section(result: ProbeResult) -> Section:
+    """Draw a probe for a page."""
+    kinds = {row.features for row in result.rows}
+    keys = [Key(kind, words, "dot" * (kind != "raw")) for kind, words in WORDS.items() if kind in kinds]
+    facts = {**{f"data: {key}": value for key, value in (result.data or {}).items()}, **(result.protocol or {})}
+    facts |= {"seconds": result.seconds} if result.seconds is not None else {}
+    return Section(legend(keys), [chart for _, chart in charts(result)], tables(result), facts)
 
 
-def _of(rows: list[Result], kind: str) -> str:
-    return " mAP" if "map" in rows[0].get(kind, {}) else ""
+def headline(result: ProbeResult) -> Iterator[tuple[str, str, list[str]]]:
+    """Take the chosen stage's scores, with those of random features and of the raw input beside each."""
+    chosen = {row.features: row for row in result.rows if row.chosen}
+    best = chosen.pop("trained", None)
+    for one in _ranked(result):
+        if best and (value := one.of(best)):
+            others = ((row.stage if kind == "raw" else kind, one.of(row)) for kind, row in chosen.items())
+            notes = [f"95 % interval {value.low:.1f} to {value.high:.1f}"] if one.metric.interval else []
+            notes += [f"{kind} {_say(other, one)}" for kind, other in others if other]
+            name = one.protocol.title  # a sentence goes on: "linear probe", but "kNN"
+            name = name[:1].lower() + name[1:] if name[1:2].islower() else name
+            yield f"{name} · {best.stage}", _say(value, one), notes
 
 
-def _percent(score: Mapping[str, float]) -> str:
-    share, low, high = (f"{100 * number:.1f}" for number in (value(score), score["low"], score["high"]))
-    return f"{share} ({low}-{high})"
+def charts(result: ProbeResult) -> Iterator[tuple[Measured, Chart]]:
+    """Chart scores by stage, the preferred first, those of the raw input as levels, and scores along curves."""
+    stages = list(dict.fromkeys(row.stage for row in result.rows if row.features != "raw"))
+    for one in _ranked(result):
+        spots = [
+            (row.features or "", float(stages.index(row.stage)), one.of(row))
+            for row in result.rows
+            if row.stage in stages
+        ]
+        raw = [(row.stage, value) for row in result.rows if row.features == "raw" and (value := one.of(row))]
+        levels = [Level("raw", value[0], f"{stage} {_say(value, one)}", value[1:]) for stage, value in raw]
+        yield one, Chart(one.title, _lines(spots, one), levels, stages)
+    for one, curve, points in curves(result):
+        places = sorted({point.score.figures[curve.at] for point in points})
+        spots = [(p.features or "", float(places.index(p.score.figures[curve.at])), one.value(p.score)) for p in points]
+        title = f"{one.title}, by {curve.at_title.lower()}"
+        yield one, Chart(title, _lines(spots, one), names=[f"{place:,}" for place in places])
 
 
-def plot(result: Result) -> Figure:
-    """Draw accuracy by stage, trained against random, raw input and chance, and accuracy by number of labels."""
-    rows, points = result["rows"], result["low_label"]
-    stages = list(dict.fromkeys(row["stage"] for row in rows if row["features"] != "raw"))
-    kinds = [kind for kind in KINDS if kind in rows[0]]
-    panels = len(kinds) + bool(points)
-    figure = Figure(figsize=(max(4.5 * panels, 1.1 * len(stages) + 3), 4.2), layout="constrained")
-    every = list(figure.subplots(1, max(panels, 1), sharey=True, squeeze=False)[0])
-    for axes, kind in zip(every, kinds, strict=False):
-        _panel(axes, result, stages, kind)
-        axes.set_title(KINDS[kind])
-    if points:
-        _curves(every[-1], points, result["protocol"]["chance"])
-    every[0].set_ylabel("test mAP, %" if _of(rows, "svm") else "test accuracy, %")
+def _lines(spots: Sequence[tuple[str, float, Value | None]], one: Measured) -> list[Series]:
+    """Make a line of each kind of features, left to right."""
+    lines = []
+    for kind in dict.fromkeys(kind for kind, *_ in spots):
+        there = sorted((x, value) for own, x, value in spots if own == kind and value)
+        bounds = [(value.low, value.high) for _, value in there] if one.metric.interval else []
+        lines.append(Series(kind, [(x, value.value) for x, value in there], bounds))
+    return [line for line in lines if line.points]
+
+
+def _say(value: Value, one: Measured) -> str:
+    return f"{value.value:.1f}\u00a0%" if one.metric.unit == "%" else f"{value.value:.4g}"
+
+
+def _ranked(result: ProbeResult) -> list[Measured]:
+    """List headlines, the preferred first."""
+    return sorted(measured(result), key=lambda one: one.protocol.preference or len(LOOKS))
+
+
+def plot(result: ProbeResult) -> Figure:
+    """Paint every chart side by side, with chance and rings around what was chosen."""
+    panels = list(charts(result))
+    stages = max((len(chart.names) for _, chart in panels), default=0)
+    figure = Figure(figsize=(max(4.5 * len(panels), 1.1 * stages + 3), 4.2), layout="constrained")
+    best = next((row for row in result.rows if row.features == "trained" and row.chosen), None)
+    shared = len({one.metric.unit for one, _ in panels}) == 1
+    every = figure.subplots(1, max(1, len(panels)), sharey=shared, squeeze=False)[0]
+    for axes, (one, chart) in zip(every, panels, strict=False):
+        if one.metric.key in GUESSED and result.protocol:
+            guess = Level("chance", 100 * result.protocol["chance"], "chance")
+            chart = chart._replace(levels=[*chart.levels, guess])
+        chart.paint(axes, LOOKS)
+        if best and best.stage in chart.names and (value := one.of(best)):
+            axes.plot(chart.names.index(best.stage), value.value, **LOOKS["chosen"])
+        axes.set_ylim(**({"bottom": 0} if one.metric.unit == "%" else {}))
     handles = {handle.get_label(): handle for axes in every for handle in axes.get_legend_handles_labels()[0]}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False)
-    figure.suptitle(_title(result), fontsize="medium")
+    figure.suptitle(about(result), fontsize="medium")
     return figure
-
-
-def _panel(axes: Axes, result: Result, stages: list[str], kind: str) -> None:
-    for features, aside in (("trained", -0.05), ("random", 0.05)):
-        colour, marker, label = LINES[features]
-        rows = [row for row in result["rows"] if row["features"] == features]
-        at = [stages.index(row["stage"]) + aside for row in rows]
-        _errors(axes, at, [row[kind] for row in rows], colour, marker, label)
-        best = next((i for i, row in enumerate(rows) if row["chosen"]), None)
-        if features == "trained" and best is not None:
-            axes.plot(
-                at[best],
-                100 * value(rows[best][kind]),
-                "o",
-                ms=13,
-                mfc="none",
-                color=colour,
-                ls="",
-                label="chosen on validation",
-            )
-    for raw in (row[kind] for row in result["rows"] if row["features"] == "raw"):
-        axes.axhline(100 * value(raw), color=LINES["raw"][0], ls="--", label="raw input")
-        axes.axhspan(100 * raw["low"], 100 * raw["high"], color=LINES["raw"][0], alpha=0.12, lw=0)
-    axes.axhline(100 * result["protocol"]["chance"], color="black", ls=":", label="chance")
-    axes.set_xticks(range(len(stages)), stages, rotation=30 if max(map(len, stages), default=0) > 7 else 0)
-    axes.set_ylim(bottom=0)
-    axes.grid(axis="y", alpha=0.3)
-
-
-def _errors(axes: Axes, at: list[float], scores: list[Result], colour: str, marker: str, label: str) -> None:
-    share = torch.tensor([100 * value(score) for score in scores])
-    low, high = (torch.tensor([100 * score[end] for score in scores]) for end in ("low", "high"))
-    reach = [(share - low).clamp_min(0), (high - share).clamp_min(0)]
-    axes.errorbar(at, share, reach, color=colour, marker=marker, capsize=3, label=label)
-
-
-def _curves(axes: Axes, points: list[Result], chance: float) -> None:
-    """Draw accuracy against the number of labelled items."""
-    for features, (colour, marker, label) in LINES.items():
-        mine = sorted((point for point in points if point["features"] == features), key=lambda point: point["items"])
-        if mine:
-            _errors(axes, [point["items"] for point in mine], mine, colour, marker, label)
-    axes.axhline(100 * chance, color="black", ls=":", label="chance")
-    axes.set_xscale("log")
-    axes.set_title("few labels, chosen stage")
-    axes.set_xlabel("labelled items")
-    axes.grid(axis="y", alpha=0.3)

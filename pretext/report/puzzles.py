@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from pretext.core.rng import rng
-from pretext.core.types import Panel, Task, Tree
-from pretext.training.pretrainer import Pretrainer
-
-Rows = Sequence[Sequence[Panel]]
-"""What `Task.draw` returns: one row of panels per puzzle."""
+from pretext.core.files import whole
+from pretext.core.types import Panel
+from pretext.training.puzzles import Rows
 
 # All lengths are pixels of the PNG.
 DPI = 150
@@ -38,23 +33,6 @@ LIMIT = 30_000  # the longest side; Agg refuses 2**16
 # red stay apart for colour-blind readers, and the tick or cross says the same without colour.
 INK, RIGHT, WRONG = "#7f7f7f", "#009e73", "#d6402b"
 FONT = "DejaVu Sans"  # comes with matplotlib, so that tick and cross exist on every machine
-
-
-def puzzles(module: Pretrainer, batch: Mapping[str, Any], count: int, trained: bool) -> dict[str, Rows]:
-    """Pose, and if `trained` also solve, puzzles from the first `count` items of a batch, at most `count` per task.
-
-    `batch["x"]` is uint8 (N, C, S, S), clips, sounds, or a dict of these by modality. The same call
-    always draws the same puzzles; the module is left as it was.
-
-    Raises:
-        ValueError: `count` is not positive.
-
-    """
-    if count < 1:
-        raise ValueError(f"puzzles: count is how many to draw of each task, at least 1; got {count}")
-    with _examining(module):
-        x = module.inputs.centre(_first(batch["x"], count, module.device))
-        return {name: _spread(_rows(module, name, x, trained), count) for name, _ in module.tasks.items()}
 
 
 def paint(drawings: Mapping[str, Rows], out: Path) -> None:
@@ -81,16 +59,8 @@ def paint(drawings: Mapping[str, Rows], out: Path) -> None:
     for p in placed:
         _paint_panel(axes, p)
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")  # data coordinates are pixels, from the upper left
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Agg rather than whichever backend the user has chosen; `savefig` would heed their settings.
-    FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})  # type: ignore[no-untyped-call]
-
-
-def _first(x: Tree, count: int, device: torch.device) -> Tree:
-    """Take the first items of a batch to a device."""
-    if isinstance(x, dict):
-        return {name: part[:count].to(device) for name, part in x.items()}
-    return x[:count].to(device)
+    with whole(out) as draft:  # Agg rather than whichever backend the user has chosen; `savefig` heeds their settings
+        FigureCanvasAgg(figure).print_png(draft, metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 
 class _Placed(NamedTuple):
@@ -183,35 +153,3 @@ def _longest(caption: str) -> int:
 def _score(rows: Rows) -> str:
     judged = [panel.right for row in rows for panel in row if panel.right is not None]
     return f" · {sum(judged)} of {len(judged)} right" if judged else ""
-
-
-def _rows(module: Pretrainer, name: str, x: Tree, trained: bool) -> Rows:
-    task = module.tasks[name]
-    assert isinstance(task, Task)  # ModuleDict forgets that its modules are tasks
-    puzzle = task.pose(x, rng(module.device, "show", name))
-    prediction = task.solve(module.look(puzzle.question), puzzle.given) if trained else None
-    return task.draw(puzzle, prediction)
-
-
-def _spread(rows: Rows, count: int) -> Rows:
-    """Choose at most `count` rows, evenly from the first to the last.
-
-    Where a task poses several puzzles of an image (rotation: four), this shows every image and every kind of puzzle.
-    """
-    if len(rows) <= count:
-        return rows
-    last = len(rows) - 1
-    return [rows[round(i * last / max(1, count - 1))] for i in range(count)]
-
-
-@contextmanager
-def _examining(module: nn.Module) -> Iterator[None]:
-    """Evaluate without gradients, then give every part back the mode it had."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode

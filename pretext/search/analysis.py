@@ -1,4 +1,4 @@
-"""What a study found, as numbers: who is fittest, who ended when, how the weights of the fittest moved."""
+"""The results of a search as numbers: which candidates are fittest, in which order they ended, how weights moved."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from pretext.evaluation.statistics.correlation import Correlation, spearman
+from pretext.search.space import EQUAL, ZERO
 from pretext.search.study import Candidate
 
-ZERO, EQUAL = "all zero", "all equal"  # the controls that have a name of their own; any other is one task alone
 QUARTER = 4  # the fittest 1 / QUARTER of the candidates (rounded up) show where the search is heading
 
 
@@ -39,18 +40,18 @@ def controls(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 
 def fittest(candidates: Iterable[Candidate]) -> Candidate | None:
-    """Find the fittest of some candidates, the first of equals; None of none."""
+    """Find the fittest of some candidates, the first of equals; None if there are none."""
     return max(candidates, key=fitness, default=None)
 
 
 def median(candidates: Iterable[Candidate]) -> Candidate | None:
-    """Find the candidate in the middle of the order of fitness, the less fit of two; None of none."""
+    """Find the candidate in the middle of the order of fitness, the less fit of two; None if there are none."""
     order = sorted(candidates, key=fitness, reverse=True)
     return order[len(order) // 2] if order else None
 
 
-def told_apart(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Choose the controls to be named in pictures: all zero, all equal, the fittest task alone."""
+def main_controls(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Choose the controls that matter most: all zero, all equal, the fittest task alone."""
     done = controls(candidates)
     alone = next((c for c in done if c.control not in (ZERO, EQUAL)), None)
     return [c for c in done if c.control in (ZERO, EQUAL) or c is alone]
@@ -74,7 +75,7 @@ def best_so_far(candidates: Iterable[Candidate]) -> list[float]:
 
 
 def fittest_quarters(candidates: Sequence[Candidate]) -> list[list[int]]:
-    """Say after each candidate which of those so far are their fittest quarter, rounded up, by place, fittest first."""
+    """List after each candidate the places of the fittest quarter so far, rounded up, the fittest first."""
     order: list[tuple[float, int]] = []
     quarters = []
     for place, candidate in enumerate(candidates):
@@ -83,7 +84,7 @@ def fittest_quarters(candidates: Sequence[Candidate]) -> list[list[int]]:
     return quarters
 
 
-def share(probe: dict[str, float] | None, key: str = "accuracy") -> float:
+def probe_share(probe: dict[str, float] | None, key: str = "accuracy") -> float:
     """Read a probe's accuracy or an end of its interval; NaN where it was not measured."""
     value = (probe or {}).get(key)
     return math.nan if value is None else float(value)
@@ -91,9 +92,18 @@ def share(probe: dict[str, float] | None, key: str = "accuracy") -> float:
 
 def probed(candidates: Iterable[Candidate]) -> list[Candidate]:
     """List the candidates that have a fitness, being done, and a probe accuracy."""
-    return [c for c in candidates if c.state == "done" and fitness(c) > -math.inf and math.isfinite(share(c.probe))]
+    return [
+        c for c in candidates if c.state == "done" and fitness(c) > -math.inf and math.isfinite(probe_share(c.probe))
+    ]
 
 
-def called(candidate: Candidate) -> str:
-    """Call a candidate by its control's name or by its number."""
-    return candidate.control if candidate.control is not None else f"candidate {candidate.index}"
+def agreement(candidates: Iterable[Candidate]) -> Correlation:
+    """Compare the order by fitness with the order by probe accuracy."""
+    return spearman((fitness(candidate), probe_share(candidate.probe)) for candidate in candidates)
+
+
+def does_not_reach(control: Candidate, candidates: Iterable[Candidate]) -> bool:
+    """Tell whether a control left the judged network as it was: to the last digit it scores as no training does."""
+    blank = next((c for c in controls(candidates) if c.control == ZERO), None)
+    same = blank is not None and (control.fitness, control.facts) == (blank.fitness, blank.facts)
+    return same and control.control not in (None, ZERO)

@@ -1,10 +1,10 @@
-"""A candidate: train a mixture of tasks for some steps, and judge the features that come out."""
+"""What a search maximises: train a mixture of tasks for some steps, and judge the features that come out."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,22 +12,22 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from jsonargparse import ArgumentParser
-from optuna import Trial, TrialPruned
+from optuna import Trial
 
 from pretext.evaluation.embed import Embedded, FeatureError, embed
 from pretext.evaluation.fitness import Fit
 from pretext.evaluation.measure import measure
 from pretext.evaluation.probe import Split
-from pretext.search.settings import Search, mixed, unweighted
+from pretext.search.halving import Halving
+from pretext.search.settings import Search
+from pretext.search.space import ZERO, mixture, unweighted
 from pretext.training.callbacks import Divergence
-from pretext.training.callbacks.quiet import undisturbed
 from pretext.training.host import Host
 from pretext.training.inputs import canvas_of
-from pretext.training.networks import sight
+from pretext.training.networks import probed_data
 from pretext.training.run import build
 
-Judge = Callable[[Host], Fit]
-OWN = {
+QUIET = {
     "logger": False,
     "enable_checkpointing": False,
     "enable_progress_bar": False,
@@ -38,10 +38,10 @@ OWN = {
     "max_epochs": -1,
     "max_time": None,
 }
-"""Of Lightning's trainer: a candidate leaves nothing but its figures, and nothing stops it."""
+"""Options of Lightning's trainer: a candidate leaves nothing but its figures, and nothing stops it."""
 ALONE = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
 """A worker has one device, or Lightning would start it again for each; of several devices each gets its own worker."""
-SHOWN = ("accuracy", "low", "high")
+PROBE_FIGURES = ("accuracy", "low", "high")
 
 
 class Trained(NamedTuple):
@@ -52,10 +52,10 @@ class Trained(NamedTuple):
     device: torch.device
 
 
-class Candidates:
+class Objective:
     """Trains and judges candidates of one search, one after the other, on data that is opened once.
 
-    All start from the same weights and see the same batches in the same order: chance comes from the config's seed.
+    All start from the same weights and see the same batches in the same order: both follow the config's seed.
 
     Args:
         search: what is searched.
@@ -68,27 +68,27 @@ class Candidates:
 
     def __init__(self, search: Search, folder: Path) -> None:
         self.search, self.folder = search, folder
-        self.judge = search.settings.judge()
+        self.fitness = search.settings.criterion()
         data = build(unweighted(search.config))[1]
         if data is None:
             raise ValueError("the config names no data; add --data CLASS")
         self.data: Any = data  # the batch law's methods, which Lightning does not know
         self.labelled: Any = search.settings.probe_data or data
 
-    def try_out(self) -> None:
+    def check(self) -> None:
         """Judge a network without training it, so that what cannot work is known before there is a study.
 
         Raises:
-            ValueError: as in `look`, of the fitness, of the data.
+            ValueError: as in `embed`, of the fitness, of the data.
 
         """
         for data in {id(data): data for data in (self.data, self.labelled)}.values():
             data.prepare_data()
-        trained = self.train(dict.fromkeys(self.search.space, 0.0), "all zero")
-        seen = self.look(trained, self.data, "train")
-        self.fit(seen)
+        trained = self.train(dict.fromkeys(self.search.space, 0.0), ZERO)
+        features = self.embed(trained, self.data, "train")
+        self.judge(features)
         if self.search.settings.probe and self.labelled.classes:
-            self.probed(seen, trained)
+            self.probe(features, trained)
 
     def __call__(self, trial: Trial) -> float:
         """Run the candidate that a trial stands for, note what is worth showing, and return its fitness.
@@ -98,16 +98,16 @@ class Candidates:
             TrialPruned: it was given up half-way.
 
         """
-        told = trial.user_attrs
+        planned = trial.user_attrs
         space = self.search.space
-        weights = told.get("weights") or {name: trial.suggest_float(name, *space[name]) for name in sorted(space)}
-        trained = self.train(weights, told.get("control"), trial)
+        weights = planned.get("weights") or {name: trial.suggest_float(name, *space[name]) for name in sorted(space)}
+        trained = self.train(weights, planned.get("control"), trial)
         trial.set_user_attr("steps", trained.steps)
-        seen = self.look(trained, self.data, "train")
-        fit = self.fit(seen)
+        features = self.embed(trained, self.data, "train")
+        fit = self.judge(features)
         trial.set_user_attr("facts", fit.facts)
         if self.search.settings.probe and self.labelled.classes:
-            trial.set_user_attr("probe", self.probed(seen, trained))
+            trial.set_user_attr("probe", self.probe(features, trained))
         return fit.value
 
     def train(self, weights: Mapping[str, float], control: str | None = None, trial: Trial | None = None) -> Trained:
@@ -118,7 +118,7 @@ class Candidates:
             TrialPruned: a pruner gave it up.
 
         """
-        config = mixed(self.search, weights, control)
+        config = mixture(self.search.config, weights, control)
         whole = unweighted(self.search.config) if config is None else config
         module, _ = build({key: value for key, value in whole.items() if key != "data"})
         trainer = self._trainer(module, trial)
@@ -129,8 +129,8 @@ class Candidates:
             trainer.fit(module, datamodule=self.data)
         return Trained(module, trainer.global_step, trainer.strategy.root_device)
 
-    def look(self, trained: Trained, data: Any, split: Split) -> Embedded:
-        """Embed the items of a split that are looked at, and keep the one stage that is judged.
+    def embed(self, trained: Trained, data: Any, split: Split) -> Embedded:
+        """Embed the chosen items of a split, and keep the one stage that is judged.
 
         Raises:
             FloatingPointError: the features are not finite, or too large to be stored.
@@ -142,41 +142,45 @@ class Candidates:
         stage = settings.stage or list(network.stages)[-1]
         if stage not in network.stages:
             raise ValueError(f"evolve: no stage {stage!r}; {type(network).__name__} has {', '.join(network.stages)}")
-        view = sight(trained.host.inputs, data, modality).view
+        view = probed_data(trained.host.inputs, data, modality).view
         kind = next(network.parameters()).dtype  # bfloat16 where the weights are
         batches = data.ordered(split, settings.items)
         try:
-            seen = embed(network.to(trained.device), batches, lambda x: view(x).to(kind), dims=1, title="")
+            features = embed(network.to(trained.device), batches, lambda x: view(x).to(kind), dims=1, title="")
         except FeatureError as error:
             raise FloatingPointError(str(error)) from error
-        return Embedded({stage: seen.mean[stage]}, {stage: seen.mean[stage]}, seen.labels)
+        return Embedded({stage: features.mean[stage]}, {stage: features.mean[stage]}, features.labels)
 
-    def fit(self, seen: Embedded) -> Fit:
-        """Judge features; a fitness that needs no labels gets none."""
-        z = next(iter(seen.mean.values()))
-        return self.judge(z, seen.labels if self.judge.needs_labels else seen.labels[:0])
+    def judge(self, features: Embedded) -> Fit:
+        """Measure the fitness of features; one that needs no labels gets none."""
+        z = next(iter(features.mean.values()))
+        return self.fitness(z, features.labels if self.fitness.needs_labels else features.labels[:0])
 
-    def probed(self, seen: Embedded, trained: Trained) -> dict[str, float] | None:
+    def probe(self, features: Embedded, trained: Trained) -> dict[str, float] | None:
         """Score probes on the test items: accuracy of the linear one with its interval, and of nearest neighbours.
 
-        Left out are classes that no training item of those looked at has, and sets with several labels an item.
+        Classes that none of the embedded training items has are left out. Data with several labels an item has no such
+        score.
         """
-        if self.labelled is not self.data:
-            seen = self.look(trained, self.labelled, "train")
-        if seen.labels.ndim > 1:
+        train = features if self.labelled is self.data else self.embed(trained, self.labelled, "train")
+        if train.labels.ndim > 1:
             return None
-        test = self.look(trained, self.labelled, "test")
-        known = torch.isin(test.labels, seen.labels)
+        test = self.embed(trained, self.labelled, "test")
+        known = torch.isin(test.labels, train.labels)
         stage = {name: rows[known] for name, rows in test.mean.items()}
         asked = Embedded(stage, stage, test.labels[known])
-        row = measure(seen, asked, ("linear", "knn"), device=trained.device).rows[0]
-        return {name: float(row["linear"][name]) for name in SHOWN} | {"knn": float(row["knn"]["accuracy"])}
+        row = measure(train, asked, ("linear", "knn"), device=trained.device).rows[0]
+        linear, knn = row.score("linear"), row.score("knn")
+        assert linear is not None
+        assert knn is not None
+        figures = {name: float(linear.figures[name]) for name in PROBE_FIGURES}
+        return figures | {"knn": float(knn.figures["accuracy"])}
 
     def _trainer(self, module: Host, trial: Trial | None) -> pl.Trainer:
         settings = self.search.settings
         parser = ArgumentParser(parser_mode="omegaconf", exit_on_error=False)
         parser.add_class_arguments(pl.Trainer, "trainer", fail_untyped=False)
-        given = {"log_every_n_steps": 1, **self.search.config["trainer"], **OWN, "max_steps": settings.steps}
+        given = {"log_every_n_steps": 1, **self.search.config["trainer"], **QUIET, "max_steps": settings.steps}
         one = isinstance(given.get("devices"), list) and len(given["devices"]) == 1  # which one, the user says
         given |= {"default_root_dir": str(self.folder), **({} if one else ALONE)}
         with warnings.catch_warnings():
@@ -186,31 +190,10 @@ class Candidates:
             trainer: pl.Trainer = parser.instantiate(parser.parse_object({"trainer": given})).trainer
         trainer.callbacks.append(Divergence())  # type: ignore[attr-defined]  # Lightning sets it outside the class
         if trial is not None and settings.halving is not None and "control" not in trial.user_attrs:
-            trainer.callbacks.append(Rungs(settings.rungs(), partial(self._halfway, trainer), trial))  # type: ignore[attr-defined]
+            judge = partial(self._judge_halfway, trainer)
+            trainer.callbacks.append(Halving(settings.halving_steps(), judge, trial))  # type: ignore[attr-defined]
         return trainer
 
-    def _halfway(self, trainer: pl.Trainer, host: Host) -> Fit:
-        return self.fit(self.look(Trained(host, trainer.global_step, trainer.strategy.root_device), self.data, "train"))
-
-
-class Rungs(pl.Callback):
-    """Judge a candidate after some numbers of steps, and give it up where it is worse than others were there.
-
-    Successive halving as the study's pruner has it. Training goes on as if nobody had looked.
-    """
-
-    def __init__(self, steps: tuple[int, ...], judge: Judge, trial: Trial) -> None:
-        self.steps, self.judge, self.trial = list(steps), judge, trial
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
-        if trainer.global_step not in self.steps:
-            return
-        assert isinstance(pl_module, Host)
-        self.steps.remove(trainer.global_step)  # several batches may make one step
-        with undisturbed(pl_module.device):
-            fit = self.judge(pl_module)
-        self.trial.report(fit.value, trainer.global_step)
-        self.trial.set_user_attr("steps", trainer.global_step)
-        self.trial.set_user_attr("facts", fit.facts)
-        if self.trial.should_prune():
-            raise TrialPruned
+    def _judge_halfway(self, trainer: pl.Trainer, host: Host) -> Fit:
+        trained = Trained(host, trainer.global_step, trainer.strategy.root_device)
+        return self.judge(self.embed(trained, self.data, "train"))

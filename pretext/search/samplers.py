@@ -1,12 +1,12 @@
 """How the next candidate's weights are drawn: at random, on a grid, by tournament selection or by CMA-ES.
 
-All are Optuna samplers, so what they know of earlier candidates they read from the study. They maximise or minimise, as
-the study says. Of its candidates only those count that are complete and were searched:
+All are Optuna samplers: they read earlier candidates from the study. They maximise or minimise, as the study says.
+Only those of its candidates count that are complete and were searched:
 
 - controls have weights of their own, which no searcher chose;
 - a pruned candidate's fitness is one of fewer steps, not to be compared with that of a whole candidate. So with a
   pruner a tournament's population, and a generation of CMA-ES, is one of survivors, and takes more candidates to fill;
-- a failed one has no fitness. Whoever fails is neither bred from nor avoided.
+- a failed one has no fitness. It is neither bred from nor avoided.
 
 A shared study must be trusted: CMA-ES keeps its state in the study, pickled, and every worker unpickles it, so whoever
 can write to the study can run code in all of its workers.
@@ -19,26 +19,24 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, get_args
 
-import numpy as np
-import torch
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from pretext.core.rng import rng, seed_of
-from pretext.search.tournament import Tournament
+from pretext.core.rng import seed_of
+from pretext.jobs.trials import INDEX
+from pretext.search.grid import points_of_grid, values_of_grid
+from pretext.search.space import Space, outside
+from pretext.search.tournament import TournamentSampler
 
-Name = Literal["random", "grid", "tournament", "cmaes"]
-SEARCHERS: tuple[Name, ...] = get_args(Name)
-Space = dict[str, tuple[float, float]]
-"""A searched weight's name, which is its task's -> (low, high), 0 <= low < high <= 1."""
-LARGEST_GRID = 100_000  # points, of which GridSampler makes a list
+SamplerName = Literal["random", "grid", "tournament", "cmaes"]
+SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 _SMALLEST = {"tournament": 2, "cmaes": 4}  # below 4, CMA-ES recombines one parent only, and divides by zero
 
 
-def searcher(
-    name: Name,
+def make_sampler(
+    name: SamplerName,
     space: Space,
     seed: int,
     *,
@@ -49,9 +47,9 @@ def searcher(
     """Build the sampler that draws a study's candidates. It draws all weights of a candidate at once.
 
     Args:
-        name: one of `SEARCHERS`.
+        name: one of `SAMPLERS`.
         space: what is searched, and its bounds.
-        seed: of all chance, together with the candidate's index. Besides, a tournament and CMA-ES depend on which
+        seed: of all random draws, together with the candidate's index. Besides, a tournament and CMA-ES depend on which
             candidates are complete, so on one worker a search repeats exactly; random and grid do so on many, too.
         levels: of the grid: equally spaced values of each weight, its bounds among them.
         population: how many candidates make a generation of CMA-ES, or the population that a tournament draws from. By
@@ -61,41 +59,28 @@ def searcher(
         tournament: how many of the population are drawn, of whom the fittest is the parent; half of it by default.
 
     Raises:
-        ValueError: no such searcher, bounds that are none, a grid of more than 100,000 points, a population that is
-            too small or for a searcher that has none, a tournament larger than the population.
+        ValueError: no such searcher, bounds that are not within [0, 1] or not in order, a grid of more than 100,000
+            points, a population that is too small or for a searcher that has none, a tournament larger than it.
 
     """
     _check(name, space, population, tournament)
     if name == "grid":
-        _grid("searcher", space, levels)
-    return Keyed(name, space, seed, levels, population, tournament)
+        values_of_grid(space, levels)
+    return KeyedSampler(name, space, seed, levels, population, tournament)
 
 
-def prepared(name: Name, space: Space, levels: int, seed: int, count: int) -> list[dict[str, Any]]:
-    """Deal each of `count` searched candidates what its trial must carry as system attributes from the first.
-
-    On a grid that is its point, none twice, chosen by chance if there are more points than candidates; else nothing.
+def system_attrs(name: SamplerName, space: Space, levels: int, seed: int, count: int) -> list[dict[str, Any]]:
+    """Give for each of `count` searched candidates the system attributes that its trial must have from the first.
 
     Raises:
-        ValueError: the grid has fewer points than there are candidates, or more than 100,000.
+        ValueError: as `points_of_grid`.
 
     """
-    if name != "grid":
-        return [{} for _ in range(count)]
-    values = _grid("prepared", space, levels)
-    points = levels ** len(space)
-    if count > points:
-        fewest = next(more for more in range(levels, count + 1) if more ** len(space) >= count)
-        raise ValueError(
-            f"prepared got {count} candidates for a grid of {points} points ({levels} levels of {len(space)} weights), "
-            f"each to be visited once; take at most {points} candidates, or {fewest} levels"
-        )
-    order = torch.randperm(points, generator=rng("cpu", seed, "grid"))
-    return [{"grid_id": point, "search_space": values} for point in order[:count].tolist()]
+    return points_of_grid(space, levels, seed, count) if name == "grid" else [{} for _ in range(count)]
 
 
-class Keyed(BaseSampler):
-    """Draws each candidate by a sampler of its own, whose chance comes from the key (seed, name, candidate's index).
+class KeyedSampler(BaseSampler):
+    """Draws each candidate by a sampler of its own, seeded with the key (seed, name, candidate's index).
 
     So workers do not draw the same, one that goes on with a stopped study draws what would have been drawn, and a
     candidate that is taken up again keeps the weights that it has. Controls are left alone. Optuna's CMA-ES makes 16
@@ -103,7 +88,7 @@ class Keyed(BaseSampler):
     """
 
     def __init__(
-        self, name: Name, space: Space, seed: int, levels: int, population: int | None, tournament: int | None
+        self, name: SamplerName, space: Space, seed: int, levels: int, population: int | None, tournament: int | None
     ) -> None:
         self.name, self.space, self.seed, self.levels = name, space, seed, levels
         self.population, self.tournament = population, tournament
@@ -129,22 +114,25 @@ class Keyed(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         raise ValueError(
-            f"Keyed was asked for {param_name!r} of trial {trial.number}; it draws {', '.join(self.box)}, and "
+            f"KeyedSampler was asked for {param_name!r} of trial {trial.number}; it draws {', '.join(self.box)}, and "
             "nothing for a control: suggest what is searched, of searched candidates only"
         )
 
     def _inner(self, study: Study, trial: FrozenTrial) -> BaseSampler:
         """Build the sampler of this candidate. NumPy's older generators, which Optuna seeds, take 32 bits."""
-        seed = seed_of(self.seed, self.name, trial.user_attrs.get("candidate", trial.number))
+        seed = seed_of(self.seed, self.name, trial.user_attrs.get(INDEX, trial.number))
         if self.name == "random":
             return RandomSampler(seed=seed % 2**32)
         if self.name == "grid":
             if "grid_id" not in trial.system_attrs:
-                raise ValueError(f"Keyed: trial {trial.number} has no point of the grid; give it what prepared() deals")
-            return GridSampler(_grid("Keyed", self.space, self.levels), seed=0)  # all must number the points alike
+                raise ValueError(
+                    f"KeyedSampler: trial {trial.number} has no point of the grid; give it what `system_attrs` gives"
+                )
+            values = values_of_grid(self.space, self.levels)
+            return GridSampler(values, seed=0)  # one seed, as all must number the points alike
         size = self._size(study)
         if self.name == "tournament":
-            return Tournament(self.box, size, self.tournament or math.ceil(size / 2), seed)
+            return TournamentSampler(self.box, size, self.tournament or math.ceil(size / 2), seed)
         return CmaEsSampler(n_startup_trials=0, popsize=size, warn_independent_sampling=False, seed=seed % 2**32)
 
     def _size(self, study: Study) -> int:
@@ -160,8 +148,8 @@ class Keyed(BaseSampler):
         return int(study.user_attrs["population"])
 
 
-def population_for(name: Name, weights: int, workers: int, tournament: int | None = None) -> int:
-    """Size a population by the number of searched weights and of workers, as `searcher` says it does by default.
+def population_for(name: SamplerName, weights: int, workers: int, tournament: int | None = None) -> int:
+    """Size a population by the number of searched weights and of workers, as `make_sampler` says it does by default.
 
     A generation of CMA-ES that is a multiple of the workers keeps all of them busy to its end.
     """
@@ -171,25 +159,13 @@ def population_for(name: Name, weights: int, workers: int, tournament: int | Non
     return math.ceil((4 + math.floor(3 * math.log(weights))) / workers) * workers
 
 
-def _grid(asker: str, space: Space, levels: int) -> dict[str, list[float]]:
-    """List each weight's values."""
-    if levels < 2:
-        raise ValueError(f"{asker} got levels={levels}; a grid wants 2 or more, of which two are a weight's bounds")
-    if levels ** len(space) > LARGEST_GRID:
-        raise ValueError(
-            f"{asker} got a grid of {levels} levels of {len(space)} weights, which is {levels ** len(space):,} points; "
-            f"it takes up to {LARGEST_GRID:,}: search fewer weights, take fewer levels or another searcher"
-        )
-    return {weight: np.linspace(*space[weight], levels).tolist() for weight in sorted(space)}
-
-
-def _check(name: Name, space: Space, population: int | None, tournament: int | None) -> None:
-    """Refuse what no searcher can search."""
-    if name not in SEARCHERS:
-        raise ValueError(f"searcher got name={name!r}; it wants one of {', '.join(SEARCHERS)}")
+def _check(name: SamplerName, space: Space, population: int | None, tournament: int | None) -> None:
+    """Refuse what no sampler can draw."""
+    if name not in SAMPLERS:
+        raise ValueError(f"searcher got name={name!r}; it wants one of {', '.join(SAMPLERS)}")
     if not space:
         raise ValueError("searcher got no weights to search; name at least one, with its bounds")
-    if wrong := {weight: bounds for weight, bounds in space.items() if not 0 <= bounds[0] < bounds[1] <= 1}:
+    if wrong := outside(space):
         raise ValueError(f"searcher got the bounds {wrong}; it wants 0 <= low < high <= 1 of each weight")
     if population is not None and population < _SMALLEST.get(name, math.inf):
         wants = f"it wants {_SMALLEST[name]} or more" if name in _SMALLEST else "it has none: leave it out"

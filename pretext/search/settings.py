@@ -1,4 +1,4 @@
-"""What a search is told: the section `evolve` of a training config, each option also one of the command line."""
+"""The options of a search: the section `evolve` of a training config; each is also one of the command line."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from jsonargparse import ArgumentParser
 from omegaconf import OmegaConf
 
 from pretext.evaluation.fitness import Fitness, Zipf
-from pretext.search.samplers import Name, Space
-from pretext.search.trials import Slot
+from pretext.search.samplers import SamplerName
+from pretext.search.space import Space, space_of
+from pretext.training.options import todays
+from pretext.training.renamed import current
 from pretext.training.run import resolved
 
 TRAINING = ("--model", "--data", "--trainer", "--seed_everything")
 """Options that override the training config; all others are the search's own."""
 OWN_TO_WORKER = ("storage", "study")  # what workers of one study may say differently
-PLACES = ("root", "cache", "workers", "download")  # options of data that belong to a machine, as those
+PLACES = ("root", "cache", "workers", "download")  # options of data that belong to a machine, as these
 MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir")  # of the trainer do
 
 
@@ -46,7 +48,7 @@ class Settings:
         probe_data: labelled data for the probe; none: the data that candidates are trained on.
         halving: of this many candidates only the fittest goes on, after a ninth (or 1 / halving^2) and again after a
             third (1 / halving) of the steps (successive halving); none: all take every step.
-        seed: of the searcher's chance; networks and data take --seed_everything.
+        seed: of the searcher's random draws; networks and data take --seed_everything.
         storage: where the study is kept, sqlite:///FILE or postgresql://USER@HOST/DATABASE; none: study.db in the
             folder of results. It must be trusted: who can write to it can run code in every worker.
         study: the study's name; none: the config's.
@@ -61,7 +63,7 @@ class Settings:
     candidates: int = 40
     steps: int = 100
     fitness: Fitness | None = None
-    searcher: Name = "cmaes"
+    searcher: SamplerName = "cmaes"
     population: int | None = None
     levels: int = 3
     items: int | None = 2000
@@ -87,11 +89,11 @@ class Settings:
                 "square at most the steps"
             )
 
-    def judge(self) -> Fitness:
+    def criterion(self) -> Fitness:
         """Return the fitness, by default Zipf's law."""
         return Zipf() if self.fitness is None else self.fitness
 
-    def rungs(self) -> tuple[int, ...]:
+    def halving_steps(self) -> tuple[int, ...]:
         """Return after which steps candidates are compared."""
         return () if self.halving is None else (self.steps // self.halving**2, self.steps // self.halving)
 
@@ -103,8 +105,10 @@ class Search(NamedTuple):
     config: dict[str, Any]
     """The training config, whole: "model", "data", "trainer", "seed_everything"."""
     space: Space
-    agreed: dict[str, Any]
-    """All that workers of one study must agree on, as plain data."""
+    shared: dict[str, Any]
+    """All that workers of one study must have in common, as plain data."""
+    options: dict[str, Any]
+    """The options of the search, as plain data."""
 
 
 def read_search(config: Mapping[str, Any], options: Sequence[str]) -> Search:
@@ -114,23 +118,28 @@ def read_search(config: Mapping[str, Any], options: Sequence[str]) -> Search:
         ValueError: no such option or task, bounds outside [0, 1], or a weighting other than `Fixed`.
 
     """
-    training, own = _parted(options)
+    for_training, for_search = _parted(options)
     parser = _parser()
-    section = config.get("evolve") or {}
+    section = current(config).get("evolve") or {}
     if not isinstance(section, Mapping):
         raise ValueError(f"evolve: the config's section `evolve` is {section!r}; it holds options, such as steps: 100")
-    parsed = parser.parse_args(own, namespace=parser.parse_object(dict(section)))
+    parsed = parser.parse_args(todays(for_search, section), namespace=parser.parse_object(dict(section)))
     settings = Settings(**parser.instantiate(parsed).as_dict())
-    whole = {key: value for key, value in config.items() if key != "evolve"}
-    whole |= resolved(whole, training)
-    space = _space(settings, _weights(whole))
-    told = OmegaConf.to_container(OmegaConf.create(parser.dump(parsed, skip_none=False)))
-    assert isinstance(told, dict)
-    mine = {str(key): value for key, value in told.items() if key not in OWN_TO_WORKER}
-    mine |= {"weights": space, "probe_data": _unplaced(mine.get("probe_data"))}
-    trainer = {key: value for key, value in whole["trainer"].items() if key not in MACHINE}
-    agreed = {**whole, "data": _unplaced(whole.get("data")), "trainer": trainer, "evolve": mine}
-    return Search(settings, whole, space, agreed)
+    training = {key: value for key, value in config.items() if key != "evolve"}
+    training |= resolved(training, for_training)
+    space = space_of(settings.weights, training)
+    plain = OmegaConf.to_container(OmegaConf.create(parser.dump(parsed, skip_none=False)))
+    assert isinstance(plain, dict)
+    own = {str(key): value for key, value in plain.items()} | {"weights": space}
+    return Search(settings, training, space, _shared(training, own), own)
+
+
+def _shared(training: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of a training config and of the search's options what belongs to a machine or to one worker."""
+    search = {key: value for key, value in own.items() if key not in OWN_TO_WORKER}
+    search["probe_data"] = without_places(own.get("probe_data"))
+    trainer = {key: value for key, value in training["trainer"].items() if key not in MACHINE}
+    return {**training, "data": without_places(training.get("data")), "trainer": trainer, "evolve": search}
 
 
 def options_help() -> str:
@@ -145,35 +154,6 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def slots_of(search: Search, attrs: Sequence[dict[str, Any]]) -> list[Slot]:
-    """Make the candidates: controls first; `attrs` are the system attributes of the searched ones."""
-    highs = {name: high for name, (_, high) in search.space.items()}
-    equal = dict.fromkeys(highs, min(highs.values()))
-    nothing = dict.fromkeys(search.space, 0.0)
-    controls = [Slot("all zero", nothing, {}), Slot("all equal", equal, {})]
-    if len(_weights(search.config)) > 1:
-        controls += [Slot(f"{name} alone", {**nothing, name: high}, {}) for name, high in highs.items()]
-    return controls + [Slot(None, {}, own) for own in attrs]
-
-
-def mixed(search: Search, weights: Mapping[str, float], control: str | None = None) -> dict[str, Any] | None:
-    """Return the training config with these weights, its losses scaled by chance; none if there is nothing to train.
-
-    In the controls "all zero" and "NAME alone" weights that are not searched are 0 too.
-    """
-    alone = control is not None and control != "all equal"
-    whole = {name: 0.0 if alone else weight for name, weight in _weights(search.config).items()} | dict(weights)
-    if not any(whole.values()):
-        return None
-    weighting = {"class_path": "pretext.nn.weighting.Fixed", "init_args": {"weights": whole}}
-    return {**search.config, "model": {**search.config["model"], "weighting": weighting, "scale_by_chance": True}}
-
-
-def unweighted(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a training config without its weighting, in which all weights may be 0: of a network to look at."""
-    return {**config, "model": {key: value for key, value in config["model"].items() if key != "weighting"}}
-
-
 def _parted(options: Sequence[str]) -> tuple[list[str], list[str]]:
     """Part options into those of the training config and those of the search."""
     parts: tuple[list[str], list[str]] = ([], [])
@@ -185,32 +165,14 @@ def _parted(options: Sequence[str]) -> tuple[list[str], list[str]]:
     return parts
 
 
-def _weights(config: Mapping[str, Any]) -> dict[str, float]:
-    """Return each task's weight as the training config has it."""
-    model = config["model"]
-    weighting = model.get("weighting") or {}
-    name = weighting if isinstance(weighting, str) else weighting.get("class_path", "Fixed")
-    if str(name).rsplit(".", 1)[-1] != "Fixed":
-        raise ValueError(f"evolve searches the weights of Fixed, but the config's weighting is {name}; leave it out")
-    given = {} if isinstance(weighting, str) else (weighting.get("init_args") or {}).get("weights") or {}
-    return {task: float(given.get(task, 1.0)) for task in model["tasks"]}
+def without_places(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Leave out of a data module's config what belongs to a machine: where its files lie, and how many are read at once.
 
-
-def _space(settings: Settings, weights: Mapping[str, float]) -> Space:
-    wanted = settings.weights if settings.weights is not None else list(weights)
-    space = dict(wanted) if isinstance(wanted, dict) else dict.fromkeys(wanted, (0.0, 1.0))
-    if unknown := sorted(set(space) - set(weights)):
-        raise ValueError(f"evolve: weights of unknown tasks {unknown}; the tasks are {sorted(weights)}")
-    if not space:
-        raise ValueError("evolve: no weight to search; name at least one task in `weights`, or leave it out for all")
-    if wrong := {name: bounds for name, bounds in space.items() if not 0 <= bounds[0] < bounds[1] <= 1}:
-        raise ValueError(f"evolve: bounds {wrong}; they are two numbers, 0 <= low < high <= 1")
-    return {name: (float(low), float(high)) for name, (low, high) in space.items()}
-
-
-def _unplaced(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Leave out of a data module's config where its files lie."""
+    Such options may also stand in a group, such as reading.workers.
+    """
     if not data:
         return None
     args = {key: value for key, value in (data.get("init_args") or {}).items() if key not in PLACES}
-    return {**data, "init_args": args}
+    groups = {key: value for key, value in args.items() if isinstance(value, Mapping) and "class_path" not in value}
+    shared = {key: {k: v for k, v in group.items() if k not in PLACES} for key, group in groups.items()}
+    return {**data, "init_args": args | shared}

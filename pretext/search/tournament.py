@@ -14,7 +14,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 
-class Tournament(BaseSampler):
+class TournamentSampler(BaseSampler):
     """Evolution by tournament selection, as in the paper: draw some, take the fittest, re-draw one weight uniformly.
 
     Draws uniformly until `population` searched candidates are complete. From then on the population is the fittest of
@@ -27,7 +27,7 @@ class Tournament(BaseSampler):
 
     def __init__(self, box: dict[str, FloatDistribution], population: int, tournament: int, seed: int) -> None:
         self.box, self.population, self.tournament = box, population, tournament
-        self.chance = Random(seed)
+        self.generator = Random(seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return dict(self.box)
@@ -38,9 +38,9 @@ class Tournament(BaseSampler):
         fittest = self._fittest(study)
         if len(fittest) < self.population:
             return {}
-        parent = fittest[min(self.chance.sample(range(len(fittest)), self.tournament))]
+        parent = fittest[min(self.generator.sample(range(len(fittest)), self.tournament))]
         child = {weight: parent.params[weight] for weight in self.box}
-        changed = self.chance.choice(list(self.box))
+        changed = self.generator.choice(list(self.box))
         child[changed] = self._uniform(self.box[changed])
         return child
 
@@ -50,7 +50,7 @@ class Tournament(BaseSampler):
         return self._uniform(self.box[param_name])
 
     def _uniform(self, bounds: FloatDistribution) -> float:
-        return min(bounds.high, self.chance.uniform(bounds.low, bounds.high))  # rounding may step over the bound
+        return min(bounds.high, self.generator.uniform(bounds.low, bounds.high))  # rounding may step over the bound
 
     def _fittest(self, study: Study) -> list[FrozenTrial]:
         """Return the population, the fittest first; sorting is stable, so the older of equals comes first."""

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.pruners import SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from yaml import safe_dump
 
 from pretext.core.files import write_json, write_whole
-from pretext.search.objective import Candidates
-from pretext.search.samplers import prepared, searcher
-from pretext.search.settings import Search, mixed, slots_of
-from pretext.search.study import Candidate, open_study, read, work
+from pretext.jobs.files import notify
+from pretext.jobs.study import open_study
+from pretext.search.agreement import disagreements
+from pretext.search.objective import Objective
+from pretext.search.samplers import make_sampler, system_attrs
+from pretext.search.settings import Search
+from pretext.search.space import mixture, plan
+from pretext.search.study import Candidate, read, work
 
 PAGE, BEST, LIST = "evolve.html", "best.yaml", "candidates.json"
-
 
 Face = Callable[[Sequence[Candidate], Path, str, Mapping[str, Any]], None]
 """Draws a study, finished or not: its candidates, the page, its title, and facts to print on it."""
@@ -29,49 +33,47 @@ def evolve(search: Search, name: str, folder: Path, command: str, environment: M
     """Work on a study until all its candidates are done; keep the page and the best config in `folder` up to date.
 
     Raises:
-        ValueError: as in `open_study`, `searcher` and `prepared`, or the config cannot be trained.
+        ValueError: as in `open_study`, `make_sampler` and `system_attrs`, or the config cannot be trained.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
-    candidates = Candidates(search, folder)
-    candidates.try_out()
+    objective = Objective(search, folder)
+    objective.check()
     study = _study(search, name, folder)
     facts = {**_facts(search), **environment, "command": command}
+    write = partial(_write, study, search, folder, name, facts, face)
 
-    def told(candidate: Candidate) -> None:
-        all_ = read(study)
-        over = sum(c.state in ("done", "pruned", "failed") for c in all_)
-        print(f"evolve: {said(candidate, over, len(all_))}", file=sys.stderr, flush=True)
-        _written(study, search, folder, name, facts, face)
+    def after(candidate: Candidate) -> None:
+        candidates = read(study)
+        over = sum(c.state in ("done", "pruned", "failed") for c in candidates)
+        print(f"evolve: {progress(candidate, over, len(candidates))}", file=sys.stderr, flush=True)
+        write()
 
-    work(study, candidates, told)
-    _written(study, search, folder, name, facts, face)
+    work(study, objective, after)
+    notify(write, "evolve")
     return folder / PAGE
 
 
 def _study(search: Search, name: str, folder: Path) -> optuna.Study:
-    settings, space = search.settings, search.space
-    sampler = searcher(settings.searcher, space, settings.seed, levels=settings.levels, population=settings.population)
-    pruner = (
-        optuna.pruners.NopPruner()
-        if settings.halving is None
-        else SuccessiveHalvingPruner(min_resource=settings.rungs()[0], reduction_factor=settings.halving)
-    )
+    own, space = search.settings, search.space
+    sampler = make_sampler(own.searcher, space, own.seed, levels=own.levels, population=own.population)
+    pruner: BasePruner = NopPruner()
+    if own.halving is not None:
+        pruner = SuccessiveHalvingPruner(min_resource=own.halving_steps()[0], reduction_factor=own.halving)
     return open_study(
-        settings.storage or f"sqlite:///{(folder / 'study.db').resolve()}",
+        own.storage or f"sqlite:///{(folder / 'study.db').resolve()}",
         name,
-        lambda: slots_of(
-            search, prepared(settings.searcher, space, settings.levels, settings.seed, settings.candidates)
-        ),
-        search.agreed,
+        lambda: plan(space, search.config, system_attrs(own.searcher, space, own.levels, own.seed, own.candidates)),
+        search.shared,
         sampler,
         pruner,
-        settings.heartbeat,
+        own.heartbeat,
+        partial(disagreements, search),
     )
 
 
-def said(candidate: Candidate, over: int, total: int) -> str:
-    """Tell of a candidate that was just finished, in one line."""
+def progress(candidate: Candidate, over: int, total: int) -> str:
+    """Describe a candidate that was just finished, in one line."""
     who = candidate.control or " ".join(f"{name} {weight:.2f}" for name, weight in candidate.weights.items())
     took = "" if candidate.seconds is None else f", {candidate.seconds:.0f} s"
     end = candidate.state if candidate.state != "done" else f"fitness {candidate.fitness:.4f}"
@@ -79,9 +81,9 @@ def said(candidate: Candidate, over: int, total: int) -> str:
     return f"{over} of {total} done. Candidate {candidate.index}: {end}{reason}{took}: {who}"
 
 
-def fittest(search: Search, candidates: Sequence[Candidate]) -> Candidate | None:
+def fittest_mixture(search: Search, candidates: Sequence[Candidate]) -> Candidate | None:
     """Find the fittest that can be trained: a network without any task, a control, cannot."""
-    done = [c for c in candidates if c.state == "done" and mixed(search, c.weights, c.control) is not None]
+    done = [c for c in candidates if c.state == "done" and mixture(search.config, c.weights, c.control) is not None]
     return max(done, key=lambda c: (c.fitness, -c.index), default=None)
 
 
@@ -92,29 +94,24 @@ def best_config(search: Search, candidate: Candidate, name: str) -> str:
         f"{f', the control {candidate.control!r}' if candidate.control else ''}, fitness {candidate.fitness:.6g}.\n"
         f"# Command:  pretext fit -c {BEST}\n"
     )
-    return head + safe_dump(mixed(search, candidate.weights, candidate.control), sort_keys=False, width=120)
+    return head + safe_dump(mixture(search.config, candidate.weights, candidate.control), sort_keys=False, width=120)
 
 
-def _written(
-    study: optuna.Study, search: Search, folder: Path, name: str, facts: Mapping[str, Any], face: Face
-) -> None:
-    """Write what people look at; what is wrong with it must not stop the search."""
-    try:
-        with FileLock(folder / "page.lock"):
-            candidates = read(study)  # in here, or a slower worker would write what was true before
-            best = fittest(search, candidates)
-            write_json(folder / LIST, [c._asdict() for c in candidates])
-            config = {} if best is None else {"config": best_config(search, best, name)}
-            if best is not None:
-                write_whole(folder / BEST, config["config"])
-            face(candidates, folder / PAGE, name, {**facts, **config})
-    except Exception as error:
-        print(f"evolve: the page could not be written: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+def _write(study: optuna.Study, search: Search, folder: Path, name: str, facts: Mapping[str, Any], face: Face) -> None:
+    """Write the results: the candidates, the best config and the page."""
+    with FileLock(folder / "page.lock"):
+        candidates = read(study)  # in here, or a slower worker would write what was true before
+        best = fittest_mixture(search, candidates)
+        write_json(folder / LIST, [candidate.to_json() for candidate in candidates])
+        config = {} if best is None else {"config": best_config(search, best, name)}
+        if best is not None:
+            write_whole(folder / BEST, config["config"])
+        face(candidates, folder / PAGE, name, {**facts, **config})
 
 
 def _facts(search: Search) -> dict[str, Any]:
-    """Say in words what was searched, and how."""
-    own, config = search.agreed["evolve"], search.config
+    """Describe what was searched, and how."""
+    own, config = search.shared["evolve"], search.config
     fitness = own["fitness"] or {"class_path": "pretext.evaluation.fitness.Zipf"}
     data = config.get("data") or {}
     return {

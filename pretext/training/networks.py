@@ -12,8 +12,8 @@ import pytorch_lightning as pl
 
 from pretext.backbones.pretrained.build import outsider
 from pretext.core.types import Backbone
-from pretext.evaluation.embed import raw_input
-from pretext.evaluation.probe import Labelled, Sight
+from pretext.evaluation.baselines import raw_input
+from pretext.evaluation.probe import Labelled, ProbedData
 from pretext.training.inputs import InputPipeline
 from pretext.training.run import CONFIG, build, build_data, find, read, restore
 from pretext.views.augment import Augment
@@ -24,7 +24,7 @@ Networks = dict[str, Backbone]
 
 def from_run(
     name: str | Path, options: Sequence[str] = (), modality: str | None = None, dims: int | None = None
-) -> tuple[Networks, Sight, Path]:
+) -> tuple[Networks, ProbedData, Path]:
     """Find what to probe of a run: its networks, its data or other data by `options`, and its folder.
 
     Raises:
@@ -42,7 +42,7 @@ def from_run(
     if data is None:
         raise ValueError("the run names no data; add --data CLASS")
     networks = {"trained": network, "random": fresh.inputs.network(source or modality)[0], "raw": _raw(network, dims)}
-    return networks, sight(trained.inputs, data, modality), run
+    return networks, probed_data(trained.inputs, data, modality), run
 
 
 def untrained(config: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
@@ -69,7 +69,7 @@ def _forget(backbone: Any) -> None:
 
 def from_pretrained(
     spec: str, weights: str | None, options: Sequence[str], crop: int | None = None, dims: int | None = None
-) -> tuple[Networks, Sight, Path]:
+) -> tuple[Networks, ProbedData, Path]:
     """Find what to probe of a backbone that no run of ours trained, `weights` being a file; without, it is random.
 
     Raises:
@@ -84,12 +84,12 @@ def from_pretrained(
     networks |= {"random": fresh, "raw": _raw(fresh, dims)}
     inputs = InputPipeline(fresh, Augment(crop=crop) if crop else None)
     folder = Path("runs") / "probe" / "".join(c if c.isalnum() or c in "-_." else "-" for c in spec)
-    return networks, sight(inputs, data, None), folder
+    return networks, probed_data(inputs, data, None), folder
 
 
-def sight(inputs: InputPipeline, data: Any, modality: str | None) -> Sight:
+def probed_data(inputs: InputPipeline, data: Any, modality: str | None) -> ProbedData:
     """Look at data as a module does in evaluation."""
-    return Sight(
+    return ProbedData(
         cast(Labelled, data),  # the batch law's methods, which Lightning does not know
         partial(inputs.eval_input, modality=modality),
         inputs.describe_view(modality),

@@ -15,8 +15,10 @@ import yaml
 from nets import TinyNet
 
 from pretext.__main__ import main
-from pretext.benchmark.runner import arguments, boards, cells, file_of
-from pretext.benchmark.suite import jobs, read_suite
+from pretext.benchmark.cells import cells, file_of
+from pretext.benchmark.gather import boards, finished
+from pretext.benchmark.suite import read_suite
+from pretext.benchmark.train import arguments
 
 ROOT = Path(__file__).parents[2]
 CONFIG = {
@@ -62,32 +64,32 @@ def done(tmp_path_factory):
 
 def test_every_entry_is_trained_with_every_seed_and_compared(done):
     file, out = done
-    found = cells(read_suite(file), out, "digits")
-    trained = {(cell["entry"], cell["seed"]) for cell in found if cell["kind"] == "trained"}
+    found = finished(read_suite(file), out, "digits")
+    trained = {(cell.entry, cell.seed) for cell in found if cell.kind == "trained"}
     assert trained == {("turn", 0), ("turn", 1), ("wide", 0), ("wide", 1)}
     # each width has its own random network for each seed; the raw digits are measured once
-    random = [cell["entry"] for cell in found if cell["kind"] == "random"]
+    random = [cell.entry for cell in found if cell.kind == "random"]
     assert sorted(random) == ["random", "random", "random, as wide", "random, as wide"]
-    assert [cell["entry"] for cell in found if cell["kind"] == "raw"] == ["raw"]
+    assert [cell.entry for cell in found if cell.kind == "raw"] == ["raw"]
     for cell in found:
-        assert sum(row["chosen"] for row in cell["rows"]) == 1
-        assert cell["failed"] is None
+        assert sum(row.chosen for row in cell.rows) == 1
+        assert cell.failed is None
 
 
 def test_a_cell_says_what_its_run_scored_beside_a_blind_guess(done):
     file, out = done
-    cell = next(cell for cell in cells(read_suite(file), out, "digits") if cell["entry"] == "turn")
-    assert cell["pretext"]["chance"]["turn/accuracy"] == 0.25
-    loss, guess = cell["pretext"]["scores"]["turn/loss"], cell["pretext"]["chance"]["turn/loss"]
-    assert cell["pretext"]["skill"] == pytest.approx(1 - loss / guess)
-    assert cell["seconds"]["train"] > 0 < cell["seconds"]["probe"]
-    assert cell["command"].startswith("pretext fit -c ")
+    cell = next(cell for cell in finished(read_suite(file), out, "digits") if cell.entry == "turn")
+    assert cell.pretext["chance"]["turn/accuracy"] == 0.25
+    loss, guess = cell.pretext["scores"]["turn/loss"], cell.pretext["chance"]["turn/loss"]
+    assert cell.pretext["skill"] == pytest.approx(1 - loss / guess)
+    assert cell.seconds["train"] > 0 < cell.seconds["probe"]
+    assert cell.command.startswith("pretext fit -c ")
 
 
 def test_the_figures_are_those_of_a_probe_by_hand(done, tmp_path):
     file, out = done
     suite = read_suite(file)
-    cell = json.loads(file_of(suite, out, next(jobs(suite))).read_text())
+    cell = json.loads(file_of(suite, out, next(cells(suite))).read_text())
     (run,) = out.glob("runs/digits/turn-0-*")
     args = ["probe", str(run), "--protocols", "linear", "knn", "--dims", "64"]
     assert main(args) == 0
@@ -129,10 +131,10 @@ def test_a_failing_entry_is_noted_and_the_others_go_on(tmp_path):
     file.write_text(yaml.safe_dump(content))
     out = tmp_path / "out"
     assert main(["bench", str(file), "--out", str(out)]) == 0
-    found = {cell["entry"]: cell for cell in cells(read_suite(file), out, "digits")}
-    assert "lower" in found["wild"]["failed"]  # the learning rate, says Divergence
-    assert found["turn"]["failed"] is None
-    assert found["turn"]["rows"]
+    found = {cell.entry: cell for cell in finished(read_suite(file), out, "digits")}
+    assert "lower" in found["wild"].failed  # the learning rate, says Divergence
+    assert found["turn"].failed is None
+    assert found["turn"].rows
     assert "failed: wild" in (out / "leaderboard.md").read_text()
 
 
@@ -152,7 +154,7 @@ def test_networks_of_one_width_but_another_shape_each_have_their_own_baseline(tm
     out = tmp_path / "out"
     assert main(["bench", str(file), "--out", str(out)]) == 0
     nets, items = boards(read_suite(file), out)
-    kinds = {cell["entry"]: cell["kind"] for cell in nets["cells"]}
+    kinds = {cell.entry: cell.kind for cell in nets.cells}
     assert kinds == {
         "turn": "trained",
         "plain": "trained",
@@ -162,10 +164,10 @@ def test_networks_of_one_width_but_another_shape_each_have_their_own_baseline(tm
         "raw": "raw",
         "raw, as untrained": "raw",  # which sees canvases as they are, the others what they were trained on
     }
-    few = {cell["entry"]: cell["data"]["train"] for cell in items["cells"]}
+    few = {cell.entry: cell.data["train"] for cell in items.cells}
     assert few["some"] == few["random"] == few["raw"] == 200  # measured on what the entry was
     assert few["turn"] == few["random, as turn"] == few["raw, as turn"] == 1297
-    assert "different items" in items["protocol"]["attention"]
+    assert "different items" in items.protocol["attention"]
     assert "turn" in (out / "leaderboard.html").read_text()
 
 
@@ -175,15 +177,15 @@ def test_another_file_behind_the_same_name_is_measured_anew(tmp_path):
     content["boards"]["digits"]["entries"] = {"theirs": {"backbone": "nets.TinyNet", "weights": str(weights)}}
     file.write_text(yaml.safe_dump(content))
     suite = read_suite(file)
-    (job,) = jobs(suite)
+    (cell,) = cells(suite)
     torch.save(TinyNet().state_dict(), weights)
-    before = file_of(suite, tmp_path, job)
-    assert file_of(suite, tmp_path, job) == before
+    before = file_of(suite, tmp_path, cell)
+    assert file_of(suite, tmp_path, cell) == before
     os.utime(weights, ns=(1, 1))
-    assert file_of(suite, tmp_path, job) != before
+    assert file_of(suite, tmp_path, cell) != before
     named = suite_file(tmp_path)
     suite = read_suite(named)
-    config, first = tmp_path / "turn.yaml", next(jobs(suite))
+    config, first = tmp_path / "turn.yaml", next(cells(suite))
     before = file_of(suite, tmp_path, first)
     config.write_text("# another comment\n" + config.read_text())
     assert file_of(suite, tmp_path, first) == before
@@ -199,9 +201,9 @@ def test_a_failing_supervised_entry_is_called_so(tmp_path):
     content["boards"]["digits"]["entries"] = {"labels": {"config": str(tmp_path / "labels.yaml")}}
     file.write_text(yaml.safe_dump(content))
     assert main(["bench", str(file), "--out", str(tmp_path / "out")]) == 0
-    (cell,) = cells(read_suite(file), tmp_path / "out", "digits")
-    assert cell["kind"] == "supervised"
-    assert "freeze=9" in cell["failed"]
+    (cell,) = finished(read_suite(file), tmp_path / "out", "digits")
+    assert cell.kind == "supervised"
+    assert "freeze=9" in cell.failed
 
 
 def start(file, out):
@@ -219,16 +221,16 @@ def test_killed_and_shared_between_two_processes_it_repeats_no_finished_cell(tmp
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    finished = {name: at for name, at in written(out).items() if name.endswith(".json")}
-    assert any("turn-0" in name for name in finished)
+    before = {name: at for name, at in written(out).items() if name.endswith(".json")}
+    assert any("turn-0" in name for name in before)
     both = [start(file, out), start(file, out)]
     said = [process.communicate(timeout=240)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     after = written(out)
-    assert finished.items() <= after.items()
+    assert before.items() <= after.items()
     worked = [line for text in said for line in text.splitlines() if line.startswith("bench: digits")]
-    assert len(worked) == len(set(worked)) == 4 - sum("/=" not in name for name in finished)
-    assert {cell["entry"] for cell in cells(read_suite(file), out, "digits")} >= {"turn", "wide"}
+    assert len(worked) == len(set(worked)) == 4 - sum("/=" not in name for name in before)
+    assert {cell.entry for cell in finished(read_suite(file), out, "digits")} >= {"turn", "wide"}
 
 
 def test_another_projects_weights_are_measured_beside_runs(tmp_path):
@@ -241,9 +243,9 @@ def test_another_projects_weights_are_measured_beside_runs(tmp_path):
     file.write_text(yaml.safe_dump(content))
     out = tmp_path / "out"
     assert main(["bench", str(file), "--out", str(out)]) == 0
-    found = {cell["entry"]: cell for cell in cells(read_suite(file), out, "digits")}
+    found = {cell.entry: cell for cell in finished(read_suite(file), out, "digits")}
     assert set(found) == {"theirs", "random", "raw"}
-    assert found["theirs"]["rows"] != found["random"]["rows"]
+    assert found["theirs"].rows != found["random"].rows
 
 
 def test_options_become_those_of_the_command_line():

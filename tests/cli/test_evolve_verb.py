@@ -13,10 +13,10 @@ import torch
 from yaml import safe_load
 
 from pretext.__main__ import main
-from pretext.search.objective import Candidates, Trained
+from pretext.search.objective import Objective, Trained
 from pretext.search.settings import read_search
 from pretext.search.study import Candidate
-from pretext.search.worker import fittest
+from pretext.search.worker import fittest_mixture
 from pretext.training.run import load, read
 
 ROOT = Path(__file__).parents[2]
@@ -111,12 +111,12 @@ def test_fit_of_best_yaml_trains_exactly_the_candidate(study, home, capsys):
     run = home / "again"
     assert main(["fit", "-c", str(study / "best.yaml"), *STEPS, "--trainer.default_root_dir", str(run)]) == 0
     best = max((c for c in listed(study) if c["control"] != "all zero"), key=lambda c: c["fitness"])
-    candidates = Candidates(read_search(read("tiny.yaml"), []), home)
-    trained, loaded = candidates.train(best["weights"], best["control"]), load(run)
+    objective = Objective(read_search(read("tiny.yaml"), []), home)
+    trained, loaded = objective.train(best["weights"], best["control"]), load(run)
     mine, theirs = trained.host.backbone.state_dict(), loaded.backbone.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
-    seen = candidates.look(Trained(loaded, 7, torch.device("cpu")), candidates.data, "train")
-    assert candidates.fit(seen).value == best["fitness"]
+    features = objective.embed(Trained(loaded, 7, torch.device("cpu")), objective.data, "train")
+    assert objective.judge(features).value == best["fitness"]
 
 
 def test_again_the_same_command_has_nothing_to_do(study, capsys):
@@ -175,9 +175,11 @@ def candidate(weights, fitness, control=None):
 def test_a_network_without_any_task_is_never_the_fittest_to_train(home):
     both, one = (read_search(read("tiny.yaml"), options) for options in ([], ["--weights", "[turn]"]))
     control = candidate({"turn": 0.0}, 3.0, "all zero")
-    assert fittest(one, [control, candidate({"turn": 0.5}, 1.0)]).fitness == 1
-    assert fittest(one, [control, candidate({"turn": 0.0}, 2.0), candidate({"turn": 0.5}, 1.0)]).fitness == 2  # split
-    assert fittest(both, [candidate({"turn": 0.0, "split": 0.0}, 2.0)]) is None
+    assert fittest_mixture(one, [control, candidate({"turn": 0.5}, 1.0)]).fitness == 1
+    assert (
+        fittest_mixture(one, [control, candidate({"turn": 0.0}, 2.0), candidate({"turn": 0.5}, 1.0)]).fitness == 2
+    )  # split
+    assert fittest_mixture(both, [candidate({"turn": 0.0, "split": 0.0}, 2.0)]) is None
 
 
 class Worker:

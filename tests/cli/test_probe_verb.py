@@ -9,10 +9,11 @@ from rich.console import Console
 from torch.nn.functional import cross_entropy
 
 from datamodules import Digits
-from pretext.evaluation.embed import raw_input
-from pretext.evaluation.probe import Plan, Sight, probe_run
+from pretext.evaluation.baselines import raw_input
+from pretext.evaluation.probe import ProbedData, ProbePlan, probe_run
+from pretext.evaluation.results import ProbeResult
 from pretext.evaluation.statistics.intervals import wilson
-from pretext.report.probe import grids, markdown, table
+from pretext.report.probe import markdown, plot, tables
 
 
 def view(x):
@@ -41,7 +42,7 @@ def net(seed):
 
 def probed(trained, data, folder, view=view, key="whole", command="pretext probe RUN", **plan):
     networks = {"trained": trained, "random": net(1), "raw": raw_input(trained, 2048)}
-    return probe_run(networks, Sight(data, view, key), folder, command, Plan(device="cpu", **plan))
+    return probe_run(networks, ProbedData(data, view, key), folder, command, ProbePlan(device="cpu", **plan))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def run(tmp_path_factory, trained):
 
 
 def of(result, features):
-    return {row["stage"]: row for row in result["rows"] if row["features"] == features}
+    return {row.stage: row.to_json() for row in result.rows if row.features == features}
 
 
 def test_what_was_learnt_shows_beside_random_and_pixels(run):
@@ -78,14 +79,14 @@ def test_what_was_learnt_shows_beside_random_and_pixels(run):
     assert pixels["pixels"]["linear"]["accuracy"] > 0.9  # handwritten digits are nearly linear in their pixels
     assert pixels["pixels"]["knn"]["accuracy"] > 0.95
     assert trained["conv2"]["dims"] == 16 * 2 * 2
-    assert result["data"] == {"class": "Digits", "train": 1297, "test": 500, "classes": list("0123456789")}
+    assert result.data == {"class": "Digits", "train": 1297, "test": 500, "classes": list("0123456789")}
 
 
 def test_every_accuracy_stands_in_its_interval(run):
-    for row in run[1]["rows"]:
-        for score in (row["knn"], row["linear"]):
-            right = round(score["accuracy"] * 500)
-            assert (score["low"], score["high"]) == wilson(right, 500)
+    for row in run[1].rows:
+        for name in ("knn", "linear"):
+            accuracy, *interval = row.score(name).value("accuracy")
+            assert tuple(interval) == wilson(round(accuracy * 500), 500)
 
 
 def test_the_best_stage_is_the_one_with_the_best_validation(run):
@@ -97,7 +98,7 @@ def test_the_best_stage_is_the_one_with_the_best_validation(run):
 
 def test_test_labels_choose_nothing(run, tmp_path, trained):
     blind = probed(trained, Relabelled(), tmp_path)
-    for one, other in zip(run[1]["rows"], blind["rows"], strict=True):
+    for one, other in zip(run[1].to_json()["rows"], blind.to_json()["rows"], strict=True):
         assert one["chosen"] == other["chosen"]
         assert one["knn"]["k"] == other["knn"]["k"]
         assert one["linear"]["l2"] == other["linear"]["l2"]
@@ -107,14 +108,20 @@ def test_test_labels_choose_nothing(run, tmp_path, trained):
 
 def test_files_hold_the_result_and_a_second_run_looks_at_nothing(run, trained):
     folder, result = run
-    assert json.loads((folder / "probe.json").read_text()) == result
-    seen = []
-    hook = trained.register_forward_hook(lambda *_: seen.append(1))
+    plain = json.loads((folder / "probe.json").read_text())
+    assert plain == result.to_json()
+    assert ProbeResult.from_json(plain) == result
+    passes = []
+    hook = trained.register_forward_hook(lambda *_: passes.append(1))
     again = probed(trained, Digits(size=8), folder)
     hook.remove()
-    assert seen == []
-    assert again["rows"] == result["rows"]
-    picture = imread(folder / "probe.png")
+    assert passes == []
+    assert again.rows == result.rows
+
+
+def test_the_picture_is_wide_and_not_empty(run, tmp_path):
+    plot(run[1]).savefig(tmp_path / "probe.png")
+    picture = imread(tmp_path / "probe.png")
     assert picture.shape[1] > picture.shape[0] > 400
     assert picture[..., :3].std() > 0.05
 
@@ -122,28 +129,29 @@ def test_files_hold_the_result_and_a_second_run_looks_at_nothing(run, trained):
 def test_another_view_is_another_set_of_features(run, trained):
     folder, result = run
     upside_down = probed(trained, Digits(size=8), folder, lambda x: view(x).flip(2), "flipped")
-    assert upside_down["rows"] != result["rows"]
+    assert upside_down.rows != result.rows
 
 
 def test_the_table_fits_a_narrow_terminal_and_a_pipe(run):
     _, result = run
     out = io.StringIO()
-    for grid in grids(result):
-        Console(file=out, width=80).print(table(grid))
+    for table in tables(result):
+        Console(file=out, width=80).print(table.rich())
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in out.getvalue()
     assert "\x1b" not in out.getvalue()
-    for row in result["rows"]:
-        accuracy = f"{100 * row['linear']['accuracy']:.1f} ({100 * row['linear']['low']:.1f}-"
-        assert any(row["stage"] in line and accuracy in line for line in lines)
+    for row in result.rows:
+        share, low, _ = row.score("linear").value("accuracy")
+        accuracy = f"{100 * share:.1f} ({100 * low:.1f}-"
+        assert any(row.stage in line and accuracy in line for line in lines)
 
 
 def test_markdown_has_a_row_for_each_stage(run):
     _, result = run
     accuracies, few, quality = markdown(result).split("\n\n|")[1:]
     rows = [f"|{line}" for line in accuracies.splitlines() if "|" in line]
-    assert len(rows) == 2 + len(result["rows"])
+    assert len(rows) == 2 + len(result.rows)
     assert len({line.strip("|").count("|") for line in rows}) == 1
     assert sum("★" in line for line in rows) == 3
     assert "5 per class" in few
@@ -157,20 +165,20 @@ def test_unlabelled_data_is_refused_with_advice(tmp_path):
 
 def test_few_labels_and_label_free_scores_stand_beside(run):
     _, result = run
-    points = [point for point in result["low_label"] if point["features"] == "trained"]
-    assert {point["stage"] for point in points} == {r["stage"] for r in of(result, "trained").values() if r["chosen"]}
-    at = {point["labels"]: point for point in points}
+    points = [point for point in result.curves["low_label"] if point.features == "trained"]
+    assert {point.stage for point in points} == {r["stage"] for r in of(result, "trained").values() if r["chosen"]}
+    at = {point.score.figures["labels"]: point.score.figures for point in points}
     assert at["1 per class"]["items"] == 10
     assert at["1 per class"]["accuracy"] < at["20 per class"]["accuracy"] <= at["100 %"]["accuracy"] + 0.02
-    for row in result["rows"]:
+    for row in result.to_json()["rows"]:
         assert 1 <= row["quality"]["rankme"] <= row["dims"]
         assert row["nearest"][str(row["knn"]["k"])]["accuracy"] == row["knn"]["accuracy"]
 
 
 def test_what_is_not_asked_for_is_not_measured(trained, tmp_path):
     result = probed(trained, Digits(size=8), tmp_path, protocols=("knn",))
-    assert result["low_label"] == []
-    for row in result["rows"]:
+    assert result.to_json()["low_label"] == []
+    for row in result.to_json()["rows"]:
         assert set(row) == {"features", "stage", "dims", "chosen", "knn", "nearest"}
     for features in ("trained", "random"):  # then the neighbours choose the stage
         rows = of(result, features).values()
@@ -179,12 +187,12 @@ def test_what_is_not_asked_for_is_not_measured(trained, tmp_path):
 
 
 def test_augmented_views_are_fitted_too_and_tell_how_alike_they_are(run, trained, tmp_path):
-    def noisy(x, chance):
-        return view(x) + 0.3 * torch.randn(x.shape, generator=chance)
+    def noisy(x, generator):
+        return view(x) + 0.3 * torch.randn(x.shape, generator=generator)
 
-    sight = Sight(Digits(size=8), view, "whole", augmented=noisy, augment="noise")
-    plan = Plan(("linear", "quality"), views=2, device="cpu")
-    result = probe_run({"trained": trained}, sight, tmp_path, "", plan)
+    data = ProbedData(Digits(size=8), view, "whole", augment=noisy, augment_key="noise")
+    plan = ProbePlan(("linear", "quality"), views=2, device="cpu")
+    result = probe_run({"trained": trained}, data, tmp_path, "", plan)
     rows, plain = of(result, "trained"), of(run[1], "trained")
     for stage, row in rows.items():
         assert row["quality"]["alignment"] > 0
@@ -200,12 +208,12 @@ def test_views_of_a_held_out_item_are_held_out_too(trained, tmp_path):
 
     class Shuffled(Relabelled):
         def ordered(self, split):
-            chance = torch.Generator().manual_seed(0)
+            generator = torch.Generator().manual_seed(0)
             batches = self.data.ordered(split)
-            return [batch | {"y": torch.randint(10, batch["y"].shape, generator=chance)} for batch in batches]
+            return [batch | {"y": torch.randint(10, batch["y"].shape, generator=generator)} for batch in batches]
 
-    sight = Sight(Shuffled(), view, "whole", augmented=lambda x, chance: view(x), augment="the same again")
-    result = probe_run({"trained": trained}, sight, tmp_path, "", Plan(("linear",), views=3, device="cpu"))
-    for row in result["rows"]:
-        assert row["linear"]["validation"] < 0.2
-        assert row["linear"]["accuracy"] < 0.2
+    data = ProbedData(Shuffled(), view, "whole", augment=lambda x, generator: view(x), augment_key="the same again")
+    result = probe_run({"trained": trained}, data, tmp_path, "", ProbePlan(("linear",), views=3, device="cpu"))
+    for row in result.rows:
+        assert row.score("linear").validation < 0.2
+        assert row.score("linear").value("accuracy").value < 0.2

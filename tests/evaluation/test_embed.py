@@ -11,8 +11,9 @@ from nets import TinyNet
 from sklearn.datasets import load_digits
 from torch.nn.functional import avg_pool2d
 
+from pretext.evaluation.baselines import Pixels, raw_input
 from pretext.evaluation.cache import MARKER
-from pretext.evaluation.embed import DIMS, Cache, Pixels, coarse, embed, raw_input
+from pretext.evaluation.embed import DIMS, Cache, coarse, embed
 
 
 def batches(count=100, size=32):

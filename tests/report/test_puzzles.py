@@ -9,7 +9,8 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from pretext import Augment, Jigsaw, Panel, Pretrainer, Rotation
 from pretext.report import puzzles as show
-from pretext.report.puzzles import paint, puzzles
+from pretext.report.puzzles import paint
+from pretext.training.puzzles import puzzles
 
 GREEN, RED = (0x00, 0x9E, 0x73), (0xD6, 0x40, 0x2B)
 

@@ -1,4 +1,4 @@
-"""A candidate: trained from the same start as all others, judged by what it may see, and given up or failed alone."""
+"""The objective: every candidate starts from the same weights, is judged by what it may see, and fails alone."""
 
 import copy
 import math
@@ -16,10 +16,12 @@ from datamodules import Digits, Splitting
 from pretext import Rotation
 from pretext.core.types import Task
 from pretext.evaluation.fitness import Fit, Fitness
-from pretext.search.objective import Candidates
-from pretext.search.samplers import searcher
-from pretext.search.settings import read_search, slots_of
-from pretext.search.study import open_study, read, work
+from pretext.jobs.study import open_study
+from pretext.search.objective import Objective
+from pretext.search.samplers import make_sampler
+from pretext.search.settings import read_search
+from pretext.search.space import plan
+from pretext.search.study import read, work
 from pretext.training.run import build
 
 HERE = Path(__file__).stem
@@ -117,57 +119,57 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def features(candidates, trained):
-    (z,) = candidates.look(trained, candidates.data, "train").mean.values()
+def features(objective, trained):
+    (z,) = objective.embed(trained, objective.data, "train").mean.values()
     return z
 
 
 @pytest.fixture(scope="module")
-def candidates():
-    return Candidates(search(tasks={"sick": SICK}), PLACE)
+def objective():
+    return Objective(search(tasks={"sick": SICK}), PLACE)
 
 
 @pytest.fixture(scope="module")
-def both(candidates):
-    return candidates.train(BOTH | {"sick": 0.0})
+def both(objective):
+    return objective.train(BOTH | {"sick": 0.0})
 
 
 class TestStart:
-    def test_equal_weights_end_bit_identical_whatever_ran_before(self, candidates, both):
+    def test_equal_weights_end_bit_identical_whatever_ran_before(self, objective, both):
         with pytest.raises(FloatingPointError):
-            candidates.train({"turn": 1.0, "split": 1.0, "sick": 1.0})
-        candidates.train({"turn": 1.0, "split": 0.0, "sick": 0.0})
+            objective.train({"turn": 1.0, "split": 1.0, "sick": 1.0})
+        objective.train({"turn": 1.0, "split": 0.0, "sick": 0.0})
         torch.rand(3)
-        again = candidates.train(BOTH | {"sick": 0.0})
+        again = objective.train(BOTH | {"sick": 0.0})
         assert again.steps == both.steps == 7
         assert same(state(again), state(both))
-        assert torch.equal(features(candidates, again), features(candidates, both))
+        assert torch.equal(features(objective, again), features(objective, both))
 
     def test_another_worker_that_begins_elsewhere_gets_the_same(self, both):
-        other = Candidates(search(tasks={"sick": SICK}), PLACE)
+        other = Objective(search(tasks={"sick": SICK}), PLACE)
         last = other.train({"turn": 0.5, "split": 1.0, "sick": 0.0})
         assert not same(state(last), state(both))
         assert same(state(other.train(BOTH | {"sick": 0.0})), state(both))
 
-    def test_all_zero_is_the_network_as_it_was_made(self, candidates):
-        trained = candidates.train(dict.fromkeys(candidates.search.space, 0.0), "all zero")
-        fresh, _ = build({key: value for key, value in candidates.search.config.items() if key != "data"})
+    def test_all_zero_is_the_network_as_it_was_made(self, objective):
+        trained = objective.train(dict.fromkeys(objective.search.space, 0.0), "all zero")
+        fresh, _ = build({key: value for key, value in objective.search.config.items() if key != "data"})
         assert trained.steps == 0
         assert same(state(trained), fresh.backbone.state_dict())
 
-    def test_another_seed_starts_elsewhere(self, candidates):
-        other = Candidates(search("--seed_everything", "1", tasks={"sick": SICK}), PLACE)
+    def test_another_seed_starts_elsewhere(self, objective):
+        other = Objective(search("--seed_everything", "1", tasks={"sick": SICK}), PLACE)
         zero = dict.fromkeys(other.search.space, 0.0)
-        assert not same(state(other.train(zero)), state(candidates.train(zero)))
+        assert not same(state(other.train(zero)), state(objective.train(zero)))
 
 
 class TestWeights:
-    def test_weight_0_is_as_if_the_task_were_not_there(self, candidates, both):
+    def test_weight_0_is_as_if_the_task_were_not_there(self, objective, both):
         """The last one, as heads are made in order, from the global generator."""
-        assert same(state(Candidates(search(), PLACE).train(BOTH)), state(both))
+        assert same(state(Objective(search(), PLACE).train(BOTH)), state(both))
 
-    def test_and_leaves_its_head_untouched_also_by_weight_decay(self, candidates, both):
-        start = candidates.train(dict.fromkeys(candidates.search.space, 0.0)).host
+    def test_and_leaves_its_head_untouched_also_by_weight_decay(self, objective, both):
+        start = objective.train(dict.fromkeys(objective.search.space, 0.0)).host
         assert same(start.tasks["sick"].state_dict(), both.host.tasks["sick"].state_dict())
         assert not same(start.tasks["turn"].state_dict(), both.host.tasks["turn"].state_dict())
 
@@ -179,13 +181,13 @@ class TestWeights:
 
 class TestFitness:
     def test_one_that_asks_for_no_labels_is_given_none(self, log):
-        Candidates(search(fitness="Blind"), PLACE)(FixedTrial(BOTH))
+        Objective(search(fitness="Blind"), PLACE)(FixedTrial(BOTH))
         ((_, z, labels),) = log
         assert z.shape == (60, 16)
         assert labels.shape == (0,)
 
     def test_one_that_asks_is_given_those_of_the_training_items_it_sees(self, log):
-        guided = Candidates(search(fitness="Guided"), PLACE)
+        guided = Objective(search(fitness="Guided"), PLACE)
         guided(FixedTrial(BOTH))
         ((_, z, labels),) = log
         data, host = Digits(size=16, batch_size=32, split=Splitting(limit=160)), guided.train(BOTH).host.eval()
@@ -199,7 +201,7 @@ class TestFitness:
     def test_test_items_are_not_even_opened_before_it_has_judged(self, log, monkeypatch, probe, after):
         opened = Digits.open
         monkeypatch.setattr(Digits, "open", lambda self, split: (log.append((split,)), opened(self, split))[1])
-        Candidates(search("--probe", probe, fitness="Blind"), PLACE)(FixedTrial(BOTH))
+        Objective(search("--probe", probe, fitness="Blind"), PLACE)(FixedTrial(BOTH))
         assert [what for what, *_ in log] == ["train", "fitness", *after]
 
     def test_it_is_blind_to_labels_while_the_probe_is_noted(self, monkeypatch):
@@ -208,7 +210,7 @@ class TestFitness:
             given = type(digits)(images=digits.images, target=targets)
             monkeypatch.setattr(datamodules.images.digits, "load_digits", lambda given=given: given)
             trial = FixedTrial(BOTH)
-            found.append((Candidates(search("--probe", "true"), PLACE)(trial), trial.user_attrs))
+            found.append((Objective(search("--probe", "true"), PLACE)(trial), trial.user_attrs))
         (value, one), (other_value, other) = found
         assert value == other_value
         assert one["facts"] == other["facts"]
@@ -218,30 +220,30 @@ class TestFitness:
 
     def test_a_stage_that_is_not_there_is_named_with_those_that_are(self):
         with pytest.raises(ValueError, match=r"no stage 'conv9'; TinyNet has conv1, conv2"):
-            Candidates(search("--stage", "conv9"), PLACE)(FixedTrial(BOTH))
+            Objective(search("--stage", "conv9"), PLACE)(FixedTrial(BOTH))
 
     def test_an_earlier_stage_can_be_judged(self, log):
-        Candidates(search("--stage", "conv1", fitness="Blind"), PLACE)(FixedTrial(BOTH))
+        Objective(search("--stage", "conv1", fitness="Blind"), PLACE)(FixedTrial(BOTH))
         assert log[0][1].shape == (60, 8)
 
 
 class TestFailure:
     @pytest.mark.parametrize("steps", ["7", "1"])
     def test_divergence_is_found_in_the_loss_and_after_the_last_step_in_the_features(self, steps):
-        wild = Candidates(search("--steps", steps, "--model.optimizer.lr", "1e30"), PLACE)
+        wild = Objective(search("--steps", steps, "--model.optimizer.lr", "1e30"), PLACE)
         with pytest.raises(FloatingPointError, match="the loss is nan at step" if steps == "7" else "NaN or infinity"):
             wild(FixedTrial(BOTH))
 
     @staticmethod
     def study(found, folder, attrs=({}, {})):
-        sampler = searcher("random", found.space, 0)
-        make = lambda: slots_of(found, list(attrs))  # noqa: E731
-        return open_study(f"sqlite:///{folder}/study.db", "tiny", make, found.agreed, sampler, heartbeat=60)
+        sampler = make_sampler("random", found.space, 0)
+        make = lambda: plan(found.space, found.config, list(attrs))  # noqa: E731
+        return open_study(f"sqlite:///{folder}/study.db", "tiny", make, found.shared, sampler, heartbeat=60)
 
     def test_a_sick_task_fails_its_candidates_and_the_search_goes_on(self, tmp_path):
         found = search("--weights", "[turn, sick]", "--steps", "2", tasks={"sick": SICK})
         study, told = self.study(found, tmp_path), []
-        assert work(study, Candidates(found, PLACE), told.append) == 6
+        assert work(study, Objective(found, PLACE), told.append) == 6
         ended = {c.control or c.index: c for c in read(study)}
         assert {name: c.state for name, c in ended.items()} == {
             "all zero": "done",
@@ -260,19 +262,19 @@ class TestFailure:
         found = search("--weights", "[turn, sick]", "--steps", "2", tasks={"sick": buggy})
         study = self.study(found, tmp_path)
         with pytest.raises(RuntimeError, match="a bug in a plug-in"):
-            work(study, Candidates(found, PLACE), lambda candidate: None)
+            work(study, Objective(found, PLACE), lambda candidate: None)
         assert [c.state for c in read(study)] == ["done"] + ["waiting"] * 5
 
 
 class TestHalving:
     def test_training_goes_on_as_if_nobody_had_looked(self, log):
-        looked = Candidates(search("--halving", "2", "--steps", "8", fitness="Blind"), PLACE)
+        looked = Objective(search("--halving", "2", "--steps", "8", fitness="Blind"), PLACE)
         trial = FixedTrial(BOTH)
         trained = looked.train(BOTH, trial=trial)
         assert len(log) == 2
         assert trial.user_attrs["steps"] == 4
         assert trained.steps == 8
-        plain = Candidates(search("--steps", "8"), PLACE)
+        plain = Objective(search("--steps", "8"), PLACE)
         assert same(state(trained), state(plain.train(BOTH)))
         assert torch.equal(features(looked, trained), features(plain, plain.train(BOTH)))
 
@@ -282,7 +284,7 @@ class TestHalving:
         for _ in range(2):
             study.enqueue_trial(BOTH)
         study.enqueue_trial({}, user_attrs={"control": "all equal", "weights": BOTH})  # the last: the least fit of all
-        study.optimize(Candidates(found, PLACE), n_trials=3)
+        study.optimize(Objective(found, PLACE), n_trials=3)
         ended = study.get_trials()
         assert [trial.state for trial in ended] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
         assert [trial.user_attrs["steps"] for trial in ended] == [8, 2, 8]
@@ -291,5 +293,5 @@ class TestHalving:
 
     def test_a_rung_is_reached_once_also_where_several_batches_make_a_step(self, log):
         found = search("--halving", "2", "--steps", "4", fitness="Blind", accumulate_grad_batches=2)
-        Candidates(found, PLACE).train(BOTH, trial=FixedTrial(BOTH))
+        Objective(found, PLACE).train(BOTH, trial=FixedTrial(BOTH))
         assert len(log) == 2

@@ -1,4 +1,4 @@
-"""Searchers against known optima, closed forms of selection, and each other's draws in other processes."""
+"""Samplers against known optima, closed forms of selection, and each other's draws in other processes."""
 
 import itertools
 import math
@@ -16,7 +16,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from scipy import stats
 
-from pretext.search.samplers import SEARCHERS, Name, Space, population_for, prepared, searcher
+from pretext.search.samplers import SAMPLERS, SamplerName, make_sampler, population_for, system_attrs
+from pretext.search.space import Space
 
 BOX: Space = {"rotation": (0.0, 1.0), "jigsaw": (0.2, 0.6), "colour": (0.0, 0.5)}
 
@@ -29,17 +30,17 @@ def _quiet():
     optuna.logging.set_verbosity(before)
 
 
-def study_of(name: Name, space: Space = BOX, seed: int = 0, count: int = 0, **options: int) -> Study:
-    """Make a study in memory with `count` slots."""
-    study = optuna.create_study(direction="maximize", sampler=searcher(name, space, seed, **options))
-    add_slots(study, name, space, seed, count)
+def study_of(name: SamplerName, space: Space = BOX, seed: int = 0, count: int = 0, **options: int) -> Study:
+    """Make a study in memory with `count` jobs."""
+    study = optuna.create_study(direction="maximize", sampler=make_sampler(name, space, seed, **options))
+    add_jobs(study, name, space, seed, count)
     return study
 
 
-def add_slots(study: Study, name: Name, space: Space, seed: int, count: int) -> None:
-    for index, attrs in enumerate(prepared(name, space, 3, seed, count)):
-        slot = create_trial(state=TrialState.WAITING, user_attrs={"candidate": index}, system_attrs=attrs)
-        study.add_trial(slot)
+def add_jobs(study: Study, name: SamplerName, space: Space, seed: int, count: int) -> None:
+    for index, attrs in enumerate(system_attrs(name, space, 3, seed, count)):
+        waiting = create_trial(state=TrialState.WAITING, user_attrs={"candidate": index}, system_attrs=attrs)
+        study.add_trial(waiting)
 
 
 def draw(trial: Trial, space: Space = BOX) -> dict[str, float]:
@@ -124,7 +125,7 @@ def test_grid_visits_every_point_once():
 def test_controls_and_failures_between_them_do_not_disturb_the_grid():
     study = study_of("grid")
     study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={"control": "all zero", "candidate": 0}))
-    add_slots(study, "grid", BOX, 0, 27)
+    add_jobs(study, "grid", BOX, 0, 27)
     study.tell(study.ask(), 1.0)
     for i in range(27):
         trial = study.ask()
@@ -136,25 +137,25 @@ def test_controls_and_failures_between_them_do_not_disturb_the_grid():
 
 def test_a_grid_larger_than_the_budget_is_sampled_by_chance_none_twice():
     def points(seed):
-        return [attrs["grid_id"] for attrs in prepared("grid", BOX, 10, seed, 50)]
+        return [attrs["grid_id"] for attrs in system_attrs("grid", BOX, 10, seed, 50)]
 
     assert len(set(points(0))) == 50
     assert points(0) == points(0) != points(1)
-    assert prepared("random", BOX, 10, 0, 2) == [{}, {}]
+    assert system_attrs("random", BOX, 10, 0, 2) == [{}, {}]
     every = [points(seed) for seed in range(40)]  # no corner of the grid is preferred
     assert stats.kstest(np.ravel(every), "uniform", (0, 1000)).pvalue > 0.001
 
 
 def test_a_grid_that_is_too_small_or_too_large_is_refused_with_the_way_out():
     with pytest.raises(ValueError, match=r"28 candidates for a grid of 27 points.*at most 27 candidates, or 4 levels"):
-        prepared("grid", BOX, 3, 0, 28)
+        system_attrs("grid", BOX, 3, 0, 28)
     wide: Space = {f"task {i}": (0.0, 1.0) for i in range(17)}
     with pytest.raises(ValueError, match=r"2 levels of 17 weights, which is 131,072 points.*search fewer weights"):
-        searcher("grid", wide, 0, levels=2)
+        make_sampler("grid", wide, 0, levels=2)
     with pytest.raises(ValueError, match="levels=1"):
-        searcher("grid", BOX, 0, levels=1)
-    study = optuna.create_study(sampler=searcher("grid", BOX, 0))
-    with pytest.raises(ValueError, match=r"trial 0 has no point of the grid.*prepared"):
+        make_sampler("grid", BOX, 0, levels=1)
+    study = optuna.create_study(sampler=make_sampler("grid", BOX, 0))
+    with pytest.raises(ValueError, match=r"trial 0 has no point of the grid.*system_attrs"):
         draw(study.ask())
 
 
@@ -183,7 +184,7 @@ def parents(study: Study, children: int) -> list[int]:
 
 def test_with_the_whole_population_in_the_tournament_the_parent_is_the_best():
     assert set(parents(full_population(population=10, tournament=10), 60)) == {9}
-    small = optuna.create_study(sampler=searcher("tournament", BOX, 0, population=10, tournament=10))
+    small = optuna.create_study(sampler=make_sampler("tournament", BOX, 0, population=10, tournament=10))
     small.add_trials(full_population().trials)
     assert small.direction is optuna.study.StudyDirection.MINIMIZE
     assert set(parents(small, 60)) == {0}
@@ -242,7 +243,7 @@ def test_only_complete_searched_candidates_are_bred_from():
 # Controls, and candidates that are taken up again
 
 
-@pytest.mark.parametrize("name", SEARCHERS)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_what_controls_were_worth_changes_no_draw(name):
     """The same search with controls that are worth more than anything and with controls worth nothing."""
     drawn = []
@@ -251,7 +252,7 @@ def test_what_controls_were_worth_changes_no_draw(name):
         for control in ("all zero", "all equal"):
             attrs = {"control": control, "weights": dict.fromkeys(BOX, 0.5)}
             study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=attrs))
-        add_slots(study, name, BOX, 0, 27)
+        add_jobs(study, name, BOX, 0, 27)
         for _ in range(2):
             study.tell(study.ask(), worth)
         search(study, first_weight, 27)
@@ -267,7 +268,7 @@ def test_asking_for_a_weight_that_is_not_searched_is_refused():
         study.ask().suggest_float("depth", 0, 1)
 
 
-@pytest.mark.parametrize("name", SEARCHERS)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_a_candidate_taken_up_again_keeps_its_weights_and_its_generation(name):
     study = study_of(name, count=27)
     search(study, first_weight, 25)
@@ -285,7 +286,7 @@ def test_a_candidate_taken_up_again_keeps_its_weights_and_its_generation(name):
             system_attrs=kept,
         )
     )
-    search(study, first_weight, 1)  # the last slot, which comes first
+    search(study, first_weight, 1)  # the last job, which comes first
     again = study.ask()
     assert study.sampler.infer_relative_search_space(study, study.trials[again.number]) == {}
     assert draw(again) == weights
@@ -293,7 +294,7 @@ def test_a_candidate_taken_up_again_keeps_its_weights_and_its_generation(name):
     assert ("cma:generation" in kept) == (name == "cmaes")
 
 
-@pytest.mark.parametrize("name", [name for name in SEARCHERS if name != "cmaes"])
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "cmaes"])
 def test_a_candidate_that_died_before_it_drew_draws_what_it_would_have_drawn(name):
     """Not so of CMA-ES: Optuna adds the trial's number, which is a new one, to the seed."""
     studies = [study_of(name, count=3) for _ in range(2)]
@@ -303,7 +304,7 @@ def test_a_candidate_that_died_before_it_drew_draws_what_it_would_have_drawn(nam
     again = create_trial(state=TrialState.WAITING, user_attrs=dead.user_attrs, system_attrs=dead.system_attrs)
     studies[1].add_trial(again)
     for _ in range(2):
-        studies[1].ask()  # the other slots come first
+        studies[1].ask()  # the other jobs come first
     assert draw(studies[1].ask()) == would
 
 
@@ -326,7 +327,7 @@ def test_an_old_optimiser_that_a_newer_trial_inherits_would_roll_cmaes_back():
 # Chance
 
 
-@pytest.mark.parametrize("name", SEARCHERS)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_the_same_seed_draws_the_same_and_another_draws_otherwise(name):
     def drawn(seed):
         study = study_of(name, seed=seed, count=27)
@@ -336,7 +337,7 @@ def test_the_same_seed_draws_the_same_and_another_draws_otherwise(name):
     assert drawn(3) == drawn(3) != drawn(4)
 
 
-@pytest.mark.parametrize("name", SEARCHERS)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_the_order_in_which_weights_are_written_and_asked_for_does_not_matter(name):
     backwards = dict(reversed(BOX.items()))
     first, second = study_of(name, count=20), study_of(name, backwards, count=20)
@@ -348,7 +349,7 @@ def test_the_order_in_which_weights_are_written_and_asked_for_does_not_matter(na
             study.tell(trial, first_weight(ours))
 
 
-@pytest.mark.parametrize("name", SEARCHERS)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_no_global_generator_is_touched(name):
     def states():
         return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
@@ -363,9 +364,9 @@ def test_two_workers_on_one_file_draw_what_one_would_have_drawn(name, tmp_path):
     alone = study_of(name, count=27)
     search(alone, first_weight, 27)
     url = f"sqlite:///{tmp_path}/study.db"
-    maker = optuna.create_study(storage=url, study_name="s", direction="maximize", sampler=searcher(name, BOX, 0))
-    add_slots(maker, name, BOX, 0, 27)
-    other = optuna.load_study(storage=url, study_name="s", sampler=searcher(name, BOX, 0))
+    maker = optuna.create_study(storage=url, study_name="s", direction="maximize", sampler=make_sampler(name, BOX, 0))
+    add_jobs(maker, name, BOX, 0, 27)
+    other = optuna.load_study(storage=url, study_name="s", sampler=make_sampler(name, BOX, 0))
     for i in range(9):
         both = [(worker, worker.ask()) for worker in (maker, other, other)]
         for worker, trial in reversed(both) if i % 2 else both:
@@ -379,10 +380,10 @@ def test_a_stopped_search_goes_on_as_if_never_stopped(name, tmp_path):
     alone = study_of(name, count=40)
     search(alone, first_weight, 40)
     url = f"sqlite:///{tmp_path}/study.db"
-    first = optuna.create_study(storage=url, study_name="s", direction="maximize", sampler=searcher(name, BOX, 0))
-    add_slots(first, name, BOX, 0, 40)
+    first = optuna.create_study(storage=url, study_name="s", direction="maximize", sampler=make_sampler(name, BOX, 0))
+    add_jobs(first, name, BOX, 0, 40)
     search(first, first_weight, 23)
-    again = optuna.load_study(storage=url, study_name="s", sampler=searcher(name, BOX, 0))
+    again = optuna.load_study(storage=url, study_name="s", sampler=make_sampler(name, BOX, 0))
     search(again, first_weight, 17)
     assert [t.params for t in again.trials] == [t.params for t in alone.trials]
 
@@ -406,7 +407,7 @@ def test_the_size_is_decided_by_the_first_draw_and_kept_for_all_workers():
     busy = [study.ask() for _ in range(5)]
     draw(busy[0])
     assert study.user_attrs["population"] == 10  # 4 + floor(3 ln 3) = 7, up to a multiple of 5
-    late = optuna.load_study(study_name=study.study_name, storage=study._storage, sampler=searcher("cmaes", BOX, 0))
+    late = optuna.load_study(study_name=study.study_name, storage=study._storage, sampler=make_sampler("cmaes", BOX, 0))
     for trial in busy:
         study.tell(trial, first_weight(draw(trial)))
     search(late, first_weight, 35)
@@ -439,18 +440,18 @@ def parents_begin(study: Study) -> int:
 
 
 def test_what_cannot_be_searched_is_refused():
-    assert get_args(Name) == SEARCHERS
+    assert get_args(SamplerName) == SAMPLERS
     with pytest.raises(ValueError, match=r"name='tpe'; it wants one of random, grid, tournament, cmaes"):
-        searcher("tpe", BOX, 0)  # type: ignore[arg-type]
+        make_sampler("tpe", BOX, 0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no weights"):
-        searcher("random", {}, 0)
+        make_sampler("random", {}, 0)
     for bounds in ((0.5, 0.5), (-0.1, 1.0), (0.0, 1.1), (0.0, float("nan"))):
         with pytest.raises(ValueError, match=r"0 <= low < high <= 1"):
-            searcher("random", {"rotation": bounds}, 0)
+            make_sampler("random", {"rotation": bounds}, 0)
     with pytest.raises(ValueError, match=r"population=3 for cmaes; it wants 4 or more"):
-        searcher("cmaes", BOX, 0, population=3)
+        make_sampler("cmaes", BOX, 0, population=3)
     with pytest.raises(ValueError, match=r"population=9 for grid; it has none"):
-        searcher("grid", BOX, 0, population=9)
+        make_sampler("grid", BOX, 0, population=9)
     for tournament in (0, 11):
         with pytest.raises(ValueError, match=rf"tournament={tournament} of a population of 10"):
-            searcher("tournament", BOX, 0, population=10, tournament=tournament)
+            make_sampler("tournament", BOX, 0, population=10, tournament=tournament)

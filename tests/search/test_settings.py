@@ -7,7 +7,8 @@ import pytest
 from jsonargparse import ArgumentError
 from omegaconf import OmegaConf
 
-from pretext.search.settings import mixed, options_help, read_search, slots_of
+from pretext.search.settings import options_help, read_search
+from pretext.search.space import mixture, plan
 
 CONFIG = OmegaConf.to_container(
     OmegaConf.create("""
@@ -102,45 +103,46 @@ class TestErrors:
             search("--halving", str(halving), "--steps", str(steps))
 
 
-def test_rungs_are_a_ninth_and_a_third_of_the_steps_for_3():
-    assert search("--steps", "90", "--halving", "3").settings.rungs() == (10, 30)
-    assert search("--steps", "16", "--halving", "4").settings.rungs() == (1, 4)
-    assert search("--steps", "90").settings.rungs() == ()
+def test_halving_steps_are_a_ninth_and_a_third_of_the_steps_for_3():
+    assert search("--steps", "90", "--halving", "3").settings.halving_steps() == (10, 30)
+    assert search("--steps", "16", "--halving", "4").settings.halving_steps() == (1, 4)
+    assert search("--steps", "90").settings.halving_steps() == ()
 
 
 class TestCandidates:
-    def test_controls_come_first_then_a_slot_for_each_searched(self):
+    def test_controls_come_first_then_a_job_for_each_searched(self):
         found = search(section={"weights": {"turn": [0, 1], "split": [0.5, 0.75]}})
-        slots = slots_of(found, [{"grid_id": 4}, {}])
-        assert [slot.control for slot in slots] == ["all zero", "all equal", "turn alone", "split alone", None, None]
-        assert slots[0].weights == {"turn": 0, "split": 0}
-        assert slots[2].weights == {"turn": 1, "split": 0}
-        assert slots[3].weights == {"turn": 0, "split": 0.75}
-        assert [slot.weights for slot in slots[4:]] == [{}, {}]
-        assert [slot.attrs for slot in slots[4:]] == [{"grid_id": 4}, {}]
+        jobs = plan(found.space, found.config, [{"grid_id": 4}, {}])
+        names = ["all zero", "all equal", "turn alone", "split alone"]
+        assert [job.attrs.get("control") for job in jobs] == [*names, None, None]
+        assert jobs[0].attrs["weights"] == {"turn": 0, "split": 0}
+        assert jobs[2].attrs["weights"] == {"turn": 1, "split": 0}
+        assert jobs[3].attrs["weights"] == {"turn": 0, "split": 0.75}
+        assert [job.attrs for job in jobs[4:]] == [{}, {}]
+        assert [job.system_attrs for job in jobs[4:]] == [{"grid_id": 4}, {}]
 
     def test_weights_that_are_not_searched_stay_as_the_config_has_them(self):
         found = search("--weights", "[turn]")
-        assert weights(mixed(found, {"turn": 0.25})) == {"turn": 0.25, "split": 2, "again": 0.5}
-        assert weights(mixed(found, {"turn": 0.0})) == {"turn": 0, "split": 2, "again": 0.5}
-        assert weights(mixed(found, {"turn": 1.0}, "all equal")) == {"turn": 1, "split": 2, "again": 0.5}
+        assert weights(mixture(found.config, {"turn": 0.25})) == {"turn": 0.25, "split": 2, "again": 0.5}
+        assert weights(mixture(found.config, {"turn": 0.0})) == {"turn": 0, "split": 2, "again": 0.5}
+        assert weights(mixture(found.config, {"turn": 1.0}, "all equal")) == {"turn": 1, "split": 2, "again": 0.5}
 
     def test_but_in_controls_that_are_to_be_without_them_they_are_0(self):
         found = search("--weights", "[turn]")
-        assert weights(mixed(found, {"turn": 1.0}, "turn alone")) == {"turn": 1, "split": 0, "again": 0}
-        assert mixed(found, {"turn": 0.0}, "all zero") is None
+        assert weights(mixture(found.config, {"turn": 1.0}, "turn alone")) == {"turn": 1, "split": 0, "again": 0}
+        assert mixture(found.config, {"turn": 0.0}, "all zero") is None
 
     def test_nothing_is_left_to_train_where_all_searched_weights_are_all_there_are_and_0(self):
-        assert mixed(search(), dict.fromkeys(CONFIG["model"]["tasks"], 0.0)) is None
+        assert mixture(search().config, dict.fromkeys(CONFIG["model"]["tasks"], 0.0)) is None
 
     def test_losses_are_scaled_by_chance_whatever_the_config_says(self):
         for scale in (False, True):
             found = search(scale_by_chance=scale)
-            assert mixed(found, dict.fromkeys(found.space, 1.0))["model"]["scale_by_chance"] is True
+            assert mixture(found.config, dict.fromkeys(found.space, 1.0))["model"]["scale_by_chance"] is True
 
     def test_a_candidate_differs_from_the_config_in_its_weighting_and_scale_alone(self):
         found = search()
-        config = mixed(found, dict.fromkeys(found.space, 1.0))
+        config = mixture(found.config, dict.fromkeys(found.space, 1.0))
         own = ("weighting", "scale_by_chance")
         assert {k: v for k, v in config.items() if k != "model"} == {
             k: v for k, v in found.config.items() if k != "model"
@@ -183,19 +185,19 @@ class TestAgreement:
     """What is written into the study, which every worker's must equal."""
 
     @staticmethod
-    def agreed(*options, section=None, **model):
-        return json.loads(json.dumps(search(*options, section=section, **model).agreed))  # as a database keeps it
+    def shared(*options, section=None, **model):
+        return json.loads(json.dumps(search(*options, section=section, **model).shared))  # as a database keeps it
 
     def test_machines_with_other_folders_and_devices_can_join(self):
         here, there = (
             {**CONFIG, **OmegaConf.to_container(OmegaConf.create(FOLDERS.format(*machine)))}
             for machine in (("/data", "cpu", "a", 30), ("/mnt/elsewhere", "auto", "b", 30))
         )
-        assert read_search(here, []).agreed == read_search(there, []).agreed
-        assert not any(part in json.dumps(read_search(here, []).agreed) for part in ("/data", "accelerator", "devices"))
+        assert read_search(here, []).shared == read_search(there, []).shared
+        assert not any(part in json.dumps(read_search(here, []).shared) for part in ("/data", "accelerator", "devices"))
 
     def test_the_same_search_agrees_with_itself_however_it_was_asked_for(self):
-        assert self.agreed(section={"steps": 50, "weights": ["turn"]}) == self.agreed(
+        assert self.shared(section={"steps": 50, "weights": ["turn"]}) == self.shared(
             "--steps=50", "--weights", "{turn: [0, 1]}"
         )
 
@@ -226,7 +228,7 @@ class TestAgreement:
     )
     def test_whatever_changes_the_result_must_be_agreed(self, option):
         zipf = {"fitness": {"class_path": "pretext.evaluation.fitness.Zipf", "init_args": {"k": 5}}}
-        assert self.agreed(option, section=zipf) != self.agreed(section=zipf)
+        assert self.shared(option, section=zipf) != self.shared(section=zipf)
 
 
 def test_help_tells_of_every_option():

@@ -11,10 +11,12 @@ from statistics import mean
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from pretext.core.rng import rng
 from pretext.evaluation.folds import stratified, stratified_folds
+from pretext.evaluation.protocol import Curve, Description, Metric, Protocol, Sets
+from pretext.evaluation.results import Score
 from pretext.evaluation.solvers.lbfgs import solve
 from pretext.evaluation.solvers.logistic_problem import Several, Shared
 from pretext.evaluation.solvers.logistic_regression import FINE, ROUGH, STRENGTHS, Linear, check, choose, positive
@@ -157,3 +159,26 @@ def _point(name: str, items: int, right: list[int], total: int) -> Point:
     # Draws that agree to the last item say nothing of how far to trust them: then the test items' own interval.
     span = wilson(right[0], total) if len(set(right)) == 1 else student(each)
     return Point(name, items, len(each), mean(each), span.low, span.high, each)
+
+
+class LowLabel(Protocol):
+    """The linear probe with few labels, on the grid of the stage that it chose with all of them."""
+
+    description = Description(
+        name="low_label",
+        title="Linear probe on few labels",
+        short="Few labels",
+        about="linear probe on few labels, several draws of them, Student's t over draws; of the stage that all labels "
+        "chose",
+        metrics=(Metric("accuracy", "accuracy", unit="%", interval="Student's t over draws"),),
+        needs=("linear",),
+        once=True,
+        curve=Curve("labels", "items", "Labels", "Items"),
+    )
+
+    def suits(self, sets: Sets) -> bool:
+        return sets.single
+
+    def measure(self, stage: str, sets: Sets, rng: Generator) -> Score:
+        (train, test), (labels, answers) = sets.grid(stage), sets.labels()
+        return Score(points=tuple(Score(point._asdict()) for point in low_label(train, labels, test, answers)))

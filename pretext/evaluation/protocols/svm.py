@@ -1,39 +1,39 @@
-"""The linear SVM: the protocol of self-supervised learning on Pascal VOC 2007, on many labels or few.
+"""The linear SVM: the protocol of self-supervised learning on Pascal VOC 2007.
 
 Goyal et al. (Scaling and Benchmarking Self-Supervised Visual Representation Learning, ICCV 2019,
 https://arxiv.org/abs/1905.01235): features of length 1, for each class a linear SVM (LIBLINEAR's dual solver, squared
 hinge loss, L2 penalty, present items weighed twice), its cost C chosen by cross-validation on average precision.
 
 Unlike the public code, items that are not to be judged (-1) are left out in training too, where that makes negatives of
-them; with few labels the cost is not chosen on test items; and fits that stop early are counted.
+them; and fits that stop early are counted. For few labels see `pretext.evaluation.low_shot`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import nan
-from statistics import mean, stdev
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from pretext.core.rng import rng
+from pretext.evaluation.low_shot import low_shot as low_shot  # where it was in release 0.1
 from pretext.evaluation.multilabel import presence
-from pretext.evaluation.solvers.linear_svm import Array, Choice, choose, planes, scores, span, turned_back, unit
+from pretext.evaluation.protocol import Description, Metric, Protocol, Sets
+from pretext.evaluation.results import Score
+from pretext.evaluation.solvers.linear_svm import (
+    COSTS,
+    FOLDS,
+    check_choice,
+    choose,
+    planes,
+    scores,
+    span,
+    turned_back,
+    unit,
+)
+from pretext.evaluation.solvers.linear_svm import FAIR_COSTS as FAIR_COSTS  # as above
 from pretext.evaluation.statistics.average_precision import average_precision, mean_average_precision
-from pretext.evaluation.statistics.intervals import student, wilson
-
-COSTS = (0.01, 0.1, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 50.0, 100.0, 1000.0)
-"""VISSL's list."""
-FAIR_COSTS = tuple(sorted([10.0**power for power in range(-7, 3)] + [0.5**power for power in range(4, 20)]))
-"""The list of fair_self_supervision_benchmark, VISSL's predecessor: 26 costs."""
-FOLDS = 3
-KS = (1, 2, 4, 8, 16, 32, 64, 96)
-NEGATIVES = 19
-"""Absent items for each present one where labels are few."""
-SINGLE_COST = 1.0
-"""C where a class has one present item, on which nothing can be validated."""
+from pretext.evaluation.statistics.intervals import wilson
 
 
 class Svm(NamedTuple):
@@ -62,26 +62,6 @@ class Svm(NamedTuple):
     """How many of these are among the K that are reported."""
 
 
-class Shots(NamedTuple):
-    """What linear SVMs found with few labels."""
-
-    k: int
-    """Present items of each class."""
-    value: float
-    """Mean over draws of the mean average precision or, where an item has one label, of the accuracy."""
-    std: float
-    """Standard deviation over draws (divided by their number - 1)."""
-    low: float
-    """Of the 95 % interval of the mean over draws, Student's t, as `high`; the test items are taken as given."""
-    high: float
-    each: list[float]
-    """The value of each draw."""
-    fits: int
-    """As in `Svm`."""
-    unconverged: int
-    """As in `Svm`."""
-
-
 def svm(
     train: Tensor, labels: Tensor, test: Tensor, answers: Tensor, costs: Sequence[float] = COSTS, folds: int = FOLDS
 ) -> Svm:
@@ -105,7 +85,7 @@ def svm(
 
     """
     y, wanted = presence("svm", train, labels, test, answers, 2)
-    _check_choice("svm", costs, folds)
+    check_choice("svm", costs, folds)
     single = labels.ndim == 1
     x, axes = span(unit(train))
     choice = choose(x, y, costs, folds, shared=single)
@@ -123,84 +103,38 @@ def svm(
     return Svm(found, mean_precision.value, None, *interval, mean_precision.each, *chosen, *effort)
 
 
-def low_shot(
-    train: Tensor,
-    labels: Tensor,
-    test: Tensor,
-    answers: Tensor,
-    ks: Sequence[int] = KS,
-    draws: int = 5,
-    costs: Sequence[float] = COSTS,
-    folds: int = FOLDS,
-) -> list[Shots]:
-    """Fit linear SVMs on few labels: for each class `k` present items of `train` (N, D) and 19 k absent ones.
-
-    Arguments and measures as in `svm`. Each draw has items of its own, chosen by its number alone; those of a smaller k
-    are among those of a larger one. Where a class has fewer than 19 k absent items, all of them; a `k` that some class
-    has not got is left out. The cost is chosen within the draw, by at most k folds, one for all classes: chosen class
-    by class, few items mislead it (at k = 2 on scikit-learn's digits, mean average precision was 8 points lower). For
-    k = 1 it is `SINGLE_COST`. The public code reports the cost that is best on the test items.
-
-    Raises:
-        ValueError: as in `svm`; a `k` below 1; less than two draws.
-
-    """
-    y, wanted = presence("low_shot", train, labels, test, answers, 1)
-    _check_choice("low_shot", costs, folds)
-    if draws < 2 or not ks or min(ks) < 1:
-        raise ValueError(
-            f"low_shot got draws={draws}, ks={tuple(ks)}; it wants at least 2 draws, and each k at least 1"
-        )
-    x, enough = unit(train), [k for k in ks if k <= int((y == 1).sum(0).min())]
-    return [_shots(k, x, y, test, wanted, labels.ndim == 1, draws, costs, folds) for k in enough]
-
-
-def _shots(
-    k: int,
-    x: Array,
-    y: Tensor,
-    test: Tensor,
-    wanted: Tensor,
-    single: bool,
-    draws: int,
-    costs: Sequence[float],
-    folds: int,
-) -> Shots:
-    each, fits, unconverged = [], 0, 0
-    for draw in range(draws):
-        few = _draw(y, k, draw)
-        choice = choose(x, few, costs, folds, shared=True) if k > 1 else Choice([SINGLE_COST] * y.shape[1], nan, 0, 0)
-        fitted = planes(x, few, choice.costs)
-        each.append(_value(scores(fitted, test), wanted, single))
-        fits += choice.fits + len(fitted)
-        unconverged += choice.unconverged + sum(not plane.converged for plane in fitted)
-    return Shots(k, mean(each), stdev(each), *student(each), each, fits, unconverged)
-
-
-def _draw(y: Tensor, k: int, draw: int) -> Tensor:
-    """Leave of `y` (N, K) in each class k present and 19 k absent items, the others not to be judged."""
-    few = torch.full_like(y, -1)
-    for c in range(y.shape[1]):
-        chance = rng("cpu", "svm", "shots", draw, c)
-        for label, count in ((1, k), (0, NEGATIVES * k)):
-            items = (y[:, c] == label).nonzero()[:, 0]
-            few[items[torch.randperm(len(items), generator=chance)[:count]], c] = label
-    return few
-
-
-def _value(found: Tensor, wanted: Tensor, single: bool) -> float:
-    """Return the accuracy or the mean average precision of scores (M, K)."""
-    if single:
-        return float((found.argmax(1) == wanted.argmax(1)).double().mean())
-    return mean(average_precision(found[:, k], wanted[:, k]) for k in range(found.shape[1]))
-
-
 def _precision(found: Tensor, wanted: Tensor) -> float:
     return average_precision(found, wanted) if (wanted == 1).any() else nan
 
 
-def _check_choice(asker: str, costs: Sequence[float], folds: int) -> None:
-    if not costs or min(costs) <= 0 or folds < 2:
-        raise ValueError(
-            f"{asker} got costs={tuple(costs)}, folds={folds}; it wants one or more positive costs and at least 2 folds"
-        )
+class LinearSvm(Protocol):
+    """A linear SVM for each class on a stage's grid, measured by accuracy or, of several labels, average precision."""
+
+    description = Description(
+        name="svm",
+        title="Linear SVM",
+        short="SVM",
+        about="linear SVM per class on features of unit length, C by 3-fold cross-validation on train; of items with "
+        "one label, one C for all classes; with several, what is not to be judged is left out",
+        metrics=(
+            Metric("map", "mean average precision", "mAP", "%", interval="bootstrap over items"),
+            Metric("accuracy", "accuracy", unit="%", interval="Wilson"),
+        ),
+        preference=2,
+    )
+
+    def suits(self, sets: Sets) -> bool:
+        return sets.labelled
+
+    def measure(self, stage: str, sets: Sets, rng: Generator) -> Score:
+        train, test = sets.train, sets.test
+        fitted = svm(train.grid[stage], train.labels, test.grid[stage], test.labels)
+        figures = {key: _plain(value) for key, value in fitted._asdict().items()}
+        return Score({key: value for key, value in figures.items() if value is not None})
+
+
+def _plain(value: Any) -> Any:
+    """Turn what is not a number into none, as JSON has it, and leave out tensors."""
+    if isinstance(value, list):
+        return [None if each != each else each for each in value]
+    return None if isinstance(value, Tensor) else value

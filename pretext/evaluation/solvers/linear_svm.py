@@ -17,6 +17,11 @@ from torch import Tensor
 from pretext.core.rng import seed_of
 from pretext.evaluation.statistics.average_precision import average_precision
 
+COSTS = (0.01, 0.1, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 50.0, 100.0, 1000.0)
+"""VISSL's list."""
+FAIR_COSTS = tuple(sorted([10.0**power for power in range(-7, 3)] + [0.5**power for power in range(4, 20)]))
+"""The list of fair_self_supervision_benchmark, VISSL's predecessor: 26 costs."""
+FOLDS = 3
 MAX_ITER = 2000
 TOLERANCE = 1e-4
 PRESENT_WEIGHT = 2.0
@@ -155,3 +160,16 @@ def _divisions(signs: Array, folds: int, k: int) -> Iterable[tuple[NDArray[np.in
         _parts(signs, folds), shuffle=True, random_state=seed
     ).split(signs, signs)
     return divided
+
+
+def check_choice(asker: str, costs: Sequence[float], folds: int) -> None:
+    """Refuse costs and folds that nothing can be chosen with, in the name of `asker`.
+
+    Raises:
+        ValueError: a cost that is not positive, none at all, less than two folds.
+
+    """
+    if not costs or min(costs) <= 0 or folds < 2:
+        raise ValueError(
+            f"{asker} got costs={tuple(costs)}, folds={folds}; it wants one or more positive costs and at least 2 folds"
+        )

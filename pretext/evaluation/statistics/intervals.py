@@ -1,4 +1,4 @@
-"""How far to trust an accuracy, or a mean of some."""
+"""How far to trust an accuracy, or a mean of some: 95 % intervals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 from scipy.special import stdtrit
+from scipy.stats import binomtest
+from torch import Tensor
 
 
 class Interval(NamedTuple):
@@ -17,11 +19,11 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(right: int, total: int, z: float = 1.959964) -> Interval:
-    """Bound the share of which `right` of `total` independent trials is a sample: Wilson's score interval.
+def wilson(right: int, total: int) -> Interval:
+    """Bound the share of which `right` of `total` independent trials is a sample, by Wilson's score interval.
 
     Unlike the textbook `p ± z sqrt(p (1 - p) / n)` it stays within [0, 1] and keeps its width at 0 % and 100 %.
-    `z` is the normal quantile; its default covers 95 %. (Wilson, JASA 1927.)
+    (Wilson, JASA 1927.)
 
     Raises:
         ValueError: not 0 <= right <= total, or total is 0.
@@ -29,10 +31,8 @@ def wilson(right: int, total: int, z: float = 1.959964) -> Interval:
     """
     if not 0 <= right <= total or total == 0:
         raise ValueError(f"wilson got right={right}, total={total}; it wants 0 <= right <= total and total > 0")
-    share, spare = right / total, z * z / total
-    middle = share + spare / 2
-    reach = z * sqrt(share * (1 - share) / total + spare / (4 * total))
-    return Interval(max(0.0, (middle - reach) / (1 + spare)), min(1.0, (middle + reach) / (1 + spare)))
+    bounds = binomtest(right, total).proportion_ci(method="wilson")
+    return Interval(float(bounds.low), float(bounds.high))
 
 
 def student(values: Sequence[float]) -> Interval:
@@ -40,3 +40,9 @@ def student(values: Sequence[float]) -> Interval:
     middle = mean(values)
     reach = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / sqrt(len(values))
     return Interval(max(0.0, middle - reach), min(1.0, middle + reach))
+
+
+def accuracy_of(predictions: Tensor, answers: Tensor) -> dict[str, float]:
+    """Return the accuracy of predictions (M,) with its interval: {"accuracy", "low", "high"}."""
+    right = int((predictions == answers).sum())
+    return {"accuracy": right / len(answers), **wilson(right, len(answers))._asdict()}

@@ -1,4 +1,4 @@
-"""A shared study: each candidate is run once, whatever becomes of its worker, and is read back as it was."""
+"""A shared study: each job is run once, whatever becomes of its worker, and is read back as it was."""
 
 import math
 import threading
@@ -11,15 +11,16 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from pretext.search import storage as storages
-from pretext.search.samplers import searcher
-from pretext.search.study import Slot, open_study, read, work
-from pretext.search.trials import DEATHS, Burial, again, put_back
+from pretext.jobs import storage as storages
+from pretext.jobs.study import open_study
+from pretext.jobs.trials import DEATHS, DeadWorkers, PlannedJob, next_try, put_back
+from pretext.search.samplers import make_sampler
+from pretext.search.study import PLANNED, read, work
 
 BOX = {"jigsaw": (0.0, 1.0), "rotation": (0.0, 1.0)}
 CONTROLS = [
-    Slot("all zero", {"jigsaw": 0.0, "rotation": 0.0}, {}),
-    Slot("all equal", {"jigsaw": 1.0, "rotation": 1.0}, {}),
+    PlannedJob({"control": "all zero", "weights": {"jigsaw": 0.0, "rotation": 0.0}}, {}),
+    PlannedJob({"control": "all equal", "weights": {"jigsaw": 1.0, "rotation": 1.0}}, {}),
 ]
 
 
@@ -27,9 +28,9 @@ def opened(folder, count=3, controls=CONTROLS, settings=None, sampler=None, **op
     return open_study(
         f"sqlite:///{folder}/studies/study.db",
         "elo",
-        lambda: [*controls, *[Slot(None, {}, {}) for _ in range(count)]],
+        lambda: [*controls, *[PlannedJob({}, {}) for _ in range(count)]],
         settings or {"seed": 0},
-        sampler or searcher("random", BOX, seed=0),
+        sampler or make_sampler("random", BOX, seed=0),
         **options,
     )
 
@@ -90,7 +91,7 @@ def test_what_a_run_measures_is_read_back(tmp_path):
     ("outcome", "reason"),
     [
         (FloatingPointError("the loss is nan at step 7"), "the loss is nan at step 7"),
-        (math.nan, "its fitness is not a number"),
+        (math.nan, "its value is not a number"),
     ],
 )
 def test_divergence_fails_a_candidate_once_and_for_all_with_its_reason(tmp_path, outcome, reason):
@@ -195,7 +196,7 @@ def test_a_worker_that_slept_too_long_drops_its_candidate_and_goes_on(tmp_path, 
         fitness = height(trial)
         if trial.number == 3:
             other.tell(trial.number, state=TrialState.FAIL)  # the others take this worker for dead
-            put_back(other)
+            put_back(other, PLANNED)
             if notices == "while it runs":
                 trial.report(fitness, 1)
             elif notices == "diverging":
@@ -234,7 +235,7 @@ def test_a_lost_candidate_that_two_workers_put_back_at_once_is_run_once(tmp_path
         if trial.number in (2, 4):  # so that the second trial of one is taken before the first of the other
             other.tell(trial.number, state=TrialState.FAIL)
             for _ in range(2):  # as both found it
-                other.add_trial(again(other.trials[trial.number]))
+                other.add_trial(next_try(other.trials[trial.number], PLANNED))
         return fitness
 
     assert work(study, run, silent) == 5
@@ -293,12 +294,12 @@ def test_a_worker_that_died_before_its_first_heartbeat_is_found_too(tmp_path):
     study = opened(tmp_path, count=1, controls=[])
     taken = study._storage.set_trial_state_values(study.trials[0]._trial_id, TrialState.RUNNING)  # and dead
     assert taken
-    burial = Burial(study)
-    assert burial.grace == 90
-    burial.bury()
+    dead = DeadWorkers(study)
+    assert dead.grace == 90
+    dead.fail()
     assert read(study)[0].state == "running"
-    burial.grace = -1.0
-    burial.bury()
+    dead.grace = -1.0
+    dead.fail()
     assert read(study)[0].state == "waiting"
     assert work(study, height, silent) == 1
     assert read(study)[0].tries == 2
@@ -306,7 +307,7 @@ def test_a_worker_that_died_before_its_first_heartbeat_is_found_too(tmp_path):
 
 def test_cma_es_goes_on_where_it_was_though_workers_die_with_its_state(tmp_path):
     """Every generation's first candidate, which carries the state, loses its worker."""
-    sampler = searcher("cmaes", BOX, seed=0, population=4)
+    sampler = make_sampler("cmaes", BOX, seed=0, population=4)
     generations, seen = [], set()
 
     def deadly(trial):
@@ -339,7 +340,7 @@ def test_what_told_of_a_dead_trial_does_not_pass_to_the_next():
         user_attrs={"candidate": 4, "facts": {"a": 1.0}, "worker": "host:1", "tries": 2, "deaths": 1},
         system_attrs={"grid_id": 7, "cma:generation": 3, "cma:optimizer:0": "80", "completed_rung_0": 0.5},
     )
-    retry = again(dead)
+    retry = next_try(dead, PLANNED)
     assert retry.user_attrs == {"candidate": 4, "tries": 3, "deaths": 2}
     assert retry.system_attrs == {"grid_id": 7, "cma:generation": 3}
 
@@ -364,13 +365,13 @@ def test_a_study_whose_maker_failed_can_be_made_again(tmp_path):
     url, sampler = f"sqlite:///{tmp_path}/study.db", RandomSampler(seed=0)
     with pytest.raises(RuntimeError, match="no candidates"):
         open_study(url, "elo", failing, {}, sampler)
-    assert len(read(open_study(url, "elo", lambda: [Slot(None, {}, {})], {}, sampler))) == 1
+    assert len(read(open_study(url, "elo", lambda: [PlannedJob({}, {})], {}, sampler))) == 1
 
 
 def test_a_study_whose_maker_died_is_not_waited_for(tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
     optuna.create_study(storage=storages.open_storage(url, 30), study_name="elo", direction="maximize")
-    with pytest.raises(TimeoutError, match=r"whoever made it died \(0 candidates are there\)"):
+    with pytest.raises(TimeoutError, match=r"whoever made it died \(0 jobs are there\)"):
         open_study(url, "elo", list, {}, RandomSampler(seed=0))
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pretext.search.study import open_study, read
+from pretext.jobs.study import open_study
+from pretext.search.study import read
 
 ROOT = Path(__file__).parents[2]
 COUNT, FIXED = 14, 2  # candidates, of which controls
@@ -22,12 +23,14 @@ from pathlib import Path
 
 url, name, searched, log, role = sys.argv[1:]
 if searched == "cmaes":
-    from pretext.search.samplers import searcher
-    sampler = searcher("cmaes", {"jigsaw": (0, 1), "rotation": (0, 1)}, seed=0, population=4)
+    from pretext.search.samplers import make_sampler
+    sampler = make_sampler("cmaes", {"jigsaw": (0, 1), "rotation": (0, 1)}, seed=0, population=4)
 else:
     from optuna.samplers import RandomSampler
     sampler = RandomSampler(seed=os.getpid())
-from pretext.search.study import Slot, open_study, work
+from pretext.jobs.study import open_study
+from pretext.jobs.trials import PlannedJob
+from pretext.search.study import work
 
 def note(what, index, weights):
     with open(log, "a") as file:
@@ -50,9 +53,10 @@ def run(trial):
     return -sum((weight - 0.3) ** 2 for weight in weights.values())
 
 fixed = {"jigsaw": 1.0, "rotation": 0.0}
-slots = [Slot("jigsaw alone", fixed, {}), Slot("all equal", dict.fromkeys(fixed, 1.0), {})]
-slots += [Slot(None, {}, {}) for _ in range(12)]
-study = open_study(url, name, lambda: slots, {"steps": 30}, sampler, heartbeat=1)
+controls = {"jigsaw alone": fixed, "all equal": dict.fromkeys(fixed, 1.0)}
+jobs = [PlannedJob({"control": control, "weights": weights}, {}) for control, weights in controls.items()]
+jobs += [PlannedJob({}, {}) for _ in range(12)]
+study = open_study(url, name, lambda: jobs, {"steps": 30}, sampler, heartbeat=1)
 print(work(study, run, lambda candidate: None))
 """
 

@@ -1,4 +1,4 @@
-"""Where a study is kept: in a SQLite file for the workers of one machine, on a PostgreSQL server for those of many."""
+"""Where a study is kept: a SQLite file for the workers of one machine, a PostgreSQL server for those of many."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sqlalchemy import URL, Connection, NullPool, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 GRACE = 3  # heartbeats that a worker may miss before it counts as dead
-_BUSY = 100  # seconds that a writer waits for the others of a SQLite file, rather than to fail
-_ATTEMPTS = 5  # to make a server's tables, which several may do at once and all but one then fail to
+_BUSY = 100  # seconds that a writer waits for other writers of a SQLite file before it fails
+_ATTEMPTS = 5  # to make a server's tables: where several processes do so at once, all but one fail
 _WANTS = "it wants sqlite:///FILE, or postgresql://USER@HOST/DATABASE"
 
 
@@ -35,7 +35,7 @@ def open_storage(url: str, heartbeat: int) -> RDBStorage:
         ConnectionError: the database cannot be opened. No message names a password.
 
     """
-    place = parse(url)
+    place = parse_url(url)
     if place.get_backend_name() == "sqlite":
         Path(place.database or "").parent.mkdir(parents=True, exist_ok=True)
         # No isolation level: else Python's driver begins a transaction at the first write only.
@@ -47,11 +47,11 @@ def open_storage(url: str, heartbeat: int) -> RDBStorage:
 
 @contextmanager
 def one_at_a_time(url: str) -> Iterator[bool]:
-    """Let one process at a time make a SQLite file's tables and study, and say whether it is a file's turn.
+    """Let one process at a time make the tables and the study of a SQLite file; give whether there is a file to lock.
 
-    A server has no such lock: there who makes the study wins, and the others wait for it.
+    A server has no such lock: there, who makes the study first wins, and the others wait for it.
     """
-    place = parse(url)
+    place = parse_url(url)
     if place.get_backend_name() != "sqlite":
         yield False
         return
@@ -61,8 +61,8 @@ def one_at_a_time(url: str) -> Iterator[bool]:
         yield True
 
 
-def parse(url: str) -> URL:
-    """Read a storage's URL; a server of PostgreSQL is spoken to by psycopg 3 unless the URL says otherwise."""
+def parse_url(url: str) -> URL:
+    """Read the URL of a storage; without a driver in it, PostgreSQL is reached through psycopg 3."""
     try:
         place = make_url(url)
     except (ArgumentError, ValueError):  # the URL may hold a password, and the cause quotes it
@@ -70,26 +70,26 @@ def parse(url: str) -> URL:
     if place.drivername in ("postgres", "postgresql"):
         place = place.set(drivername="postgresql+psycopg")
     if place.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ValueError(f"open_study got a storage {shown(place)}; {_WANTS}")
+        raise ValueError(f"open_study got a storage {safe_text(place)}; {_WANTS}")
     if place.get_backend_name() == "sqlite" and place.database in (None, "", ":memory:"):
-        raise ValueError(f"open_study got a storage {shown(place)} which workers cannot share; {_WANTS}")
+        raise ValueError(f"open_study got a storage {safe_text(place)} which workers cannot share; {_WANTS}")
     if place.drivername == "postgresql+psycopg" and find_spec("psycopg") is None:
         raise ImportError(
-            f"open_study got a storage {shown(place)}, but psycopg is not installed; "
+            f"open_study got a storage {safe_text(place)}, but psycopg is not installed; "
             "install it with `pip install pretext[postgresql]`"
         )
     return place
 
 
-def shown(place: URL) -> str:
-    """Write a URL without its password and its options, among which there may be another."""
+def safe_text(place: URL) -> str:
+    """Write a URL without its password and without its options, which may hold another one."""
     return place.set(query={}).render_as_string(hide_password=True)
 
 
-def public(word: str) -> str:
-    """Return a word of a command line as it may be shown: of the URL of a database without its password."""
+def without_password(word: str) -> str:
+    """Return a word of a command line, and if it is the URL of a database, without its password."""
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    return word if "://" not in value else f"{option}{equals}{shown(make_url(value))}"
+    return word if "://" not in value else f"{option}{equals}{safe_text(make_url(value))}"
 
 
 def _connect(place: URL, heartbeat: int, options: dict[str, Any]) -> RDBStorage:
@@ -111,7 +111,7 @@ def _connect(place: URL, heartbeat: int, options: dict[str, Any]) -> RDBStorage:
         except (SQLAlchemyError, StorageInternalError) as error:
             if attempt == _ATTEMPTS - 1:
                 raise ConnectionError(
-                    f"open_study could not open {shown(place)} ({getattr(error, 'orig', None) or error}); is the "
+                    f"open_study could not open {safe_text(place)} ({getattr(error, 'orig', None) or error}); is the "
                     "server up, does the database exist, may this user make tables, is the disk full?"
                 ) from error
             time.sleep(0.3)

@@ -1,0 +1,391 @@
+"""Charts as SVG, so that their colours follow the page, light or dark: axes, marks, labels, a legend.
+
+    frame = Frame(Axis.around(steps, 50, 386), Axis.around(losses, 204, 14))  # places: x from the left, y from the top
+    body = [frame.rows(), frame.below(), group("val", frame.line(points), frame.mark(x, y, "step 9: 0.31"))]
+    svg("Loss by step", 400, 230, *body)
+
+All that is drawn in a `Frame` is given in values. Colour, dashes and fill come from the class of its `group` (see
+`templates/style.css`): trained, random, raw, supervised, chance, val, train, searched, control, other ...
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from pretext.report.page import macro
+
+LETTER, LINE = 6.5, 14.0  # width of a letter, about, and height of a line
+STEPS = [1, 2, 2.5, 5, 10]  # what ticks are multiples of, times a power of ten
+BETTER = 0.1  # of a fenced axis, the least part that its better half takes; what this leaves no room for is far out
+MANY, DOTS = 800, 40  # points that a line is drawn with at most (of more, every n-th), and that get a dot each
+COLOURS = "cividis"  # rises evenly in lightness, for colour-blind readers too
+
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+
+def tag(name: str, *inside: object, **attributes: object) -> Markup:
+    """Write an element: `kind` is its class, floats get one digit, _ in names becomes -, no class is left out."""
+    said = ((key.replace("_", "-") if key != "kind" else "class", value) for key, value in attributes.items())
+    known = ((key, f"{v:.1f}" if isinstance(v, float) else v) for key, v in said if key != "class" or v)
+    plain = (f' {key}="{escape(value)}"' for key, value in known)
+    return Markup(f"<{name}{''.join(plain)}>{''.join(map(escape, inside))}</{name}>")
+
+
+class Axis(NamedTuple):
+    """A scale from values to places in the view; what lies outside is drawn at its edge, NaN at its start."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+    times: float = 1.0
+    """What values are multiplied by where they are written: 100 for shares in per cent."""
+
+    @classmethod
+    def around(
+        cls,
+        values: Iterable[float],
+        start: float,
+        end: float,
+        ends: Iterable[float] = (),
+        fenced: bool = False,
+        times: float = 1.0,
+    ) -> Axis:
+        """Fit a scale with a little room around finite values.
+
+        `ends` of intervals are shown unless they are far wider than the values (Student's t of two seeds is).
+        `fenced`: without what lies so far below that the better half of the values would be squeezed at the end.
+        """
+        finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+        low, high = min(finite), max(finite)
+        if fenced:
+            reach = (high - float(np.median(finite))) / BETTER or math.inf
+            low = min(value for value in finite if value >= high - reach)
+        spare = max(0.5 * (high - low), 0.05 * abs(high))
+        there = [min(max(end, low - spare), high + spare) for end in ends if math.isfinite(end)]
+        low, high = min([low, *there]), max([high, *there])
+        room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+        return cls(low - room, high + room, start, end, times=times)
+
+    def at(self, value: float) -> float:
+        """Place a value."""
+        if not math.isfinite(value):
+            share = float(value > 0)
+        elif self.log:
+            share = math.log(value / self.low) / math.log(self.high / self.low) if self.high > self.low else 0.5
+        else:
+            share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+        return self.start + (self.end - self.start) * min(1.0, max(0.0, share))
+
+    def write(self, value: float) -> str:
+        """Write a value."""
+        return f"{self.times * value:.6g}"
+
+    def ticks(self, most: int = 5, whole: bool = False) -> list[float]:
+        """Choose round values."""
+        round_values = MaxNLocator(most, steps=STEPS, integer=whole).tick_values(self.low, self.high)
+        return [float(value) for value in round_values if self.low <= value <= self.high]
+
+
+class Frame(NamedTuple):
+    """A horizontal and a vertical axis (which ends at the top), and what is drawn between them."""
+
+    x: Axis
+    y: Axis
+
+    def rows(self, most: int = 5) -> Markup:
+        """Draw lines across at round values of y, which are written at the left."""
+        ticks = self.y.ticks(most)
+        lines = (tag("path", kind="grid", d=f"M{self.x.start:g} {self.y.at(y):.1f}H{self.x.end:g}") for y in ticks)
+        labels = (text(self.x.start - 6, self.y.at(y) + 4, self.y.write(y), "end") for y in ticks)
+        return Markup("").join([*lines, *labels])
+
+    def below(self, labels: Mapping[float, str] | None = None, lines: int = 1, words: str = "") -> Markup:
+        """Write values of x, by default round ones, on the first of `lines` with room each; `words` name the axis."""
+        labels = {x: self.x.write(x) for x in self.x.ticks()} if labels is None else labels
+        free, height, parts = [-math.inf] * lines, self.y.start + 18, []
+        for x, label in sorted(labels.items()):
+            left, right = (self.x.at(x) + side * LETTER * len(label) / 2 for side in (-1, 1))
+            line = next((line for line, end in enumerate(free) if left > end), None)
+            if line is not None:
+                parts.append(text(self.x.at(x), height + LINE * line, label, "middle"))
+                free[line] = right + 4
+        name = [text(self.x.end, height + 2 + LINE * lines, words, "end")] if words else []
+        return Markup("").join(parts + name)
+
+    def line(self, points: Iterable[Point]) -> Markup:
+        """Connect points; what is not a finite number leaves a gap."""
+        d, pen = "", "M"
+        for x, y in points:
+            d += f"{pen}{self.x.at(x):.1f} {self.y.at(y):.1f}" if math.isfinite(y) else ""
+            pen = "L" if math.isfinite(y) else "M"
+        return tag("path", kind="line", d=d)
+
+    def steps(self, points: Sequence[Point]) -> Markup:
+        """Draw values that hold until the next, and the last to the end, such as the best so far."""
+        corners = [corner for (_, y), (x, new) in pairwise(points) for corner in ((x, y), (x, new))]
+        return self.line([*points[:1], *corners, *((self.x.high, y) for _, y in points[-1:])])
+
+    def level(self, y: float, hover: str = "") -> Markup:
+        """Draw a line across."""
+        d = f"M{self.x.start:g} {self.y.at(y):.1f}H{self.x.end:g}"
+        return tag("path", *_hover(hover), kind="line", d=d)
+
+    def bar(self, x: float, low: float, high: float) -> Markup:
+        """Draw an interval of y; nothing if an end is NaN."""
+        d = f"M{self.x.at(x):.1f} {self.y.at(low):.1f}V{self.y.at(high):.1f}"
+        return Markup("") if math.isnan(low + high) else tag("path", kind="bar", d=d)
+
+    def across(self, y: float, low: float, high: float) -> Markup:
+        """Draw an interval of x; nothing if an end is NaN."""
+        d = f"M{self.x.at(low):.1f} {self.y.at(y):.1f}H{self.x.at(high):.1f}"
+        return Markup("") if math.isnan(low + high) else tag("path", kind="bar", d=d)
+
+    def mark(self, x: float, y: float, hover: str = "", shape: str = "dot", size: float = 3.5) -> Markup:
+        """Draw a "dot", "square" or "cross", which says `hover` when pointed at."""
+        return mark(self.x.at(x), self.y.at(y), hover, shape, size)
+
+    def box(self, x: Sequence[float], y: Sequence[float]) -> Box:
+        """Bound values in the view, for `labels` to keep out of; NaN adds nothing."""
+        xs, ys = (
+            [axis.at(value) for value in values if not math.isnan(value)]
+            for axis, values in zip(self, (x, y), strict=True)
+        )
+        return min(xs) - 1, min(ys) - 1, max(xs) + 1, max(ys) + 1
+
+    def points(self, points: Iterable[Point]) -> Markup:
+        """Draw many small dots as one path, of strokes without length."""
+        d = "".join(f"M{self.x.at(x):.1f} {self.y.at(y):.1f}h0" for x, y in points)
+        return tag("path", kind="points", d=d) if d else Markup("")
+
+
+def mark(x: float, y: float, hover: str = "", shape: str = "dot", size: float = 3.5) -> Markup:
+    """Draw a mark at a place of the view, as `Frame.mark` does at values."""
+    inside = _hover(hover)
+    if shape == "cross":
+        return tag("path", *inside, kind="bar", d=f"M{x - 3:.1f} {y - 3:.1f}l6 6m0 -6l-6 6")
+    if shape == "square":
+        return tag("rect", *inside, kind="dot", x=x - size, y=y - size, width=2 * size, height=2 * size)
+    return tag("circle", *inside, kind="dot", cx=x, cy=y, r=size)
+
+
+def _hover(words: str) -> list[Markup]:
+    return [tag("title", words)] if words else []
+
+
+def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> Markup:
+    """Write words at a place of the view, which is where they start or end, or their middle; kind "words" outlines."""
+    return tag("text", words, kind=kind, x=float(x), y=float(y), text_anchor=anchor)
+
+
+def group(kind: str, *parts: Markup) -> Markup:
+    """Give parts a class, and so their colour."""
+    return tag("g", *parts, kind=kind)
+
+
+def svg(title: str, width: float, height: float, *parts: Markup, kind: str = "") -> Markup:
+    """Make a picture of parts, with a title for who cannot see it; without one it is hidden from them."""
+    role = {"role": "img", "aria_label": title} if title else {"aria_hidden": "true"}
+    return tag("svg", *parts, kind=kind, viewBox=f"0 0 {width:g} {height:g}", **role)
+
+
+def figure(caption: object, drawn: Markup, wide: bool = False) -> Markup:
+    """Put a caption above a picture; a `wide` one scrolls in a box."""
+    return tag("figure", tag("figcaption", caption), macro("box", caption, drawn) if wide else drawn)
+
+
+class Key(NamedTuple):
+    """An entry of a legend: class, words, and the shape of its mark ("dot", "square", "cross" or "") and line."""
+
+    kind: str
+    words: str
+    shape: str = "dot"
+    line: bool = True
+
+
+def legend(keys: Iterable[Key]) -> Markup:
+    """Write the legend of some kinds of mark."""
+    entries = []
+    for key in keys:
+        line = [tag("path", kind="line", d="M1 6H31")] if key.line else []
+        sample = svg("", 32, 12, *line, *([mark(16, 6, shape=key.shape)] if key.shape else []))
+        entries.append(tag("span", sample, tag("i", key.words), kind=key.kind))
+    return tag("p", *entries, kind="keys")
+
+
+# ---- Labels that keep out of each other's way
+
+
+def spread(heights: Sequence[float], low: float, high: float) -> list[float]:
+    """Move labels apart, each at least a line from the next and inside [low, high], in the order of the heights."""
+    order = sorted(range(len(heights)), key=lambda place: heights[place])
+    placed, floor = [0.0] * len(heights), low
+    for rank, place in enumerate(order):
+        placed[place] = min(max(heights[place], floor), high - LINE * (len(order) - 1 - rank))
+        floor = placed[place] + LINE
+    return placed
+
+
+def labels(names: Sequence[str], spots: Sequence[Point], width: float, taken: Iterable[Box] = ()) -> Markup:
+    """Write each name right of, left of, above or below its spot (a place), where it covers the least of what is there.
+
+    `width` is the view's; `taken` are boxes that names had better not cover, besides the spots.
+    """
+    boxes, parts = [*((x - 5, y - 5, x + 5, y + 5) for x, y in spots), *taken], []
+    for name, (x, y) in zip(names, spots, strict=True):
+        wide = LETTER * len(name)
+        places = [(x + 8, y - 4), (x - 8 - wide, y - 4), (x + 8, y + 12), (x - 8 - wide, y + 12)]
+        places += [(x - wide / 2, y - 10), (x - wide / 2, y + 18)]
+        tried = [(left, bottom - 10, left + wide, bottom + 2) for left, bottom in places]
+        boxes.append(min(tried, key=lambda box: _covered(box, boxes) + 9 * max(0, 44 - box[0], box[2] - width + 4)))
+        parts.append(text(boxes[-1][0], boxes[-1][3] - 2, name, kind="words"))
+    return Markup("").join(parts)
+
+
+def _covered(box: Box, boxes: Iterable[Box]) -> float:
+    """Add up how much of some boxes one covers."""
+    sides = ((min(box[2], o[2]) - max(box[0], o[0]), min(box[3], o[3]) - max(box[1], o[1])) for o in boxes)
+    return sum(max(0.0, across) * max(0.0, along) for across, along in sides)
+
+
+# ---- Colours for values
+
+
+class Shades(NamedTuple):
+    """A scale of colours for the values between two bounds, which are written `times` as large (shares: 100, in %)."""
+
+    low: float
+    high: float
+    times: float = 100.0
+
+    def hue(self, value: float) -> str:
+        """Give a share its colour."""
+        rgb = colormaps[COLOURS]((value - self.low) / (self.high - self.low) if self.high > self.low else 0.5)[:3]
+        return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
+
+    def style(self, value: float) -> str:
+        """Colour a cell, and its text black or white, whichever stands out more (by 4.5 to 1 or better)."""
+        hue = self.hue(value)
+        return f"background:{hue};color:{'#000' if luminance(hue) > 0.179 else '#fff'}"
+
+    def legend(self, levels: Mapping[str, float]) -> Markup:
+        """Draw the scale with its ends and those levels, by name, that lie between them."""
+        axis, parts = Axis(self.low, self.high, 20, 380), []
+        form, unit = (".1f", " %") if self.times == 100 else (".3g", "")
+        for left, right in pairwise(np.linspace(self.low, self.high, 25).tolist()):
+            fill, x = self.hue((left + right) / 2), axis.at(left)
+            parts.append(tag("rect", x=x, y=16, width=axis.at(right) - x + 0.5, height=12, fill=fill))
+        parts += [text(axis.at(end), 40, f"{self.times * end:{form}}{unit}", "middle") for end in (self.low, self.high)]
+        for name, level in levels.items():
+            if self.low <= level <= self.high:
+                parts += [
+                    tag("path", kind="mark", d=f"M{axis.at(level):.1f} 13V31"),
+                    text(axis.at(level), 10, name, "middle"),
+                ]
+        return svg("", 400, 44, *parts, kind="scale")
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of "#rrggbb", as the Web Content Accessibility Guidelines define it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def bars(parts: Mapping[str, float], most: float, level: float | None = None) -> Markup:
+    """Draw a row of bars, as long as their share of `most`, each in the colour of its name, perhaps with a `level`."""
+    drawn = [tag("b", kind=kind, style=f"width:{100 * part / most:.1f}%") for kind, part in parts.items()]
+    upright = [] if level is None else [tag("u", style=f"left:{100 * level / most:.1f}%")]
+    return tag("div", *drawn, *upright, kind="bars")
+
+
+def swatch(words: str, style: str) -> Markup:
+    """Say what a colour means."""
+    return Markup("").join([tag("span", kind="swatch", style=style), escape(words)])
+
+
+# ---- A whole chart, for a page and for a picture
+
+
+class Series(NamedTuple):
+    """A line of a chart: its class, its points from left to right, perhaps with an interval (low, high) of each."""
+
+    kind: str
+    points: Sequence[Point]
+    intervals: Sequence[Point] = ()
+
+
+class Level(NamedTuple):
+    """A line across a chart, with words on it, perhaps with an interval, which a picture shows as a band."""
+
+    kind: str
+    y: float
+    words: str
+    interval: Point = (math.nan, math.nan)
+
+
+class Chart(NamedTuple):
+    """Lines, with dots that say their value if there are few, and levels; `names` label x = 0, 1, ..."""
+
+    title: str
+    series: Sequence[Series]
+    levels: Sequence[Level] = ()
+    names: Sequence[str] = ()
+
+    def __html__(self) -> str:
+        """Draw it for a page."""
+        xs = [x for line in self.series for x, _ in line.points] or [0.0, 1.0]
+        ys = [y for line in self.series for _, y in line.points]
+        ends = [end for line in self.series for interval in line.intervals for end in interval]
+        y = Axis.around([*ys, *ends, *(level.y for level in self.levels)], 204, 14)
+        left = max(50, 14 + LETTER * max(len(y.write(tick)) for tick in y.ticks()))
+        beside = 0.4 if self.names else 0.0
+        frame = Frame(Axis(min(xs) - beside, max(xs) + beside, left, 386), y)
+        below = {float(x): name for x, name in enumerate(self.names)}
+        below = below or {x: f"{x:,.0f}" for x in frame.x.ticks(whole=True)}
+        parts = [frame.rows(), frame.below(below, lines=2 if self.names else 1)]
+        parts += [group(line.kind, *_drawn(line, frame)) for line in self.series]
+        parts += [group(level.kind, frame.level(level.y), self._words(level, frame)) for level in self.levels]
+        lost = sum(not math.isfinite(y) for y in ys)
+        note = tag("strong", f" {lost} not a finite number") if lost else Markup("")
+        return figure(escape(self.title) + note, svg(self.title, 400, 238 if self.names else 230, *parts))
+
+    def _words(self, level: Level, frame: Frame) -> Markup:
+        """Write a level's words at the end where the lines are further away."""
+        start, end = (min((abs(s.points[at][1] - level.y) for s in self.series), default=0.0) for at in (0, -1))
+        place = (frame.x.end, "end") if end >= start else (frame.x.start, "start")
+        return text(place[0], frame.y.at(level.y) - 5, level.words, place[1], "words")
+
+    def paint(self, axes: Axes, looks: Mapping[str, Mapping[str, Any]]) -> None:
+        """Paint it with matplotlib; `looks` are the options of each kind of line and level."""
+        for line in self.series:
+            (xs, ys), bounds = zip(*line.points, strict=True), line.intervals or [(y, y) for _, y in line.points]
+            reach = [[max(0.0, y - low) for y, (low, _) in zip(ys, bounds, strict=True)]]
+            reach += [[max(0.0, high - y) for y, (_, high) in zip(ys, bounds, strict=True)]]
+            axes.errorbar(xs, ys, reach, capsize=3, **looks[line.kind])
+        for level in self.levels:
+            axes.axhline(level.y, **looks[level.kind])
+            axes.axhspan(*level.interval, color=looks[level.kind]["color"], alpha=0.12, lw=0)
+        if self.names:
+            axes.set_xticks(range(len(self.names)), self.names, rotation=30 if max(map(len, self.names)) > 7 else 0)
+        axes.set_title(self.title, fontsize="medium")
+        axes.grid(axis="y", alpha=0.3)
+
+
+def _drawn(line: Series, frame: Frame) -> list[Markup]:
+    points = line.points[:: math.ceil(len(line.points) / MANY) or 1]
+    intervals = [frame.bar(x, *interval) for (x, _), interval in zip(line.points, line.intervals, strict=False)]
+    dots = [frame.mark(x, y, f"{y:.4g}") for x, y in points if math.isfinite(y)] if len(points) <= DOTS else []
+    return [frame.line(points), *intervals, *dots]

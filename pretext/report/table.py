@@ -1,0 +1,209 @@
+"""One table for every face: the terminal (rich), a page (HTML), Markdown and CSV.
+
+    columns = [Column("Entry", words=True), Column("Linear probe", unit="%")]
+    Table("Leaderboard", columns, [Row(["rotation", Cell(0.61, 0.58, 0.64)])])
+
+A cell is a number, a word or None (missing), or a `Cell` where there is more to say. Numbers are written as their
+column says, so every face writes them alike.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+from markupsafe import Markup
+from rich import box
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from pretext.evaluation.protocol import Metric
+from pretext.report.page import macro
+
+MISSING = "-"
+STAR = "★"  # marks what was chosen; in a terminal *
+_MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", "\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "\n": " "})
+
+Value = float | str | None
+Order = Literal["ascending", "descending"]
+
+
+class Cell(NamedTuple):
+    """A value, by which a browser sorts (None comes last), perhaps with an interval, and what else there is to see."""
+
+    value: Value = None
+    low: float | None = None
+    high: float | None = None
+    text: str = ""
+    """Written instead of the value."""
+    star: str = ""
+    """Written beside it, such as `STAR`."""
+    hover: str = ""
+    style: str = ""
+    """CSS of the cell in a page, such as `plot.Shades.style`."""
+    picture: Markup | None = None
+    """Shown instead of it in a page."""
+
+    @property
+    def key(self) -> str:
+        """What a browser sorts by, "" where there is nothing."""
+        return "" if self.missing else str(self.value)
+
+    @property
+    def missing(self) -> bool:
+        """Is there nothing to write?"""
+        return self.value is None or (isinstance(self.value, float) and math.isnan(self.value))
+
+
+Content = Cell | Value
+
+
+class Column(NamedTuple):
+    """What a column holds and how its values are written."""
+
+    title: str
+    unit: str = ""
+    """With "%" values are shares, written times 100."""
+    form: str = ""
+    """Of numbers, as `format` takes it; by default ".1f" of shares and "g" of others."""
+    words: bool = False
+    """Holds words: starts at the left. Numbers end at the right."""
+    first: Order | None = None
+    """The order in which sorting begins, None if a browser shall not sort it."""
+    width: int | None = None
+    """In a terminal, in letters."""
+    picture: Markup | None = None
+    """Shown instead of the title in a page."""
+    bare: bool = False
+    """The unit stands elsewhere, not in the heading."""
+
+    @property
+    def heading(self) -> str:
+        """The title with its unit."""
+        return f"{self.title}, {self.unit}" if self.unit and not self.bare else self.title
+
+    @property
+    def side(self) -> str | None:
+        """The CSS class of its cells in a page."""
+        return None if self.words else "n"
+
+    @property
+    def kind(self) -> str | None:
+        """How a browser compares its cells."""
+        return None if self.first is None else "text" if self.words else "number"
+
+    def write(self, cell: Cell) -> str:
+        """Write a cell without its interval."""
+        if cell.text or cell.missing:
+            return cell.text or MISSING
+        return cell.value if isinstance(cell.value, str) else self._number(float(cell.value or 0.0))
+
+    def interval(self, cell: Cell, to: str = "-") -> str:
+        """Write a cell's interval, "" where there is none."""
+        if cell.low is None or cell.high is None or math.isnan(cell.low + cell.high):
+            return ""
+        return f"{self._number(cell.low)}{to}{self._number(cell.high)}"
+
+    def text(self, cell: Cell) -> str:
+        """Write a cell with its interval in brackets, and its star."""
+        interval = self.interval(cell)
+        return self.write(cell) + (f" ({interval})" if interval else "") + (f" {cell.star}" if cell.star else "")
+
+    def _number(self, value: float) -> str:
+        return format(100 * value, self.form or ".1f") if self.unit == "%" else format(value, self.form or "g")
+
+
+class Row(NamedTuple):
+    """The cells of a row. `kind` is its CSS class, and sets all but "trained" apart; a new `section` draws a line."""
+
+    cells: Sequence[Content]
+    kind: str = ""
+    chosen: bool = False
+    section: str = ""
+
+    @property
+    def aside(self) -> bool:
+        """Is it there only to compare with?"""
+        return self.kind not in ("", "trained", "chosen")
+
+
+class Table(NamedTuple):
+    """Columns and rows. Written with `{{ }}` in a page it draws itself there, in a box that scrolls."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    caption: str = ""
+    names: int = 0
+    """Which column names the rows."""
+    sorted_by: int | None = None
+    """Which column they are sorted by already."""
+    look: str = "wide"
+    """CSS class of the table in a page: "wide", "board" or "heat"."""
+
+    @property
+    def sections(self) -> Iterator[list[Row]]:
+        """Rows that belong together."""
+        return (list(rows) for _, rows in groupby(self.rows, key=lambda row: row.section))
+
+    def cells(self, row: Row) -> Iterator[tuple[Column, Cell]]:
+        """Pair columns with the cells of a row."""
+        whole = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row.cells)
+        return zip(self.columns, whole, strict=True)
+
+    def __html__(self) -> str:
+        """Draw it for a page."""
+        return macro("table", self)
+
+    def rich(self) -> RichTable:
+        """Draw it for a terminal."""
+        drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left")
+        drawn.title, drawn.caption, drawn.caption_justify = escape(self.title), _terminal(self.caption) or None, "left"
+        for column in self.columns:
+            side: Literal["left", "right"] = "left" if column.words else "right"
+            title = escape(column.heading)
+            drawn.add_column(title, justify=side, no_wrap=not column.words, overflow="fold", width=column.width)
+        for section in self.sections:
+            for row in section:
+                style = "bold" if row.chosen else "italic" if row.aside else ""
+                drawn.add_row(*(_terminal(column.text(cell)) for column, cell in self.cells(row)), style=style)
+            drawn.add_section()
+        return drawn
+
+    def markdown(self) -> str:
+        """Write head and rows as Markdown, without title and caption; what names rows that stand aside is italic."""
+        lines = [[plain(column.heading) for column in self.columns]]
+        for row in self.rows:
+            texts = [plain(column.text(cell)) for column, cell in self.cells(row)]
+            texts[self.names] = f"*{texts[self.names]}*" if row.aside else texts[self.names]
+            lines.append(texts)
+        written = [f"| {' | '.join(texts)} |" for texts in lines]
+        written.insert(1, f"|{'|'.join('---' if column.words else '--:' for column in self.columns)}|")
+        return "\n".join(written)
+
+    def csv(self) -> str:
+        """Write titles and values as CSV, in full precision; what is missing is empty."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(column.title for column in self.columns)
+        writer.writerows([cell.value for _, cell in self.cells(row)] for row in self.rows)
+        return text.getvalue()
+
+
+def order(metric: Metric) -> Order:
+    """Choose the order in which sorting by a metric begins: the best first."""
+    return "ascending" if metric.better == "smaller" else "descending"
+
+
+def plain(text: str) -> str:
+    """Keep a name from being read as Markdown."""
+    return text.translate(_MARKDOWN)
+
+
+def _terminal(text: str) -> str:
+    """Keep a name from being read as markup of rich; a list of several lines needs no commas."""
+    return escape(text.replace(STAR, "*").replace(",\n", "\n"))
