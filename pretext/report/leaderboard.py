@@ -11,7 +11,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from pretext.benchmark.results import Board, CellResult, measures, ranked_by
+from pretext.benchmark.measures import measures, ranked_by
+from pretext.benchmark.results import Board, CellResult
 from pretext.benchmark.summary import EntrySummary, correlation, stage_order, stages, summary
 from pretext.core.files import write_whole
 from pretext.evaluation.statistics.ranking import Figure

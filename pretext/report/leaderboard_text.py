@@ -12,7 +12,8 @@ from rich import box
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
-from pretext.benchmark.results import KINDS, Board, CellResult, ranked_by
+from pretext.benchmark.measures import ranked_by
+from pretext.benchmark.results import KINDS, Board, CellResult
 from pretext.benchmark.summary import EntrySummary, correlation, stage_order, stages, summary
 from pretext.core.files import whole
 from pretext.evaluation.protocol import Description

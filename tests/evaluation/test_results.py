@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pretext.benchmark.compare import compared
-from pretext.benchmark.results import Board, CellResult, measures, ranked_by
+from pretext.benchmark.measures import measures, ranked_by
+from pretext.benchmark.results import Board, CellResult
 from pretext.benchmark.summary import summary
 from pretext.evaluation.protocol import Description, Metric
 from pretext.evaluation.results import ProbeResult, StageRow

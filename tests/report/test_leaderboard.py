@@ -265,7 +265,8 @@ class TestSummary:
     def test_a_failed_cell_may_stand_beside_its_repetition(self):
         failed = {**cell("a", 0), "rows": [], "failed": "out of\nmemory"}
         found = board([failed, cell("a", 0), {**failed, "entry": "b"}], planned=5)
-        assert Board.from_json(found).status == "1 of 5 cells; failed: a, seed 0 (out of memory), b, seed 0 (out of memory)"
+        status = Board.from_json(found).status
+        assert status == "1 of 5 cells; failed: a, seed 0 (out of memory), b, seed 0 (out of memory)"
         assert [(entry.name, entry.main is None) for entry in summary(found)] == [("a", False), ("b", True)]
 
 
