@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from pretext.benchmark.results import Board, CellResult, measures, ranked_by
+from pretext.benchmark.measures import measures, ranked_by
+from pretext.benchmark.results import Board, CellResult
 from pretext.benchmark.summary import EntrySummary, correlation, summary
 from pretext.evaluation.protocol import Description
 from pretext.evaluation.statistics.ranking import Figure

@@ -152,7 +152,7 @@ def test_networks_of_one_width_but_another_shape_each_have_their_own_baseline(tm
     out = tmp_path / "out"
     assert main(["bench", str(file), "--out", str(out)]) == 0
     nets, items = boards(read_suite(file), out)
-    kinds = {cell["entry"]: cell["kind"] for cell in nets["cells"]}
+    kinds = {cell.entry: cell.kind for cell in nets.cells}
     assert kinds == {
         "turn": "trained",
         "plain": "trained",
@@ -162,10 +162,10 @@ def test_networks_of_one_width_but_another_shape_each_have_their_own_baseline(tm
         "raw": "raw",
         "raw, as untrained": "raw",  # which sees canvases as they are, the others what they were trained on
     }
-    few = {cell["entry"]: cell["data"]["train"] for cell in items["cells"]}
+    few = {cell.entry: cell.data["train"] for cell in items.cells}
     assert few["some"] == few["random"] == few["raw"] == 200  # measured on what the entry was
     assert few["turn"] == few["random, as turn"] == few["raw, as turn"] == 1297
-    assert "different items" in items["protocol"]["attention"]
+    assert "different items" in items.protocol["attention"]
     assert "turn" in (out / "leaderboard.html").read_text()
 
 
