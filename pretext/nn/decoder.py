@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pretext.core.errors import require
 from pretext.core.types import Backbone, Panel
+from pretext.nn.heads import small
 
 LAYERS = 6  # ELo's decoders: six convolutions, https://arxiv.org/abs/2002.12177
 DULL = (1 / 255) ** 2  # variance under which there is nothing to draw: one grey level
@@ -42,14 +44,17 @@ class Decoder(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, width: int = 64, places: int = 16) -> None:
         super().__init__()
-        if min(inputs, outputs, places) < 1 or width < 4:
-            raise ValueError(
-                f"Decoder: inputs={inputs}, outputs={outputs}, width={width}, places={places}; give at least 1 of "
-                "each, and a width of 4, of which a quarter is left"
-            )
+        require(
+            min(inputs, outputs, places) >= 1 and width >= 4,
+            self,
+            f"{inputs=}, {outputs=}, {width=}, {places=}",
+            "give at least 1 of each, and a width of 4, of which a quarter is left",
+        )
         widths = [inputs, width, width, width, width // 2, width // 4]
-        last = _layer(widths[-1], outputs, 0.01)  # starts at a blind guess, and still passes gradients on
-        self.layers = nn.ModuleList([*(_layer(a, b, math.sqrt(2 / (9 * a))) for a, b in pairwise(widths)), last])
+        last = small(nn.Conv2d(widths[-1], outputs, 3, padding=1))
+        # All others keep the variance of what passes through them and a ReLU.
+        each = [small(nn.Conv2d(a, b, 3, padding=1), math.sqrt(2 / (9 * a))) for a, b in pairwise(widths)]
+        self.layers = nn.ModuleList([*each, last])
         self.places = nn.Parameter(torch.randn(width, places))
 
     def forward(self, seen: Tensor, frames: int, height: int, width: int) -> Tensor:
@@ -64,14 +69,6 @@ class Decoder(nn.Module):
         for layer, size in zip(self.layers[1:], sizes[1:], strict=True):
             x = layer(_resized(functional.relu(x), *size))
         return x.view(n, frames, *x.shape[1:]).transpose(1, 2)
-
-
-def _layer(inputs: int, outputs: int, deviation: float) -> nn.Conv2d:
-    """Make a convolution whose weights deviate by so much: in all but the last by what keeps variance through ReLU."""
-    layer = nn.Conv2d(inputs, outputs, 3, padding=1)
-    nn.init.normal_(layer.weight, std=deviation)
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # it has a bias
-    return layer
 
 
 def _sizes(start: int, end: int) -> list[int]:

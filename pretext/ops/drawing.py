@@ -1,13 +1,15 @@
-"""What drawings show of clips and sounds: frames side by side, motion as colour, a spectrogram."""
+"""Drawings of puzzles: rows of panels; clips as frames side by side, motion as colour, sounds as spectrograms."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pretext.core.types import Panel
 from pretext.ops.geometric import picture
 from pretext.ops.temporal import STILL
 
@@ -17,6 +19,66 @@ BINS = 64  # rows of a spectrogram, pixels
 ASPECT = 4  # its columns for each row
 RANGE = 6.0  # from black to white, in units of ln of the amplitude: 52 dB
 _BLACK, _RED, _YELLOW = (0.0, 0.0, 0.1), (0.75, 0.15, 0.35), (1.0, 0.95, 0.65)  # of a spectrogram, quiet to loud
+
+
+def panels(images: Iterable[Tensor], captions: str | Iterable[str], right: Tensor | None = None) -> list[Panel]:
+    """Make a column of a drawing, one panel for each puzzle.
+
+    Args:
+        images: (3, H, W) each.
+        captions: one for each image, or one for all.
+        right: (N,) bool, whether each image shows a right answer; none: there is nothing to judge.
+
+    """
+    pictures = list(images)
+    texts = [captions] * len(pictures) if isinstance(captions, str) else captions
+    verdicts = [None] * len(pictures) if right is None else right.tolist()
+    return [Panel(*parts) for parts in zip(pictures, texts, verdicts, strict=True)]
+
+
+def rows(*columns: Iterable[Panel]) -> list[list[Panel]]:
+    """Lay out columns of panels side by side: one row for each puzzle."""
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def choices(
+    asked: Iterable[Panel],
+    answer: Tensor,
+    prediction: Tensor | None,
+    draw: Callable[[int, int], Tensor],
+    name: Callable[[int], str],
+    note: str = "",
+) -> list[list[Panel]]:
+    """Lay out puzzles that ask for one of K choices: the question, the answer and, if there is one, the prediction.
+
+    Args:
+        asked: the questions.
+        answer: (N,) int64, the right choices.
+        prediction: (N, K) logits, of which the largest counts; none: it is left out.
+        draw: draws puzzle i as if choice k were right, (3, H, W).
+        name: names choice k.
+        note: what the answer's captions say after the name.
+
+    """
+
+    def column(who: str, chosen: list[int], right: Tensor | None = None) -> list[Panel]:
+        return panels((draw(i, k) for i, k in enumerate(chosen)), [f"{who}: {name(k)}" for k in chosen], right)
+
+    columns = [
+        list(asked),
+        [panel._replace(caption=panel.caption + note) for panel in column("answer", answer.tolist())],
+    ]
+    if prediction is not None:
+        guesses = prediction.argmax(1)
+        columns.append(column("prediction", guesses.tolist(), guesses == answer))
+    return rows(*columns)
+
+
+def stacked(pictures: Iterable[Tensor]) -> Tensor:
+    """Lay pictures (3, h, W) one below the other, with a white gap between them: (3, H, W)."""
+    first, *others = pictures
+    white = first.new_ones(3, GAP, first.shape[2])
+    return torch.cat([first, *(part for picture in others for part in (white, picture))], 1)
 
 
 def show(clip: Tensor) -> Tensor:

@@ -142,7 +142,12 @@ def reverse(x: Tensor) -> Tensor:
     if x.ndim == 3:
         return x.flip(-1)
     backward = x.flip(2)
-    return opposite(backward) if x.shape[1] == FLOW_CHANNELS else backward
+    return opposite(backward) if is_flow(x) else backward
+
+
+def is_flow(x: Tensor) -> bool:
+    """Tell whether these are clips (N, C, T, H, W) of flow."""
+    return x.ndim == 5 and x.shape[1] == FLOW_CHANNELS
 
 
 def opposite(flow: Tensor) -> Tensor:

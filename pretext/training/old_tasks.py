@@ -6,4 +6,4 @@ from collections.abc import Callable
 from typing import Any
 
 RULES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""Name of a task's class -> from its arguments as they were written to those of today; see `pretext.training.renamed`."""
+"""Name of a task's class -> from its old arguments to those of today; `pretext.training.renamed` applies them."""
