@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pretext.core.errors import require
+from pretext.core.errors import name_of, require
 from pretext.core.types import Backbone, Panel
 from pretext.nn.heads import small
+from pretext.ops.drawing import film, panels, rows
 
 LAYERS = 6  # ELo's decoders: six convolutions, https://arxiv.org/abs/2002.12177
 DULL = (1 / 255) ** 2  # variance under which there is nothing to draw: one grey level
@@ -126,15 +127,27 @@ def errors(prediction: Tensor, target: Tensor) -> Tensor:
     return ((prediction - target).square() / variance).flatten(1).mean(1)
 
 
-def rows(
-    asked: Iterable[Panel], answers: Iterable[Tensor], guesses: Iterable[Tensor] | None, misses: Tensor | None
+def clip_rows(
+    asked: Iterable[Panel],
+    answer: Tensor,
+    prediction: Tensor | None,
+    show: Callable[..., Tensor] = film,
 ) -> list[list[Panel]]:
-    """Lay out a drawing: what was asked, the answer and, if there is one, what was predicted and how far it is off."""
-    drawing = [[panel, Panel(image, "answer")] for panel, image in zip(asked, answers, strict=True)]
-    if guesses is not None and misses is not None:
-        for row, image, miss in zip(drawing, guesses, misses.tolist(), strict=True):
-            row.append(Panel(image, f"prediction: {miss:.2f} of a blind guess's error"))
-    return drawing
+    """Lay out a drawing: what was asked, the answer and, if there is one, what was predicted and how far it is off.
+
+    Args:
+        asked: the questions.
+        answer: (N, C, T, h, w).
+        prediction: as `answer`; none: it is left out.
+        show: draws a clip (C, T, h, w); `scale=` gives it the clip whose motion has full colour.
+
+    """
+    columns = [list(asked), panels(map(show, answer), "answer")]
+    if prediction is not None:
+        images = [show(guess, scale=true) for guess, true in zip(prediction, answer, strict=True)]
+        misses = errors(prediction, answer).tolist()
+        columns.append(panels(images, [f"prediction: {miss:.2f} of a blind guess's error" for miss in misses]))
+    return rows(*columns)
 
 
 def reads(backbone: Backbone, stage: str | None, asker: object) -> tuple[str, int]:
@@ -147,7 +160,7 @@ def reads(backbone: Backbone, stage: str | None, asker: object) -> tuple[str, in
     name = next(reversed(backbone.stages), None) if stage is None else stage
     if name is None or name not in backbone.stages:
         raise ValueError(
-            f"{type(asker).__name__} reads {'the deepest stage' if stage is None else f'stage {stage!r}'}, but "
+            f"{name_of(asker)} reads {'the deepest stage' if stage is None else f'stage {stage!r}'}, but "
             f"{type(backbone).__name__} has {', '.join(backbone.stages) or 'none'}; choose one of these, or another "
             "backbone"
         )

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pretext.core.types import Panel
+from pretext.core.types import Panel, Puzzle
 from pretext.ops.geometric import picture
 from pretext.ops.temporal import STILL
 
 GAP = 2  # pixels of white between two frames
 LEAST = 0.02  # of the scale of motion, has full colour at least: below, noise would
 BINS = 64  # rows of a spectrogram, pixels
+TALL, BAR = 64, 4  # height of bars, and the width of each, pixels
 ASPECT = 4  # its columns for each row
 RANGE = 6.0  # from black to white, in units of ln of the amplitude: 52 dB
 _BLACK, _RED, _YELLOW = (0.0, 0.0, 0.1), (0.75, 0.15, 0.35), (1.0, 0.95, 0.65)  # of a spectrogram, quiet to loud
@@ -43,7 +44,7 @@ def rows(*columns: Iterable[Panel]) -> list[list[Panel]]:
 
 def choices(
     asked: Iterable[Panel],
-    answer: Tensor,
+    puzzle: Puzzle,
     prediction: Tensor | None,
     draw: Callable[[int, int], Tensor],
     name: Callable[[int], str],
@@ -53,7 +54,7 @@ def choices(
 
     Args:
         asked: the questions.
-        answer: (N,) int64, the right choices.
+        puzzle: its answer is (N,) int64, the right choices.
         prediction: (N, K) logits, of which the largest counts; none: it is left out.
         draw: draws puzzle i as if choice k were right, (3, H, W).
         name: names choice k.
@@ -64,10 +65,9 @@ def choices(
     def column(who: str, chosen: list[int], right: Tensor | None = None) -> list[Panel]:
         return panels((draw(i, k) for i, k in enumerate(chosen)), [f"{who}: {name(k)}" for k in chosen], right)
 
-    columns = [
-        list(asked),
-        [panel._replace(caption=panel.caption + note) for panel in column("answer", answer.tolist())],
-    ]
+    answer: Tensor = puzzle.answer
+    true = [panel._replace(caption=panel.caption + note) for panel in column("answer", answer.tolist())]
+    columns = [list(asked), true]
     if prediction is not None:
         guesses = prediction.argmax(1)
         columns.append(column("prediction", guesses.tolist(), guesses == answer))
@@ -129,3 +129,11 @@ def spectrum(wave: Tensor) -> Tensor:
     loud = ((level - level.max()) / RANGE + 1).clamp(0, 1)
     black, red, yellow = (torch.tensor(colour).view(3, 1, 1) for colour in (_BLACK, _RED, _YELLOW))
     return torch.where(loud < 0.5, black.lerp(red, 2 * loud), red.lerp(yellow, 2 * loud - 1)).clamp(0, 1)
+
+
+def bars(heights: Tensor) -> Tensor:
+    """Draw rows of heights (R, K) in [0, 1] as dark bars on pale grey: (R, 3, TALL, K * BAR)."""
+    level = torch.arange(TALL, 0, -1).view(TALL, 1) / TALL  # of each pixel row's upper edge, so that 0 draws nothing
+    filled = heights.repeat_interleave(BAR, 1).unsqueeze(1) >= level - 0.5 / TALL
+    filled = filled & (torch.arange(filled.shape[-1]) % BAR < BAR - 1)  # a pale line between bars
+    return 0.92 - 0.72 * filled.float().unsqueeze(1).expand(-1, 3, -1, -1)

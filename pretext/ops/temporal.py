@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from pretext.core.errors import name_of, require
 from pretext.core.types import Tree
 from pretext.ops.geometric import whole
 
@@ -93,12 +94,24 @@ def draw_clip(asker: object, x: Tensor, frames: int, rng: Generator) -> Tensor:
         ValueError: the windows are too short; the message names the asker and what to do.
 
     """
-    if x.shape[2] < frames:
-        raise ValueError(
-            f"{type(asker).__name__}: frames={frames}, but the windows have {x.shape[2]}; lower it, or raise window in "
-            "the data module"
-        )
+    got = f"frames={frames}, but the windows have {x.shape[2]}"
+    require(x.shape[2] >= frames, asker, got, "lower it, or raise window in the data module")
     return clip(x, draw_starts(len(x), x.shape[2], frames, rng), frames)
+
+
+def require_modalities(asker: object, x: Tree, first: str, second: str) -> None:
+    """Refuse a batch that lacks one of two modalities.
+
+    Raises:
+        ValueError: the message names the asker and what to do.
+
+    """
+    if not isinstance(x, dict) or not {first, second} <= x.keys():
+        got = f"one of {', '.join(x)}" if isinstance(x, dict) else "one modality without a name"
+        raise ValueError(
+            f"{name_of(asker)}: wants a batch of {first!r} and {second!r}, got {got}; set "
+            f"modalities: [{first}, {second}] in the data module"
+        )
 
 
 def window_of(asker: object, x: Tree, first: str, second: str) -> int:
@@ -108,12 +121,7 @@ def window_of(asker: object, x: Tree, first: str, second: str) -> int:
         ValueError: `x` lacks one of them; the message names the asker and what to do.
 
     """
-    if not isinstance(x, dict) or not {first, second} <= x.keys():
-        got = f"one of {', '.join(x)}" if isinstance(x, dict) else "one modality without a name"
-        raise ValueError(
-            f"{type(asker).__name__}: wants a batch of {first!r} and {second!r}, got {got}; set "
-            f"modalities: [{first}, {second}] in the data module"
-        )
+    require_modalities(asker, x, first, second)
     return next(int(x[name].shape[2]) for name in (first, second) if x[name].ndim == 5)
 
 
@@ -128,11 +136,12 @@ def same_moment(
     """
     window = window_of(asker, x, first, second)
     frames = window if frames is None else frames
-    if frames > window:
-        raise ValueError(
-            f"{type(asker).__name__}: clips of {frames} frames do not fit windows of {window}; raise `window` in the "
-            f"data module to {frames} or more, or lower frames"
-        )
+    require(
+        frames <= window,
+        asker,
+        f"clips of {frames} frames do not fit windows of {window}",
+        f"raise `window` in the data module to {frames} or more, or lower frames",
+    )
     starts = draw_starts(len(x[first]), window, frames, rng)
     return {name: cut(x[name], starts, frames, window) for name in (first, second)}
 
@@ -158,3 +167,11 @@ def opposite(flow: Tensor) -> Tensor:
 def draw_starts(n: int, window: int, frames: int, rng: Generator) -> Tensor:
     """Draw where clips of `frames` begin in windows: (n,) int64, uniform in [0, window - frames]."""
     return whole(torch.rand(n, generator=rng, device=rng.device), window - frames + 1)
+
+
+def shuffled_orders(n: int, frames: int, rng: Generator, device: torch.device) -> Tensor:
+    """Draw orders (n, frames) that are neither sorted nor reversed: these two are moved on by one place instead."""
+    order = torch.rand(n, frames, generator=rng, device=device).argsort(1)
+    steps = order.diff(dim=1)
+    monotone = (steps == 1).all(1, keepdim=True) | (steps == -1).all(1, keepdim=True)
+    return torch.where(monotone, order.roll(1, 1), order)

@@ -81,11 +81,7 @@ class Rotation(Task):
         x, show = puzzle.question, film if self.clips else picture
         asked = panels(map(show, x), "which way is up?")
         return choices(
-            asked,
-            puzzle.answer,
-            prediction,
-            lambda i, k: show(turn(x[i], -k, is_flow(x))),
-            lambda k: f"turned {90 * k}°",
+            asked, puzzle, prediction, lambda i, k: show(turn(x[i], -k, is_flow(x))), lambda k: f"turned {90 * k}°"
         )
 
     def extra_repr(self) -> str:

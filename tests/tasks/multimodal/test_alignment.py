@@ -324,7 +324,7 @@ def test_options_out_of_range_are_errors(options, message):
 
 
 def test_other_backbones_are_refused():
-    with pytest.raises(ValueError, match="Alignment takes two networks of a MultiModal, got TinyVideo"):
+    with pytest.raises(ValueError, match="Alignment needs a MultiModal, got TinyVideo"):
         Alignment(TinyVideo())
     with pytest.raises(ValueError, match="one at least of clips, got"):
         Alignment(MultiModal({"left": TinySound(), "right": TinySound()}), "left", "right")

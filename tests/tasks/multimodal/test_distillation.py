@@ -287,7 +287,7 @@ def test_options_out_of_range_are_errors(options, message):
 
 
 def test_other_backbones_are_refused():
-    with pytest.raises(ValueError, match="Distillation takes two networks of a MultiModal, got TinyVideo"):
+    with pytest.raises(ValueError, match="Distillation needs a MultiModal, got TinyVideo"):
         Distillation(TinyVideo())
     with pytest.raises(ValueError, match="one at least of clips"):
         Distillation(MultiModal({"left": TinySound(), "right": TinySound()}), "left", "right")

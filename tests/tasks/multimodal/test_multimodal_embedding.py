@@ -182,7 +182,7 @@ def test_options_out_of_range_are_errors(options, message):
 
 
 def test_other_backbones_are_refused():
-    with pytest.raises(ValueError, match="Embed takes two networks of a MultiModal, got TinyVideo"):
+    with pytest.raises(ValueError, match="Embed needs a MultiModal, got TinyVideo"):
         Embed(TinyVideo())
     with pytest.raises(ValueError, match="one at least of clips"):
         Embed(MultiModal({"left": TinySound(), "right": TinySound()}), "left", "right")
