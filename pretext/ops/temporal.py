@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from pretext.core.errors import name_of, require
 from pretext.core.types import Tree
@@ -16,6 +17,7 @@ from pretext.ops.geometric import whole
 
 STILL = 128 / 255  # flow of what does not move
 FLOW_CHANNELS = 2
+SIDE = 32  # frames are compared at this many pixels at most: as telling, and cheap
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:
@@ -175,3 +177,17 @@ def shuffled_orders(n: int, frames: int, rng: Generator, device: torch.device) -
     steps = order.diff(dim=1)
     monotone = (steps == 1).all(1, keepdim=True) | (steps == -1).all(1, keepdim=True)
     return torch.where(monotone, order.roll(1, 1), order)
+
+
+def frame_differences(x: Tensor) -> Tensor:
+    """Compare all frames of windows (N, C, W, H, W'): (N, W, W) mean squared differences over their mean.
+
+    So a dark window is like a bright one. Where nothing moves all are 0.
+    """
+    small = functional.adaptive_avg_pool2d(x.flatten(1, 2), (min(SIDE, x.shape[-2]), min(SIDE, x.shape[-1]))).float()
+    frames = small.view(*x.shape[:3], -1).transpose(1, 2).flatten(2)  # (N, W, pixels)
+    frames = frames - frames.mean(1, keepdim=True)  # or what all frames share would drown in rounding how they differ
+    products = frames @ frames.mT
+    squares = products.diagonal(dim1=1, dim2=2)
+    apart: Tensor = squares[:, :, None] + squares[:, None] - 2 * products
+    return apart / apart.mean((1, 2), keepdim=True).clamp(min=1e-12)
