@@ -16,6 +16,7 @@ from pretext.ops.temporal import STILL
 GAP = 2  # pixels of white between two frames
 LEAST = 0.02  # of the scale of motion, has full colour at least: below, noise would
 BINS = 64  # rows of a spectrogram, pixels
+SHOWN, WIDTH, HEIGHT = 32, 128, 32  # of stripes: how many numbers, in so many pixels at most
 TALL, BAR = 64, 4  # height of bars, and the width of each, pixels
 ASPECT = 4  # its columns for each row
 RANGE = 6.0  # from black to white, in units of ln of the amplitude: 52 dB
@@ -137,3 +138,17 @@ def bars(heights: Tensor) -> Tensor:
     filled = heights.repeat_interleave(BAR, 1).unsqueeze(1) >= level - 0.5 / TALL
     filled = filled & (torch.arange(filled.shape[-1]) % BAR < BAR - 1)  # a pale line between bars
     return 0.92 - 0.72 * filled.float().unsqueeze(1).expand(-1, 3, -1, -1)
+
+
+def stripes(target: Tensor, guess: Tensor) -> Tensor:
+    """Draw the largest numbers of a target (D,) as grey columns above those of a guess: (3, h, w); mid-grey is 0."""
+    most = target.abs().topk(min(SHOWN, len(target))).indices.sort().values
+    greys = (0.5 + 0.2 * torch.stack((target, guess))[:, most]).clamp(0, 1)
+    large = greys.repeat_interleave(HEIGHT // 2, 0).repeat_interleave(WIDTH // len(most), 1)
+    return large.expand(3, -1, -1)
+
+
+def full_contrast(differences: Tensor) -> Tensor:
+    """Stretch differences, whose 0 is mid-grey, to all of [0, 1], or nobody could see them."""
+    signed = differences.float() - 0.5
+    return 0.5 + 0.5 * signed / signed.abs().max().clamp(min=1e-6)

@@ -89,6 +89,26 @@ def cut(x: Tensor, starts: Tensor, frames: int, window: int) -> Tensor:
     return sound(x, starts, frames, window) if x.ndim == 3 else clip(x, starts, frames)
 
 
+def cut_rows(x: Tensor, rows: Tensor, starts: Tensor, frames: int, window: int) -> Tensor:
+    """Cut clips, or their sound, out of some of the windows, in one gather: no window is copied to be cut.
+
+    Args:
+        x: (N, C, window, *S), or the sound (N, 1, L) of `window` frames.
+        rows: (M,) int64, the item that each clip is of.
+        starts: (M,) int64, the first frame of each.
+        frames: length of all of them.
+        window: length of the windows, frames.
+
+    Returns:
+        (M, C, frames, *S), or (M, 1, l).
+
+    """
+    if x.ndim == 3:
+        starts, frames = span(starts, frames, window, x.shape[-1])
+    steps = starts[:, None] + torch.arange(frames, device=x.device)
+    return x[rows[:, None], :, steps].movedim(1, 2)
+
+
 def draw_clip(asker: object, x: Tensor, frames: int, rng: Generator) -> Tensor:
     """Cut a clip of `frames` out of each window (N, C, W, *S), at random.
 

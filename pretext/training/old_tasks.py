@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 Args = dict[str, Any]
 COLOURS, HALVES = "pretext.nn.colour_targets", "pretext.nn.split_targets"
+READOUTS, EMBEDDINGS = "pretext.nn.alignment_readouts", "pretext.nn.embedding_losses"
+TEACHERS = "pretext.nn.teachers"
 
 
-def _part(old: Args, switch: str, parts: dict[str, tuple[str, tuple[str, ...]]], into: str) -> Args:
+def _part(old: Args, switch: str, parts: Mapping[str, tuple[str, tuple[str, ...]]], into: str) -> Args:
     """Turn a string that chose a behaviour, and the arguments that belonged to it, into a part with a class path.
 
     What is written as today stays. Arguments of a behaviour that was not chosen are left out: they had no effect. But
@@ -46,8 +48,39 @@ def split_brain(old: Args) -> Args:
     return _part(old, "target", parts, "target")
 
 
+def alignment(old: Args) -> Args:
+    """`loss` was "bce" or "contrastive", `negatives` a kind or the shares of kinds."""
+    parts = {"bce": (f"{READOUTS}.Binary", ("width",)), "contrastive": (f"{READOUTS}.Contrastive", ("width", "margin"))}
+    new = _part(old, "loss", parts, "readout")
+    kinds = new.get("negatives")
+    ours = {"kinds", "curriculum", "gap", "overlap"}
+    if isinstance(kinds, str) or (isinstance(kinds, dict) and not kinds.keys() <= ours):
+        kinds = {"kinds": kinds}
+    moved = {name: new[name] for name in ("curriculum", "gap", "overlap") if name in new}
+    rest = {name: value for name, value in new.items() if name not in ours and name != "negatives"}
+    return rest | ({"negatives": (kinds or {}) | moved} if kinds or moved else {})
+
+
+def distillation(old: Args) -> Args:
+    """`kind` was "joint", "frozen" or "momentum"."""
+    parts = {"frozen": (f"{TEACHERS}.Frozen", ()), "momentum": (f"{TEACHERS}.Momentum", ("momentum",))}
+    if old.get("kind", "joint") != "joint" or old.keys() == {"momentum"}:
+        return _part({"kind": "momentum"} | old, "kind", parts, "copy")
+    new = {name: value for name, value in old.items() if name not in ("kind", "momentum")}
+    return new | ({"copy": None} if "kind" in old else {})
+
+
+def embed(old: Args) -> Args:
+    """`loss` was "margin" or "nce"."""
+    parts = {"margin": (f"{EMBEDDINGS}.MaxMargin", ("margin",)), "nce": (f"{EMBEDDINGS}.InfoNCE", ("temperature",))}
+    return _part(old, "loss", parts, "loss")
+
+
 RULES: dict[str, Callable[[Args], Args]] = {
+    "Alignment": alignment,
     "Colorization": colorization,
+    "Distillation": distillation,
+    "Embed": embed,
     "SplitBrain": split_brain,
 }
 """Name of a task's class -> from its old arguments to those of today; `pretext.training.renamed` applies them."""

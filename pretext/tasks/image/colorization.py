@@ -73,14 +73,12 @@ class Colorization(Task):
         require_input(fits, self, wanted, x, "use larger images or a smaller stride")
         light = lightness(x) / WHITE
         sparse = (..., slice(start, None, step), slice(start, None, step))  # subsampled first: few pixels to convert
-        colours = rgb_to_lab(x[sparse])[:, 1:]
-        question = light.to(x.dtype).expand(-1, 3, -1, -1).contiguous()
+        question, colours = light.to(x.dtype).expand(-1, 3, -1, -1).contiguous(), rgb_to_lab(x[sparse])[:, 1:]
         return Puzzle(question, colours.to(x.dtype), light[sparse].to(x.dtype).contiguous())
 
     def solve(self, features: Features, given: Tensor) -> Tensor:
         """Give logits over the bins, (N, 313, h, w), or values of ab, (N, 2, h, w)."""
-        height, width = given.shape[-2:]
-        return self.target.predict(self.head(features.stages, (height, width)))
+        return self.target.predict(self.head(features.stages, (given.shape[-2], given.shape[-1])))
 
     def grade(self, prediction: Tensor, answer: Tensor) -> Grade:
         """Grade the pixels of images that have a colour."""
@@ -96,10 +94,7 @@ class Colorization(Task):
         """Draw the lightness, the true colours on it (as coarse as they are asked), and the predicted ones."""
         light = puzzle.question[:, :1].detach().float().cpu() * WHITE
         ab = puzzle.answer.detach().float().cpu()
-        columns = [
-            panels(map(picture, puzzle.question), "which colours?"),
-            panels(_paint(light, ab), "answer"),
-        ]
+        columns = [panels(picture(puzzle.question), "which colours?"), panels(_paint(light, ab), "answer")]
         if prediction is not None:
             guess = self.target.decode(prediction.detach().float().cpu())
             misses = (guess - ab).square().sum(1).mean((1, 2)).sqrt().tolist()

@@ -11,7 +11,7 @@ from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
 from pretext.nn.decoder import DULL, Blind, Decoder, blind, clip_rows, drawn, errors, reads, shrunk
 from pretext.ops.drawing import film, panels
-from pretext.ops.temporal import clip, draw_starts
+from pretext.ops.temporal import draw_clip
 
 
 class Future(NamedTuple):
@@ -76,21 +76,19 @@ class FuturePrediction(Task):
 
         """
         length = self.frames + self.future
-        kind = f"clips (N, {self.channels}, W, H, W)"
-        fits = x.ndim == 5 and x.shape[1] == self.channels
+        fits, kind = x.ndim == 5 and x.shape[1] == self.channels, f"clips (N, {self.channels}, W, H, W)"
         require_input(fits, self, kind, x, "set channels to what the clips have")
         got = f"frames={self.frames} and future={self.future} take windows of {length} frames, got {x.shape[2]}"
         require(x.shape[2] >= length, self, got, "raise window in the data module, or lower them")
-        both = clip(x, draw_starts(len(x), x.shape[2], length, rng), length)
-        seen = both[:, :, : self.frames].contiguous()
+        both = draw_clip(self, x, length, rng)
         small = shrunk(both[:, :, self.frames - 1 :], self.shrink)
         answer = Future(small[:, :, 1:].contiguous(), small[:, :, :1].contiguous())
-        return Puzzle(seen, answer, blind(answer.frames))
+        return Puzzle(both[:, :, : self.frames].contiguous(), answer, blind(answer.frames))
 
     def solve(self, features: Features, given: Blind) -> Tensor:
         """Draw (N, C, future, h, w), in float32."""
-        seen = features.stages[self.stage]
-        newest = seen[:, :, -1:] if seen.ndim == 5 else seen  # some maps have no axis of time
+        map_ = features.stages[self.stage]
+        newest = map_[:, :, -1:] if map_.ndim == 5 else map_  # some maps have no axis of time
         return drawn(self.decoder(newest, *given.picture.shape[2:]), given)
 
     def grade(self, prediction: Tensor, answer: Future) -> Grade:

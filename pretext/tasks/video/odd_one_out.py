@@ -11,7 +11,7 @@ from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
 from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess, cross_entropy
-from pretext.ops.drawing import choices, film, panels, stacked
+from pretext.ops.drawing import choices, film, full_contrast, panels, stacked
 from pretext.ops.temporal import shuffled_orders, take
 
 ENCODINGS = ("frames", "differences")
@@ -71,11 +71,9 @@ class OddOneOut(Task):
 
         """
         least = self.frames + self.clips - 1
-        wanted = (
-            f"windows (N, C, frames, H, W) of at least {least} frames, in which {self.clips} clips of {self.frames}"
-        )
+        room = f"at least {least} frames, in which {self.clips} clips of {self.frames} can begin at different frames"
         how = "raise window in the data module, or lower clips or frames"
-        require_input(x.ndim == 5 and x.shape[2] >= least, self, f"{wanted} can begin at different frames", x, how)
+        require_input(x.ndim == 5 and x.shape[2] >= least, self, f"windows (N, C, frames, H, W) of {room}", x, how)
         uniform = torch.rand(len(x), x.shape[2] - self.frames + 1, generator=rng, device=x.device)
         starts = uniform.argsort(1)[:, : self.clips, None]
         odd = torch.randint(self.clips, (len(x),), generator=rng, device=x.device)
@@ -84,9 +82,7 @@ class OddOneOut(Task):
         order = torch.where(is_odd, shuffled_orders(len(x), self.frames, rng, x.device)[:, None], straight)
         frames = take(x, (starts + order).flatten(1))  # (N, C, clips * T, H, W), clip by clip
         clips = frames.view(*frames.shape[:2], self.clips, -1, *x.shape[3:]).transpose(1, 2).flatten(0, 1)
-        if self.encoding == "differences":
-            clips = 0.5 + clips.diff(dim=2) / 2
-        return Puzzle(clips, odd)
+        return Puzzle(0.5 + clips.diff(dim=2) / 2 if self.encoding == "differences" else clips, odd)
 
     def solve(self, features: Features, given: None) -> Tensor:
         """Give logits (N, clips) over the slots."""
@@ -104,16 +100,10 @@ class OddOneOut(Task):
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw all clips, each a strip of its frames, then the odd one, then the one that the prediction names."""
         items = puzzle.question.view(-1, self.clips, *puzzle.question.shape[1:])
-        shown = map(_clear, items) if self.encoding == "differences" else items
+        shown = map(full_contrast, items) if self.encoding == "differences" else items
         strips = [[film(clip, SHOWN) for clip in clips] for clips in shown]
         asked = panels(map(stacked, strips), "in which clip, from the top, are the frames shuffled?")
         return choices(asked, puzzle, prediction, lambda i, k: strips[i][k], lambda k: f"clip {k + 1}")
 
     def extra_repr(self) -> str:
         return f"clips={self.clips}, frames={self.frames}, encoding={self.encoding!r}"
-
-
-def _clear(differences: Tensor) -> Tensor:
-    """Give the differences of a question's clips full contrast, or nobody could see them."""
-    signed = differences.float() - 0.5
-    return 0.5 + 0.5 * signed / signed.abs().max().clamp(min=1e-6)
