@@ -19,7 +19,7 @@ import io
 import math
 import pickle
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, cast
 
@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.autograd import backward  # the same as loss.backward(), which torch gives no type
 
 from pretext.core.rng import rng, seed_of
+from pretext.core.tree import leaves, mapped
 from pretext.core.types import Backbone, Grade, Puzzle, Task, TaskFactory, Tree
 
 Content = Literal["noise", "constant"]
@@ -95,7 +96,7 @@ def check_dtype_and_device(factory: TaskFactory, backbone: Backbone, x: Tree) ->
     for dtype, mixed in ((torch.float32, False), (torch.bfloat16, False), (torch.float32, True)):
         task, net = _build(factory, backbone)
         task, net = task.to(dtype), net.to(dtype)
-        puzzle = _pose(task, _map(partial(Tensor.to, dtype=dtype), x))
+        puzzle = _pose(task, mapped(partial(Tensor.to, dtype=dtype), x))
         for name, tree in puzzle._asdict().items():
             for leaf in _leaves(tree):
                 _must(leaf.device == device, task, f"{name} is on {leaf.device}, x on {device}")
@@ -190,10 +191,10 @@ def check_alone(factory: TaskFactory, backbone: Backbone, x: Tree, *, tolerance:
     for i in range(0, count, math.ceil(count / items)):
         mine = partial(_rows, item=i, items=count)
         try:
-            alone = task.solve(net(_map(mine, puzzle.question)), _map(mine, puzzle.given))
+            alone = task.solve(net(mapped(mine, puzzle.question)), mapped(mine, puzzle.given))
         except (RuntimeError, ValueError, IndexError) as error:
             raise AssertionError(f"{type(task).__name__}: item {i} cannot be solved alone: {error}") from error
-        for one, other in zip(_leaves(alone), _leaves(_map(mine, together)), strict=True):
+        for one, other in zip(_leaves(alone), _leaves(mapped(mine, together)), strict=True):
             shapes = f"{tuple(one.shape)} alone and {tuple(other.shape)} among others"
             _must(one.shape == other.shape, task, f"the prediction for item {i} has shape {shapes}: keep items apart")
             room = tolerance * other.abs().max().item() + 1e-6 if other.numel() else 0.0
@@ -226,7 +227,7 @@ def check_right_answer(factory: TaskFactory, backbone: Backbone, x: Tree, *, ste
     task, backbone = _build(factory, backbone)
     puzzle = _pose(task, x)
     prediction = task.solve(backbone(puzzle.question), puzzle.given)
-    free = _map(lambda leaf: leaf.detach().clone().requires_grad_(leaf.is_floating_point()), prediction)
+    free = mapped(lambda leaf: leaf.detach().clone().requires_grad_(leaf.is_floating_point()), prediction)
     optimiser = torch.optim.Adam([leaf for leaf in _leaves(free) if leaf.requires_grad], lr=0.1)
     for _ in range(steps):
         optimiser.zero_grad()
@@ -326,7 +327,7 @@ def _empty(kind: Content, x: Tree, items: int, key: int) -> Tree:
         drawn = shape if kind == "noise" else (*shape[:2], *(1 for _ in shape[2:]))
         return torch.rand(drawn, generator=chance, device=device, dtype=leaf.dtype).expand(shape).contiguous()
 
-    return _map(make, x)
+    return mapped(make, x)
 
 
 def _numbers(grade: Grade) -> dict[str, float]:
@@ -337,7 +338,7 @@ def _swap(answer: Tree) -> Tree | None:
     """Hand the answers round, to the nearest item for which they differ."""
     leaves = [leaf for leaf in _leaves(answer) if leaf.ndim > 0]
     for shift in range(1, max((len(leaf) for leaf in leaves), default=0)):
-        swapped = _map(partial(_roll, shift=shift), answer)
+        swapped = mapped(partial(_roll, shift=shift), answer)
         if not _same(swapped, answer):
             return swapped
     return None
@@ -369,27 +370,7 @@ def _reload(task: Task, factory: TaskFactory, backbone: Backbone) -> Task:
 
 def _leaves(tree: Tree) -> list[Tensor]:
     """List all tensors of a tree."""
-    return list(_walk(tree))
-
-
-def _walk(tree: Tree) -> Iterator[Tensor]:
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, dict | tuple | list):
-        for part in tree.values() if isinstance(tree, dict) else tree:
-            yield from _walk(part)
-
-
-def _map(change: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
-    """Change every tensor of a tree."""
-    if isinstance(tree, Tensor):
-        return change(tree)
-    if isinstance(tree, dict):
-        return {name: _map(change, part) for name, part in tree.items()}
-    if isinstance(tree, tuple | list):
-        parts = [_map(change, part) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-    return tree
+    return list(leaves(tree))
 
 
 def _same(one: Tree, other: Tree) -> bool:

@@ -1,4 +1,4 @@
-"""A network for images that reads clips, frame by frame."""
+"""A network for images that reads clips, frame by frame, and a network for clips that reads images."""
 
 from __future__ import annotations
 
@@ -46,3 +46,30 @@ class Frames(Backbone):
         features: Features = self.backbone(x.transpose(1, 2).flatten(0, 1))  # (N T, C, H, W), clip by clip
         stages = {name: s.reshape(n, t, *s.shape[1:]).transpose(1, 2) for name, s in features.stages.items()}
         return Features(stages, features.pooled.reshape(n, t, -1).mean(1))
+
+
+class OneFrame(Backbone):
+    """A network for clips as one for images: what a task for images is built from, and follows.
+
+    Args:
+        backbone: reads clips.
+
+    """
+
+    axes = "hw"
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.dim, self.stages = backbone.dim, dict(backbone.stages)
+
+    def forward(self, x: Tensor) -> Features:
+        """Look at images (N, C, H, W) as clips of one frame."""
+        return still(self.backbone(x.unsqueeze(2)))
+
+
+def still(features: Features) -> Features:
+    """Average out the axis of time of maps (N, D, t, h, w)."""
+    return features._replace(
+        stages={name: map_.mean(2) if map_.ndim == 5 else map_ for name, map_ in features.stages.items()}
+    )

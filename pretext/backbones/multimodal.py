@@ -6,7 +6,13 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from pretext.core.errors import name_of, require
 from pretext.core.types import Backbone, Features
+
+CONFIGURE = (
+    "configure backbone: {class_path: pretext.MultiModal, init_args: {backbones: {rgb: ..., audio: ...}}}, a network "
+    "for each modality"
+)
 
 
 class MultiModal(Backbone):
@@ -28,10 +34,7 @@ class MultiModal(Backbone):
 
     def __init__(self, backbones: dict[str, Backbone]) -> None:
         super().__init__()
-        if not backbones:
-            raise ValueError(
-                "MultiModal: no network; give one for each modality, such as rgb: {class_path: pretext.R2Plus1D}"
-            )
+        require(bool(backbones), self, "no network", "give one for each modality, such as rgb: pretext.R2Plus1D")
         for name, net in backbones.items():
             if not name.isidentifier() or hasattr(nn.ModuleDict(), name):
                 raise ValueError(
@@ -71,6 +74,18 @@ class MultiModal(Backbone):
         return {name: self.backbones[name](value) for name, value in x.items()}
 
 
+def needs_several(asker: object, backbone: Backbone, advice: str = CONFIGURE) -> MultiModal:
+    """Refuse a backbone that is no `MultiModal`, and return one that is.
+
+    Raises:
+        ValueError: the message names the asker, what it got and what to do, which is `advice`.
+
+    """
+    if not isinstance(backbone, MultiModal):
+        raise ValueError(f"{name_of(asker)} needs a MultiModal, got {type(backbone).__name__}; {advice}")
+    return backbone
+
+
 def pair_of(asker: object, backbone: Backbone, first: str, second: str) -> tuple[Backbone, Backbone]:
     """Find two networks of a `MultiModal` that see and hear the same stretch of time.
 
@@ -78,21 +93,19 @@ def pair_of(asker: object, backbone: Backbone, first: str, second: str) -> tuple
         ValueError: there are no such two; the message names the asker, what it wanted and what it got.
 
     """
-    name = type(asker).__name__
-    if not isinstance(backbone, MultiModal):
-        raise ValueError(
-            f"{name} takes two networks of a MultiModal, got {type(backbone).__name__}; configure backbone: "
-            "{class_path: pretext.MultiModal, init_args: {backbones: {rgb: ..., audio: ...}}}"
-        )
-    if first == second or not {first, second} <= backbone.dims.keys():
-        raise ValueError(
-            f"{name}: got {first!r} and {second!r}; name two different networks of the backbone, which has "
-            f"{', '.join(backbone.dims)}"
-        )
-    one, other = backbone.network(first), backbone.network(second)
-    if not {one.axes, other.axes} <= {"thw", "t"} or "thw" not in (one.axes, other.axes):
-        raise ValueError(
-            f"{name}: {first!r} and {second!r} must be read by networks of clips ('thw') or waveforms ('t'), one at "
-            f"least of clips, got {one.axes!r} and {other.axes!r}; choose others"
-        )
+    several = needs_several(asker, backbone)
+    require(
+        first != second and {first, second} <= several.dims.keys(),
+        asker,
+        f"got {first!r} and {second!r}",
+        f"name two different networks of the backbone, which has {', '.join(several.dims)}",
+    )
+    one, other = several.network(first), several.network(second)
+    require(
+        {one.axes, other.axes} <= {"thw", "t"} and "thw" in (one.axes, other.axes),
+        asker,
+        f"{first!r} and {second!r} must be read by networks of clips ('thw') or waveforms ('t'), one at least of "
+        f"clips, got {one.axes!r} and {other.axes!r}",
+        "choose others",
+    )
     return one, other

@@ -112,6 +112,17 @@ TaskFactory = Callable[[Backbone], Task]
 """What a config names for a task: the class, its backbone still to come."""
 
 
+def reads_axes(letters: str, backbone: Backbone, asker: object) -> None:
+    """Refuse a backbone that lacks one of the input axes `letters`, such as "thw" for clips.
+
+    Raises:
+        ValueError: as in `axis`.
+
+    """
+    for letter in letters:
+        axis(letter, backbone, asker)
+
+
 def reads_images(backbone: Backbone, asker: object) -> None:
     """Refuse a backbone that does not read images, or reads clips of them.
 
@@ -119,8 +130,7 @@ def reads_images(backbone: Backbone, asker: object) -> None:
         ValueError: the message names the asker, what it wanted, what it got and what to do.
 
     """
-    for letter in "hw":
-        axis(letter, backbone, asker)
+    reads_axes("hw", backbone, asker)
     if "t" in backbone.axes:
         raise ValueError(
             f"{type(asker).__name__} asks about images, but {type(backbone).__name__} reads clips ({backbone.axes!r}); "

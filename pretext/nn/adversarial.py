@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pretext.core.errors import require, require_input
 from pretext.core.types import Grade
+from pretext.nn.heads import small
 from pretext.ops.geometric import MEAN, SPREAD
 
 
@@ -46,17 +48,13 @@ class Discriminator(nn.Module):
 
     def __init__(self, channels: int = 3, width: int = 32) -> None:
         super().__init__()
-        if min(channels, width) < 1:
-            raise ValueError(f"Discriminator: channels={channels}, width={width}; both must be at least 1")
+        require(min(channels, width) >= 1, self, f"{channels=}, {width=}", "both must be at least 1")
         layers: list[nn.Module] = []
         inside = channels
         for outside in (width, 2 * width, 4 * width):
             layers += [nn.Conv2d(inside, outside, 4, stride=2, padding=2), nn.LeakyReLU(0.2)]
             inside = outside
-        last = nn.Conv2d(inside, 1, 3, padding=1)
-        nn.init.normal_(last.weight, std=0.01)  # starts undecided, and still passes gradients on
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]  # it has a bias
-        self.layers = nn.Sequential(*layers, last)
+        self.layers = nn.Sequential(*layers, small(nn.Conv2d(inside, 1, 3, padding=1)))  # starts undecided
 
     def forward(self, x: Tensor) -> Tensor:
         """Judge images (N, channels, H, W).
@@ -65,8 +63,8 @@ class Discriminator(nn.Module):
             ValueError: the images have another number of dimensions, or less than 4 pixels a side.
 
         """
-        if x.ndim != 4 or min(x.shape[-2:]) < 4:
-            raise ValueError(f"Discriminator wants images (N, C, H, W) of at least 4 x 4, got {tuple(x.shape)}")
+        fits = x.ndim == 4 and min(x.shape[-2:]) >= 4
+        require_input(fits, self, "images (N, C, H, W) of at least 4 x 4", x, "use larger ones")
         weight = next(self.parameters())  # bfloat16 where the weights are, whatever the task's images are
         logits: Tensor = self.layers((x.to(weight.dtype) - MEAN) / SPREAD)
         return logits.mean((1, 2, 3))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pretext.core.errors import name_of, require
 from pretext.core.types import Backbone, Panel
+from pretext.nn.heads import small
+from pretext.ops.drawing import film, panels, rows
 
 LAYERS = 6  # ELo's decoders: six convolutions, https://arxiv.org/abs/2002.12177
 DULL = (1 / 255) ** 2  # variance under which there is nothing to draw: one grey level
@@ -42,14 +45,17 @@ class Decoder(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, width: int = 64, places: int = 16) -> None:
         super().__init__()
-        if min(inputs, outputs, places) < 1 or width < 4:
-            raise ValueError(
-                f"Decoder: inputs={inputs}, outputs={outputs}, width={width}, places={places}; give at least 1 of "
-                "each, and a width of 4, of which a quarter is left"
-            )
+        require(
+            min(inputs, outputs, places) >= 1 and width >= 4,
+            self,
+            f"{inputs=}, {outputs=}, {width=}, {places=}",
+            "give at least 1 of each, and a width of 4, of which a quarter is left",
+        )
         widths = [inputs, width, width, width, width // 2, width // 4]
-        last = _layer(widths[-1], outputs, 0.01)  # starts at a blind guess, and still passes gradients on
-        self.layers = nn.ModuleList([*(_layer(a, b, math.sqrt(2 / (9 * a))) for a, b in pairwise(widths)), last])
+        last = small(nn.Conv2d(widths[-1], outputs, 3, padding=1))
+        # All others keep the variance of what passes through them and a ReLU.
+        each = [small(nn.Conv2d(a, b, 3, padding=1), math.sqrt(2 / (9 * a))) for a, b in pairwise(widths)]
+        self.layers = nn.ModuleList([*each, last])
         self.places = nn.Parameter(torch.randn(width, places))
 
     def forward(self, seen: Tensor, frames: int, height: int, width: int) -> Tensor:
@@ -64,14 +70,6 @@ class Decoder(nn.Module):
         for layer, size in zip(self.layers[1:], sizes[1:], strict=True):
             x = layer(_resized(functional.relu(x), *size))
         return x.view(n, frames, *x.shape[1:]).transpose(1, 2)
-
-
-def _layer(inputs: int, outputs: int, deviation: float) -> nn.Conv2d:
-    """Make a convolution whose weights deviate by so much: in all but the last by what keeps variance through ReLU."""
-    layer = nn.Conv2d(inputs, outputs, 3, padding=1)
-    nn.init.normal_(layer.weight, std=deviation)
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # it has a bias
-    return layer
 
 
 def _sizes(start: int, end: int) -> list[int]:
@@ -129,15 +127,27 @@ def errors(prediction: Tensor, target: Tensor) -> Tensor:
     return ((prediction - target).square() / variance).flatten(1).mean(1)
 
 
-def rows(
-    asked: Iterable[Panel], answers: Iterable[Tensor], guesses: Iterable[Tensor] | None, misses: Tensor | None
+def clip_rows(
+    asked: Iterable[Panel],
+    answer: Tensor,
+    prediction: Tensor | None,
+    show: Callable[..., Tensor] = film,
 ) -> list[list[Panel]]:
-    """Lay out a drawing: what was asked, the answer and, if there is one, what was predicted and how far it is off."""
-    drawing = [[panel, Panel(image, "answer")] for panel, image in zip(asked, answers, strict=True)]
-    if guesses is not None and misses is not None:
-        for row, image, miss in zip(drawing, guesses, misses.tolist(), strict=True):
-            row.append(Panel(image, f"prediction: {miss:.2f} of a blind guess's error"))
-    return drawing
+    """Lay out a drawing: what was asked, the answer and, if there is one, what was predicted and how far it is off.
+
+    Args:
+        asked: the questions.
+        answer: (N, C, T, h, w).
+        prediction: as `answer`; none: it is left out.
+        show: draws a clip (C, T, h, w); `scale=` gives it the clip whose motion has full colour.
+
+    """
+    columns = [list(asked), panels(map(show, answer), "answer")]
+    if prediction is not None:
+        images = [show(guess, scale=true) for guess, true in zip(prediction, answer, strict=True)]
+        misses = errors(prediction, answer).tolist()
+        columns.append(panels(images, [f"prediction: {miss:.2f} of a blind guess's error" for miss in misses]))
+    return rows(*columns)
 
 
 def reads(backbone: Backbone, stage: str | None, asker: object) -> tuple[str, int]:
@@ -150,7 +160,7 @@ def reads(backbone: Backbone, stage: str | None, asker: object) -> tuple[str, in
     name = next(reversed(backbone.stages), None) if stage is None else stage
     if name is None or name not in backbone.stages:
         raise ValueError(
-            f"{type(asker).__name__} reads {'the deepest stage' if stage is None else f'stage {stage!r}'}, but "
+            f"{name_of(asker)} reads {'the deepest stage' if stage is None else f'stage {stage!r}'}, but "
             f"{type(backbone).__name__} has {', '.join(backbone.stages) or 'none'}; choose one of these, or another "
             "backbone"
         )

@@ -1,13 +1,27 @@
-"""Heads that several tasks share."""
+"""Parts of heads that several tasks share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from pretext.ops.resample import line
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+def small(layer: Layer, std: float = 0.01) -> Layer:
+    """Make the last layer of a head small, in place: it starts at a blind guess, and still passes gradients on.
+
+    Weights are drawn from a normal distribution of that deviation, by torch's own generator; the bias becomes 0.
+    """
+    nn.init.normal_(layer.weight, std=std)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 class Hypercolumn(nn.Module):
@@ -29,7 +43,7 @@ class Hypercolumn(nn.Module):
         self.names = list(stages)
         self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
         for reader in self.readers:
-            nn.init.normal_(reader.weight, std=0.01)  # type: ignore[arg-type]  # starts at a blind guess
+            small(cast(nn.Conv2d, reader))  # ModuleList forgets what it holds
 
     def forward(self, stages: dict[str, Tensor], side: tuple[int, int]) -> Tensor:
         """Read (N, outputs, *side) from stages (N, D_i, h_i, w_i)."""

@@ -37,9 +37,8 @@ def nt_xent(z: Tensor, temperature: float, partners: Tensor | None = None) -> Te
     """
     if partners is None:
         partners = torch.arange(len(z), device=z.device) ^ 1  # the other of two neighbours
-    unit = functional.normalize(z.float(), dim=1)
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    return functional.cross_entropy((unit @ unit.mT / temperature).masked_fill(itself, -math.inf), partners)
+    return functional.cross_entropy((cosines(z) / temperature).masked_fill(itself, -math.inf), partners)
 
 
 def contrastive(distances: Tensor, alike: Tensor, margin: float) -> Grade:
@@ -124,6 +123,30 @@ def ranking(similarities: Tensor) -> Tensor:
     beaten = (similarities < right).float() + 0.5 * (similarities == right).float()
     others = len(similarities) - 1
     return ((beaten.sum(1) - 0.5) / others).mean()  # less the right one's tie with itself
+
+
+def cosines(embeddings: Tensor) -> Tensor:
+    """Compare all embeddings (M, D) with each other: (M, M), float32."""
+    unit = functional.normalize(embeddings.float(), dim=1)
+    return unit @ unit.mT
+
+
+def ranking_of_partners(embeddings: Tensor, partners: Tensor) -> Tensor:
+    """Tell the share of other views that are less similar than the partner; a tie counts half.
+
+    Args:
+        embeddings: (M, D), compared by their cosines.
+        partners: (M,) int64, the row of each one's partner.
+
+    Returns:
+        () in [0, 1], without gradient; 0.5 is a blind guess.
+
+    """
+    similar, index = cosines(embeddings.detach()), torch.arange(len(embeddings), device=embeddings.device)
+    right = similar.gather(1, partners[:, None])
+    others = (index != index[:, None]) & (index != partners[:, None])
+    beaten = (similar < right).float() + 0.5 * (similar == right).float()
+    return (beaten * others).sum() / others.sum()
 
 
 def blind_guess(classes: int) -> Grade:

@@ -5,21 +5,25 @@ Both copy the network that they are given, so nobody can hand in the same object
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
 
+from pretext.core.errors import require
 
-class Frozen(nn.Module):
-    """A copy of a network that never changes: evaluation mode, no gradient, deaf to `train()`."""
+
+class Teacher(nn.Module, ABC):
+    """A copy of a network: evaluation mode, no gradient, deaf to `train()`."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = _still_copy(network)
+        self.network = deepcopy(network).eval().requires_grad_(False)
 
-    def train(self, mode: bool = True) -> Frozen:
+    def train(self, mode: bool = True) -> Self:
         return self  # its host's train() reaches every module inside; a teacher stays in evaluation mode
 
     @torch.no_grad()
@@ -27,8 +31,23 @@ class Frozen(nn.Module):
         """Call the copy without gradient."""
         return self.network(*inputs)
 
+    @abstractmethod
+    def follow(self, student: nn.Module) -> None:
+        """Do what has to be done after each optimiser step of the network that was copied."""
 
-class Momentum(nn.Module):
+
+TeacherFactory = Callable[[nn.Module], Teacher]
+"""What a config names for a teacher: the class, the network that it copies still to come."""
+
+
+class Frozen(Teacher):
+    """A copy of a network that never changes."""
+
+    def follow(self, student: nn.Module) -> None:
+        """Stay as it is."""
+
+
+class Momentum(Teacher):
     """A copy of a network that follows it: after every step, teacher = momentum * teacher + (1 - momentum) * student.
 
     Buffers (batch-norm statistics) are copied. Paper: https://arxiv.org/abs/1703.01780.
@@ -39,19 +58,11 @@ class Momentum(nn.Module):
     """
 
     def __init__(self, network: nn.Module, momentum: float = 0.999) -> None:
-        super().__init__()
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"Momentum: momentum must lie in [0, 1], got {momentum}")
-        self.network = _still_copy(network)
+        super().__init__(network)
+        require(
+            0 <= momentum <= 1, self, f"momentum must lie in [0, 1], got {momentum}", "give one near 1, such as 0.999"
+        )
         self.momentum = momentum
-
-    def train(self, mode: bool = True) -> Momentum:
-        return self  # as Frozen
-
-    @torch.no_grad()
-    def forward(self, *inputs: Any) -> Any:
-        """Call the copy without gradient."""
-        return self.network(*inputs)
 
     @torch.no_grad()
     def follow(self, student: nn.Module) -> None:
@@ -65,7 +76,3 @@ class Momentum(nn.Module):
             parameter.lerp_(theirs[name], 1 - self.momentum)
         for buffer, other in zip(self.network.buffers(), student.buffers(), strict=True):
             buffer.copy_(other)
-
-
-def _still_copy(network: nn.Module) -> nn.Module:
-    return deepcopy(network).eval().requires_grad_(False)

@@ -1,22 +1,85 @@
-"""What drawings show of clips and sounds: frames side by side, motion as colour, a spectrogram."""
+"""Drawings of puzzles: rows of panels; clips as frames side by side, motion as colour, sounds as spectrograms."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pretext.core.types import Panel, Puzzle
 from pretext.ops.geometric import picture
 from pretext.ops.temporal import STILL
 
 GAP = 2  # pixels of white between two frames
 LEAST = 0.02  # of the scale of motion, has full colour at least: below, noise would
 BINS = 64  # rows of a spectrogram, pixels
+SHOWN, WIDTH, HEIGHT = 32, 128, 32  # of stripes: how many numbers, in so many pixels at most
+TALL, BAR = 64, 4  # height of bars, and the width of each, pixels
 ASPECT = 4  # its columns for each row
 RANGE = 6.0  # from black to white, in units of ln of the amplitude: 52 dB
 _BLACK, _RED, _YELLOW = (0.0, 0.0, 0.1), (0.75, 0.15, 0.35), (1.0, 0.95, 0.65)  # of a spectrogram, quiet to loud
+
+
+def panels(images: Iterable[Tensor], captions: str | Iterable[str], right: Tensor | None = None) -> list[Panel]:
+    """Make a column of a drawing, one panel for each puzzle.
+
+    Args:
+        images: (3, H, W) each.
+        captions: one for each image, or one for all.
+        right: (N,) bool, whether each image shows a right answer; none: there is nothing to judge.
+
+    """
+    pictures = list(images)
+    texts = [captions] * len(pictures) if isinstance(captions, str) else captions
+    verdicts = [None] * len(pictures) if right is None else right.tolist()
+    return [Panel(*parts) for parts in zip(pictures, texts, verdicts, strict=True)]
+
+
+def rows(*columns: Iterable[Panel]) -> list[list[Panel]]:
+    """Lay out columns of panels side by side: one row for each puzzle."""
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def choices(
+    asked: Iterable[Panel],
+    puzzle: Puzzle,
+    prediction: Tensor | None,
+    draw: Callable[[int, int], Tensor],
+    name: Callable[[int], str],
+    note: str = "",
+) -> list[list[Panel]]:
+    """Lay out puzzles that ask for one of K choices: the question, the answer and, if there is one, the prediction.
+
+    Args:
+        asked: the questions.
+        puzzle: its answer is (N,) int64, the right choices.
+        prediction: (N, K) logits, of which the largest counts; none: it is left out.
+        draw: draws puzzle i as if choice k were right, (3, H, W).
+        name: names choice k.
+        note: what the answer's captions say after the name.
+
+    """
+
+    def column(who: str, chosen: list[int], right: Tensor | None = None) -> list[Panel]:
+        return panels((draw(i, k) for i, k in enumerate(chosen)), [f"{who}: {name(k)}" for k in chosen], right)
+
+    answer: Tensor = puzzle.answer
+    true = [panel._replace(caption=panel.caption + note) for panel in column("answer", answer.tolist())]
+    columns = [list(asked), true]
+    if prediction is not None:
+        guesses = prediction.argmax(1)
+        columns.append(column("prediction", guesses.tolist(), guesses == answer))
+    return rows(*columns)
+
+
+def stacked(pictures: Iterable[Tensor]) -> Tensor:
+    """Lay pictures (3, h, W) one below the other, with a white gap between them: (3, H, W)."""
+    first, *others = pictures
+    white = first.new_ones(3, GAP, first.shape[2])
+    return torch.cat([first, *(part for picture in others for part in (white, picture))], 1)
 
 
 def show(clip: Tensor) -> Tensor:
@@ -67,3 +130,25 @@ def spectrum(wave: Tensor) -> Tensor:
     loud = ((level - level.max()) / RANGE + 1).clamp(0, 1)
     black, red, yellow = (torch.tensor(colour).view(3, 1, 1) for colour in (_BLACK, _RED, _YELLOW))
     return torch.where(loud < 0.5, black.lerp(red, 2 * loud), red.lerp(yellow, 2 * loud - 1)).clamp(0, 1)
+
+
+def bars(heights: Tensor) -> Tensor:
+    """Draw rows of heights (R, K) in [0, 1] as dark bars on pale grey: (R, 3, TALL, K * BAR)."""
+    level = torch.arange(TALL, 0, -1).view(TALL, 1) / TALL  # of each pixel row's upper edge, so that 0 draws nothing
+    filled = heights.repeat_interleave(BAR, 1).unsqueeze(1) >= level - 0.5 / TALL
+    filled = filled & (torch.arange(filled.shape[-1]) % BAR < BAR - 1)  # a pale line between bars
+    return 0.92 - 0.72 * filled.float().unsqueeze(1).expand(-1, 3, -1, -1)
+
+
+def stripes(target: Tensor, guess: Tensor) -> Tensor:
+    """Draw the largest numbers of a target (D,) as grey columns above those of a guess: (3, h, w); mid-grey is 0."""
+    most = target.abs().topk(min(SHOWN, len(target))).indices.sort().values
+    greys = (0.5 + 0.2 * torch.stack((target, guess))[:, most]).clamp(0, 1)
+    large = greys.repeat_interleave(HEIGHT // 2, 0).repeat_interleave(WIDTH // len(most), 1)
+    return large.expand(3, -1, -1)
+
+
+def full_contrast(differences: Tensor) -> Tensor:
+    """Stretch differences, whose 0 is mid-grey, to all of [0, 1], or nobody could see them."""
+    signed = differences.float() - 0.5
+    return 0.5 + 0.5 * signed / signed.abs().max().clamp(min=1e-6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 MEAN, SPREAD = 0.45, 0.225  # of natural images in [0, 1]: what backbones expect to see
 
@@ -45,6 +45,14 @@ def whole(uniform: Tensor, below: Tensor | int) -> Tensor:
     Exact at the upper end: the largest float32 under 1 times n < 2**24 rounds to less than n.
     """
     return (uniform * below).long()
+
+
+def wandering(clips: Tensor, jitter: int, rng: Generator) -> Tensor:
+    """Crop (M, C, T, H, W) by `jitter` on every side, each clip displaced by up to as much."""
+    places, device = 2 * jitter + 1, clips.device
+    top, left = torch.randint(places, (2, len(clips), 1, 1, 1), generator=rng, device=device)
+    height, width = (torch.arange(side - 2 * jitter, device=device) for side in clips.shape[-2:])
+    return pick(clips, top + height, left + width)
 
 
 def quarter_turn(x: Tensor, k: int) -> Tensor:

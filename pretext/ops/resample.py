@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 KERNELS = ("area", "bilinear", "bicubic", "lanczos")
 
@@ -40,6 +40,35 @@ def resample_any(x: Tensor, height: int, width: int, which: Tensor) -> Tensor:
     rows = _lines(x.shape[-2], height, x.device).index_select(0, which)[0]
     columns = _lines(x.shape[-1], width, x.device).index_select(0, which)[0]
     return _apply(x, rows, columns)
+
+
+def pixelated(x: Tensor, share: float, area: tuple[float, float], rng: Generator) -> Tensor:
+    """Shrink a random share of square images (M, C, S, S) and blow them up again, each to its own side.
+
+    Args:
+        x: float32.
+        share: of the images that lose resolution.
+        area: the least and the most that a shrunk image has of the area of the whole; it is drawn uniformly.
+        rng: draws which, and how far.
+
+    """
+    side, (least, most) = x.shape[-1], area
+    if share == 0 or side < 3:
+        return x
+    drawn, uniform = torch.rand(2, len(x), generator=rng, device=x.device)
+    shrunk = (side * (least + (most - least) * uniform).sqrt()).round().long().clamp(2, side - 1)
+    rows = _blurs(side, x.device)[shrunk - 2].unsqueeze(1)  # (M, 1, S, S)
+    with torch.autocast(x.device.type, enabled=False):
+        coarse = rows @ x @ rows.mT
+    return torch.where(drawn.view(-1, 1, 1, 1) < share, coarse, x)
+
+
+@lru_cache(maxsize=4)
+def _blurs(side: int, device: torch.device) -> Tensor:
+    """Stack the matrices that shrink `side` pixels to 2 ... side - 1 and blow them up again: (side - 2, side, side)."""
+    with torch.inference_mode(False):  # the cache outlives the mode, in which no tensor for training can be made
+        ways = [matrix(few, side, "bilinear") @ matrix(side, few, "bilinear") for few in range(2, side)]
+        return torch.stack(ways).to(device)
 
 
 def _apply(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 
+from pretext.core.errors import name_of, require
 from pretext.core.types import Tree
 from pretext.ops.geometric import whole
 
 STILL = 128 / 255  # flow of what does not move
 FLOW_CHANNELS = 2
+SIDE = 32  # frames are compared at this many pixels at most: as telling, and cheap
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:
@@ -86,6 +89,26 @@ def cut(x: Tensor, starts: Tensor, frames: int, window: int) -> Tensor:
     return sound(x, starts, frames, window) if x.ndim == 3 else clip(x, starts, frames)
 
 
+def cut_rows(x: Tensor, rows: Tensor, starts: Tensor, frames: int, window: int) -> Tensor:
+    """Cut clips, or their sound, out of some of the windows, in one gather: no window is copied to be cut.
+
+    Args:
+        x: (N, C, window, *S), or the sound (N, 1, L) of `window` frames.
+        rows: (M,) int64, the item that each clip is of.
+        starts: (M,) int64, the first frame of each.
+        frames: length of all of them.
+        window: length of the windows, frames.
+
+    Returns:
+        (M, C, frames, *S), or (M, 1, l).
+
+    """
+    if x.ndim == 3:
+        starts, frames = span(starts, frames, window, x.shape[-1])
+    steps = starts[:, None] + torch.arange(frames, device=x.device)
+    return x[rows[:, None], :, steps].movedim(1, 2)
+
+
 def draw_clip(asker: object, x: Tensor, frames: int, rng: Generator) -> Tensor:
     """Cut a clip of `frames` out of each window (N, C, W, *S), at random.
 
@@ -93,12 +116,24 @@ def draw_clip(asker: object, x: Tensor, frames: int, rng: Generator) -> Tensor:
         ValueError: the windows are too short; the message names the asker and what to do.
 
     """
-    if x.shape[2] < frames:
-        raise ValueError(
-            f"{type(asker).__name__}: frames={frames}, but the windows have {x.shape[2]}; lower it, or raise window in "
-            "the data module"
-        )
+    got = f"frames={frames}, but the windows have {x.shape[2]}"
+    require(x.shape[2] >= frames, asker, got, "lower it, or raise window in the data module")
     return clip(x, draw_starts(len(x), x.shape[2], frames, rng), frames)
+
+
+def require_modalities(asker: object, x: Tree, first: str, second: str) -> None:
+    """Refuse a batch that lacks one of two modalities.
+
+    Raises:
+        ValueError: the message names the asker and what to do.
+
+    """
+    if not isinstance(x, dict) or not {first, second} <= x.keys():
+        got = f"one of {', '.join(x)}" if isinstance(x, dict) else "one modality without a name"
+        raise ValueError(
+            f"{name_of(asker)}: wants a batch of {first!r} and {second!r}, got {got}; set "
+            f"modalities: [{first}, {second}] in the data module"
+        )
 
 
 def window_of(asker: object, x: Tree, first: str, second: str) -> int:
@@ -108,12 +143,7 @@ def window_of(asker: object, x: Tree, first: str, second: str) -> int:
         ValueError: `x` lacks one of them; the message names the asker and what to do.
 
     """
-    if not isinstance(x, dict) or not {first, second} <= x.keys():
-        got = f"one of {', '.join(x)}" if isinstance(x, dict) else "one modality without a name"
-        raise ValueError(
-            f"{type(asker).__name__}: wants a batch of {first!r} and {second!r}, got {got}; set "
-            f"modalities: [{first}, {second}] in the data module"
-        )
+    require_modalities(asker, x, first, second)
     return next(int(x[name].shape[2]) for name in (first, second) if x[name].ndim == 5)
 
 
@@ -128,11 +158,12 @@ def same_moment(
     """
     window = window_of(asker, x, first, second)
     frames = window if frames is None else frames
-    if frames > window:
-        raise ValueError(
-            f"{type(asker).__name__}: clips of {frames} frames do not fit windows of {window}; raise `window` in the "
-            f"data module to {frames} or more, or lower frames"
-        )
+    require(
+        frames <= window,
+        asker,
+        f"clips of {frames} frames do not fit windows of {window}",
+        f"raise `window` in the data module to {frames} or more, or lower frames",
+    )
     starts = draw_starts(len(x[first]), window, frames, rng)
     return {name: cut(x[name], starts, frames, window) for name in (first, second)}
 
@@ -142,7 +173,12 @@ def reverse(x: Tensor) -> Tensor:
     if x.ndim == 3:
         return x.flip(-1)
     backward = x.flip(2)
-    return opposite(backward) if x.shape[1] == FLOW_CHANNELS else backward
+    return opposite(backward) if is_flow(x) else backward
+
+
+def is_flow(x: Tensor) -> bool:
+    """Tell whether these are clips (N, C, T, H, W) of flow."""
+    return x.ndim == 5 and x.shape[1] == FLOW_CHANNELS
 
 
 def opposite(flow: Tensor) -> Tensor:
@@ -153,3 +189,25 @@ def opposite(flow: Tensor) -> Tensor:
 def draw_starts(n: int, window: int, frames: int, rng: Generator) -> Tensor:
     """Draw where clips of `frames` begin in windows: (n,) int64, uniform in [0, window - frames]."""
     return whole(torch.rand(n, generator=rng, device=rng.device), window - frames + 1)
+
+
+def shuffled_orders(n: int, frames: int, rng: Generator, device: torch.device) -> Tensor:
+    """Draw orders (n, frames) that are neither sorted nor reversed: these two are moved on by one place instead."""
+    order = torch.rand(n, frames, generator=rng, device=device).argsort(1)
+    steps = order.diff(dim=1)
+    monotone = (steps == 1).all(1, keepdim=True) | (steps == -1).all(1, keepdim=True)
+    return torch.where(monotone, order.roll(1, 1), order)
+
+
+def frame_differences(x: Tensor) -> Tensor:
+    """Compare all frames of windows (N, C, W, H, W'): (N, W, W) mean squared differences over their mean.
+
+    So a dark window is like a bright one. Where nothing moves all are 0.
+    """
+    small = functional.adaptive_avg_pool2d(x.flatten(1, 2), (min(SIDE, x.shape[-2]), min(SIDE, x.shape[-1]))).float()
+    frames = small.view(*x.shape[:3], -1).transpose(1, 2).flatten(2)  # (N, W, pixels)
+    frames = frames - frames.mean(1, keepdim=True)  # or what all frames share would drown in rounding how they differ
+    products = frames @ frames.mT
+    squares = products.diagonal(dim1=1, dim2=2)
+    apart: Tensor = squares[:, :, None] + squares[:, None] - 2 * products
+    return apart / apart.mean((1, 2), keepdim=True).clamp(min=1e-12)

@@ -45,6 +45,12 @@ def cut(x: Tensor, grid: int, cells: Tensor, side: int, top: Tensor, left: Tenso
     return pick(x.unsqueeze(1), rows, columns)
 
 
+def quadrants(x: Tensor) -> Tensor:
+    """Cut images (N, C, S, S) into their quadrants, row by row: (N, 4, C, S/2, S/2). `mount` undoes it."""
+    half = x.shape[-1] // 2
+    return x.reshape(*x.shape[:2], 2, half, 2, half).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+
+
 def mount(tiles: Tensor, grid: int, gap: int = 0, fill: float = 1.0) -> Tensor:
     """Mount tiles (N, grid * grid, C, t, t), row by row, with `gap` pixels of `fill` between them: (N, C, S, S).
 

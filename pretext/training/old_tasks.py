@@ -2,8 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-RULES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""Name of a task's class -> from its arguments as they were written to those of today; see `pretext.training.renamed`."""
+Args = dict[str, Any]
+COLOURS, HALVES = "pretext.nn.colour_targets", "pretext.nn.split_targets"
+READOUTS, EMBEDDINGS = "pretext.nn.alignment_readouts", "pretext.nn.embedding_losses"
+TEACHERS = "pretext.nn.teachers"
+
+
+def _part(old: Args, switch: str, parts: Mapping[str, tuple[str, tuple[str, ...]]], into: str) -> Args:
+    """Turn a string that chose a behaviour, and the arguments that belonged to it, into a part with a class path.
+
+    What is written as today stays. Arguments of a behaviour that was not chosen are left out: they had no effect. But
+    where nothing else is given, as on a command line, an argument names the first behaviour that owns it.
+
+    Args:
+        old: the task's arguments.
+        switch: the name of the string.
+        parts: its values, the default first, each with the path of the part's class and the names of its arguments.
+        into: the name of the argument that takes the part.
+
+    """
+    owned = old.keys() & {name for _, names in parts.values() for name in names}
+    choice = str(old.get(switch, next(iter(parts))))
+    if choice not in parts or not (switch in old or owned):
+        return old
+    if old.keys() == owned:
+        choice = next(key for key, (_, names) in parts.items() if owned & set(names))
+    path, names = parts[choice]
+    rest = {name: value for name, value in old.items() if name != switch and name not in owned}
+    return rest | {into: {"class_path": path, "init_args": {name: old[name] for name in names if name in old}}}
+
+
+def colorization(old: Args) -> Args:
+    """`target` was "classes" or "values"."""
+    owned = ("neighbours", "rebalance", "temperature")
+    parts = {"classes": (f"{COLOURS}.ColourClasses", owned), "values": (f"{COLOURS}.ColourValues", ())}
+    return _part(old, "target", parts, "target")
+
+
+def split_brain(old: Args) -> Args:
+    """`target` was "classes" or "values"."""
+    parts = {"classes": (f"{HALVES}.SplitClasses", ("neighbours",)), "values": (f"{HALVES}.SplitValues", ())}
+    return _part(old, "target", parts, "target")
+
+
+def alignment(old: Args) -> Args:
+    """`loss` was "bce" or "contrastive", `negatives` a kind or the shares of kinds."""
+    parts = {"bce": (f"{READOUTS}.Binary", ("width",)), "contrastive": (f"{READOUTS}.Contrastive", ("width", "margin"))}
+    new = _part(old, "loss", parts, "readout")
+    kinds = new.get("negatives")
+    ours = {"kinds", "curriculum", "gap", "overlap"}
+    if isinstance(kinds, str) or (isinstance(kinds, dict) and not kinds.keys() <= ours):
+        kinds = {"kinds": kinds}
+    moved = {name: new[name] for name in ("curriculum", "gap", "overlap") if name in new}
+    rest = {name: value for name, value in new.items() if name not in ours and name != "negatives"}
+    return rest | ({"negatives": (kinds or {}) | moved} if kinds or moved else {})
+
+
+def distillation(old: Args) -> Args:
+    """`kind` was "joint", "frozen" or "momentum"."""
+    parts = {"frozen": (f"{TEACHERS}.Frozen", ()), "momentum": (f"{TEACHERS}.Momentum", ("momentum",))}
+    if old.get("kind", "joint") != "joint" or old.keys() == {"momentum"}:
+        return _part({"kind": "momentum"} | old, "kind", parts, "copy")
+    new = {name: value for name, value in old.items() if name not in ("kind", "momentum")}
+    return new | ({"copy": None} if "kind" in old else {})
+
+
+def embed(old: Args) -> Args:
+    """`loss` was "margin" or "nce"."""
+    parts = {"margin": (f"{EMBEDDINGS}.MaxMargin", ("margin",)), "nce": (f"{EMBEDDINGS}.InfoNCE", ("temperature",))}
+    return _part(old, "loss", parts, "loss")
+
+
+RULES: dict[str, Callable[[Args], Args]] = {
+    "Alignment": alignment,
+    "Colorization": colorization,
+    "Distillation": distillation,
+    "Embed": embed,
+    "SplitBrain": split_brain,
+}
+"""Name of a task's class -> from its old arguments to those of today; `pretext.training.renamed` applies them."""

@@ -8,7 +8,7 @@ from torch import nn
 
 from pretext.core.rng import rng
 from pretext.core.types import Panel
-from pretext.nn.decoder import DULL, Decoder, _sizes, _slices, blind, drawn, errors, reads, rows, shrunk
+from pretext.nn.decoder import DULL, Decoder, _sizes, _slices, blind, clip_rows, drawn, errors, reads, shrunk
 
 
 def noise(*shape):
@@ -168,10 +168,11 @@ def test_numbers_out_of_range_are_refused(options):
 
 
 def test_a_drawing_tells_how_far_each_prediction_is_off():
-    image = torch.zeros(3, 4, 4)
-    drawing = rows([Panel(image, "what?")] * 2, [image] * 2, [image] * 2, torch.tensor([0.25, 1.5]))
+    answer = torch.tensor([[0.5, -0.5], [-0.5, 0.5]]).expand(2, 3, 1, 2, 2)  # mean 0, variance 1/4
+    asked = [Panel(torch.zeros(3, 2, 2), "what?")] * 2
+    drawing = clip_rows(asked, answer, answer + torch.tensor([0.25, 0.375**0.5]).view(2, 1, 1, 1, 1))
     assert [[panel.caption for panel in row] for row in drawing] == [
         ["what?", "answer", "prediction: 0.25 of a blind guess's error"],
         ["what?", "answer", "prediction: 1.50 of a blind guess's error"],
     ]
-    assert [len(row) for row in rows([Panel(image)] * 2, [image] * 2, None, None)] == [2, 2]
+    assert [len(row) for row in clip_rows(asked, answer, None)] == [2, 2]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import Generator, Tensor
 
-from pretext.backbones.multimodal import MultiModal
+from pretext.backbones.multimodal import needs_several
+from pretext.core.errors import require
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, TaskFactory, Tree
 
 
@@ -28,18 +29,12 @@ class On(Task):
 
     def __init__(self, backbone: Backbone, modality: str, task: TaskFactory) -> None:
         super().__init__()
-        if not isinstance(backbone, MultiModal):
-            raise ValueError(
-                f"On chooses one network of a MultiModal, got {type(backbone).__name__}; "
-                "give the task itself, without On"
-            )
-        if modality not in backbone.backbones:
-            raise ValueError(
-                f"On: modality is {modality!r}, but the backbone has networks for {', '.join(backbone.backbones)} "
-                "only; choose one of these, or add a network"
-            )
+        several = needs_several(self, backbone, "give the task itself, without On")
+        names = ", ".join(several.dims)
+        got = f"modality is {modality!r}, but the backbone has networks for {names} only"
+        require(modality in several.dims, self, got, "choose one of these, or add a network")
         self.modality = modality
-        self.task = task(backbone.network(modality))
+        self.task = task(several.network(modality))
 
     def pose(self, x: dict[str, Tensor], rng: Generator) -> Puzzle:
         """Pose the task from one modality of a batch; the question is a dict of that one.
@@ -71,8 +66,7 @@ class On(Task):
         self.task.begin(epoch)
 
     def follow(self, backbone: Backbone) -> None:
-        assert isinstance(backbone, MultiModal)  # as when it was built
-        self.task.follow(backbone.network(self.modality))
+        self.task.follow(needs_several(self, backbone).network(self.modality))
 
     def extra_repr(self) -> str:
         return f"modality={self.modality!r}, {type(self.task).__name__}({self.task.extra_repr()})"

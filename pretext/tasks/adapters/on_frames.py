@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
 
-from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, TaskFactory, Tree, axis
+from pretext.backbones.frames import OneFrame, still
+from pretext.core.errors import require, require_input
+from pretext.core.tree import mapped
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, TaskFactory, Tree, reads_axes
 from pretext.ops.temporal import take
 
 RGB = 3
@@ -35,10 +38,8 @@ class OnFrames(Task):
 
     def __init__(self, backbone: Backbone, task: TaskFactory, frames: int = 1) -> None:
         super().__init__()
-        for letter in "hw":
-            axis(letter, backbone, self)
-        if frames < 1:
-            raise ValueError(f"OnFrames: frames is {frames}; give at least 1 of each clip")
+        reads_axes("hw", backbone, self)
+        require(frames >= 1, self, f"{frames=}", "give at least 1 of each clip")
         self.frames = frames
         self.clips = "t" in backbone.axes
         self.task = task(self._for_images(backbone))
@@ -50,25 +51,20 @@ class OnFrames(Task):
             ValueError: `x` is no clips of 3 or 1 channels, or has fewer frames than are asked for.
 
         """
-        if x.ndim != 5 or x.shape[1] not in (1, RGB):
-            raise ValueError(
-                f"OnFrames wants clips (N, C, W, H, W) of 3 channels or grey ones, got {tuple(x.shape)}; "
-                "images need no OnFrames, and of flow no image can be made"
-            )
+        kind = "clips (N, C, W, H, W) of 3 channels or grey ones"
+        how = "images need no OnFrames, and of flow no image can be made"
+        require_input(x.ndim == 5 and x.shape[1] in (1, RGB), self, kind, x, how)
         n, window = len(x), x.shape[2]
-        if window < self.frames:
-            raise ValueError(
-                f"OnFrames: frames={self.frames}, but the clips have {window}; lower it, or raise window in the data "
-                "module"
-            )
+        got = f"frames={self.frames}, but the clips have {window}"
+        require(window >= self.frames, self, got, "lower it, or raise window in the data module")
         order = torch.rand(n, window, generator=rng, device=x.device).argsort(1)
         images = take(x, order[:, : self.frames].sort(1).values).transpose(1, 2).flatten(0, 1)  # (N frames, C, H, W)
         puzzle = self.task.pose(images.expand(-1, RGB, -1, -1).contiguous(), rng)
         grey = x.shape[1] == 1
-        return puzzle._replace(question=_each(lambda image: self._asked(image, grey), puzzle.question))
+        return puzzle._replace(question=mapped(lambda image: self._asked(image, grey), puzzle.question))
 
     def solve(self, features: Features, given: Tree) -> Tree:
-        return self.task.solve(_still(features) if self.clips else features, given)
+        return self.task.solve(still(features) if self.clips else features, given)
 
     def grade(self, prediction: Tree, answer: Tree) -> Grade:
         return self.task.grade(prediction, answer)
@@ -77,7 +73,7 @@ class OnFrames(Task):
         return self.task.chance()
 
     def draw(self, puzzle: Puzzle, prediction: Tree | None) -> Sequence[Sequence[Panel]]:
-        return self.task.draw(puzzle._replace(question=_each(self._shown, puzzle.question)), prediction)
+        return self.task.draw(puzzle._replace(question=mapped(self._shown, puzzle.question)), prediction)
 
     def begin(self, epoch: int) -> None:
         self.task.begin(epoch)
@@ -100,40 +96,3 @@ class OnFrames(Task):
         """Make an image again of what the network saw."""
         image = question.squeeze(2) if self.clips else question
         return image.expand(-1, RGB, -1, -1)
-
-
-class OneFrame(Backbone):
-    """A network for clips as one for images: what a task for images is built from, and follows.
-
-    Args:
-        backbone: reads clips.
-
-    """
-
-    axes = "hw"
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.dim, self.stages = backbone.dim, dict(backbone.stages)
-
-    def forward(self, x: Tensor) -> Features:
-        """Look at images (N, C, H, W) as clips of one frame."""
-        return _still(self.backbone(x.unsqueeze(2)))
-
-
-def _still(features: Features) -> Features:
-    """Average out the axis of time of maps (N, D, t, h, w)."""
-    return features._replace(
-        stages={name: map_.mean(2) if map_.ndim == 5 else map_ for name, map_ in features.stages.items()}
-    )
-
-
-def _each(change: Callable[[Tensor], Tensor], question: Tree) -> Tree:
-    """Change every tensor of a question."""
-    if isinstance(question, Tensor):
-        return change(question)
-    if isinstance(question, dict):
-        return {name: _each(change, part) for name, part in question.items()}
-    parts = [_each(change, part) for part in question]
-    return type(question)(*parts) if hasattr(question, "_fields") else tuple(parts)

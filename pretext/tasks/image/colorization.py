@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
+from pretext.nn.colour_targets import ColourClasses, ColourTarget
 from pretext.nn.heads import Hypercolumn
-from pretext.nn.losses import blind_guess
-from pretext.nn.rebalance import Rebalance
-from pretext.ops.gamut import BINS, annealed_mean, bins, soft_encode
+from pretext.ops.drawing import panels, rows
 from pretext.ops.geometric import picture
 from pretext.ops.lab import lab_to_rgb, lightness, rgb_to_lab
 
 WHITE = 100.0  # lightness L of white
-UNIT = 5.0  # of a and b in what the head says: large enough to be learnt fast, small enough to start near grey
-TINY = torch.finfo(torch.float32).tiny  # divides 0, where nothing counts
 
 
 class Colorization(Task):
     """Tell an image's colours from its lightness.
 
-    The backbone sees L of CIE Lab in all three channels; the head says a and b on every `stride`-th pixel, by default
-    as a distribution over 313 bins, which may have several modes where a mean would be a dull brown. Images without
-    any colour do not count: nothing tells a black and white photograph from one whose colour was taken.
+    The backbone sees L of CIE Lab in all three channels; the head says a and b on every `stride`-th pixel. Images
+    without any colour do not count: nothing tells a black and white photograph from one whose colour was taken.
 
     The head reads all stages linearly (a hypercolumn) instead of the paper's decoder, so that it adds no capacity of
     its own and any backbone will do. The distribution of colours that rebalancing needs is observed while training,
@@ -35,12 +30,8 @@ class Colorization(Task):
 
     Args:
         backbone: reads images.
-        target: "classes", or "values" to regress a and b by least squares (the paper's L2 variant; its loss is the
-            share of the squared ab that is missed, so that grey costs 1), without neighbours, rebalance, temperature.
+        target: what is said of a colour; none: `ColourClasses()`, a distribution over 313 bins.
         stride: between the pixels whose colour is asked; 4 in the paper.
-        neighbours: bins that the target is spread over; 10 in the authors' code, 5 in the paper.
-        rebalance: share of the uniform distribution when rare colours are given more weight; 1: none are.
-        temperature: of the annealed mean that turns a distribution into the colour that is drawn.
         grey_below: an image counts if a or b exceeds this anywhere, in Lab units.
 
     Raises:
@@ -51,23 +42,20 @@ class Colorization(Task):
     def __init__(
         self,
         backbone: Backbone,
-        target: Literal["classes", "values"] = "classes",
+        target: ColourTarget | None = None,
         stride: int = 4,
-        neighbours: int = 10,
-        rebalance: float = 0.5,
-        temperature: float = 0.38,
         grey_below: float = 5.0,
     ) -> None:
         super().__init__()
         reads_images(backbone, self)
-        _check(backbone, target, stride, neighbours, rebalance, temperature, grey_below)
-        self.target = target
-        self.stride = stride
-        self.neighbours = neighbours
-        self.temperature = temperature
-        self.grey_below = grey_below
-        self.rebalance = Rebalance(bins(), rebalance) if target == "classes" else None
-        self.head = Hypercolumn(backbone.stages, BINS if target == "classes" else 2)
+        got = f"reads the stages of a backbone, but {type(backbone).__name__} has none"
+        require(bool(backbone.stages), self, got, "choose another")
+        wanted = "give a stride of at least 1, and a distance from grey of 0 or more"
+        require(stride >= 1 and grey_below >= 0, self, f"{stride=}, {grey_below=}", wanted)
+        self.target = ColourClasses() if target is None else target
+        self.stride, self.grey_below = stride, grey_below
+        self.rebalance = self.target.rebalancing()
+        self.head = Hypercolumn(backbone.stages, self.target.outputs)
 
     def pose(self, x: Tensor, rng: Generator) -> Puzzle:
         """Take the colour from images (N, 3, H, W): the question is L / 100, the same in three channels.
@@ -80,98 +68,43 @@ class Colorization(Task):
 
         """
         start, step = self.stride // 2, self.stride
-        if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[-2:]) <= start:
-            raise ValueError(
-                f"Colorization wants RGB images (N, 3, H, W) with sides above {start} for stride={step}, "
-                f"got {tuple(x.shape)}; use larger images or a smaller stride"
-            )
+        fits = x.ndim == 4 and x.shape[1] == 3 and min(x.shape[-2:]) > start
+        wanted = f"RGB images (N, 3, H, W) with sides above {start} for stride={step}"
+        require_input(fits, self, wanted, x, "use larger images or a smaller stride")
         light = lightness(x) / WHITE
         sparse = (..., slice(start, None, step), slice(start, None, step))  # subsampled first: few pixels to convert
-        colours = rgb_to_lab(x[sparse])[:, 1:]
-        question = light.to(x.dtype).expand(-1, 3, -1, -1).contiguous()
+        question, colours = light.to(x.dtype).expand(-1, 3, -1, -1).contiguous(), rgb_to_lab(x[sparse])[:, 1:]
         return Puzzle(question, colours.to(x.dtype), light[sparse].to(x.dtype).contiguous())
 
     def solve(self, features: Features, given: Tensor) -> Tensor:
         """Give logits over the bins, (N, 313, h, w), or values of ab, (N, 2, h, w)."""
-        height, width = given.shape[-2:]
-        said: Tensor = self.head(features.stages, (height, width))
-        return said if self.rebalance is not None else said * UNIT
+        return self.target.predict(self.head(features.stages, (given.shape[-2], given.shape[-1])))
 
     def grade(self, prediction: Tensor, answer: Tensor) -> Grade:
-        """Grade the pixels of images that have a colour; "accuracy" is how often the nearest bin is the likeliest."""
-        ab, said = answer.float(), prediction.float()
+        """Grade the pixels of images that have a colour."""
+        ab = answer.float()
         coloured = (ab.abs().amax((1, 2, 3)) > self.grey_below).float()[:, None, None]  # (N, 1, 1)
-        if self.rebalance is not None:
-            return self._classes(said, ab, coloured, self.rebalance)
-        missed, all_ = (((gap * gap).sum(1) * coloured).sum() for gap in (ab - said, ab))
-        return Grade(missed / all_.clamp(min=TINY), {})
+        return self.target.grade(prediction.float(), ab, coloured, self.rebalance, observe=self.training)
 
     def chance(self) -> Grade:
         """Grade equal logits, or the values of grey."""
-        return blind_guess(BINS) if self.target == "classes" else Grade(torch.tensor(1.0), {})
+        return self.target.chance()
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the lightness, the true colours on it (as coarse as they are asked), and the predicted ones."""
         light = puzzle.question[:, :1].detach().float().cpu() * WHITE
         ab = puzzle.answer.detach().float().cpu()
-        rows = [
-            [Panel(picture(asked), "which colours?"), Panel(true, "answer")]
-            for asked, true in zip(puzzle.question, _paint(light, ab), strict=True)
-        ]
+        columns = [panels(picture(puzzle.question), "which colours?"), panels(_paint(light, ab), "answer")]
         if prediction is not None:
-            said = prediction.detach().float().cpu()
-            guess = annealed_mean(said, self.temperature) if self.rebalance is not None else said
+            guess = self.target.decode(prediction.detach().float().cpu())
             misses = (guess - ab).square().sum(1).mean((1, 2)).sqrt().tolist()
-            for row, image, miss in zip(rows, _paint(light, guess), misses, strict=True):
-                row.append(Panel(image, f"prediction: off by {miss:.1f} in ab"))
-        return rows
+            columns.append(panels(_paint(light, guess), [f"prediction: off by {x:.1f} in ab" for x in misses]))
+        return rows(*columns)
 
     def extra_repr(self) -> str:
-        common = f"target={self.target!r}, stride={self.stride}, grey_below={self.grey_below}"
-        if self.rebalance is None:
-            return common
-        return (
-            f"{common}, neighbours={self.neighbours}, rebalance={self.rebalance.share}, temperature={self.temperature}"
-        )
-
-    def _classes(self, logits: Tensor, ab: Tensor, coloured: Tensor, rebalance: Rebalance) -> Grade:
-        """Grade logits (N, 313, h, w) by cross entropy with the soft-encoded colours, weighted by their rarity."""
-        shares, near = soft_encode(ab.movedim(1, -1), self.neighbours)  # (N, h, w, k)
-        weights = rebalance.weights()[near[..., 0]] * coloured  # by what came before this batch
-        if self.training:
-            rebalance.observe(near, shares * coloured[..., None])
-        # The logits' own logarithm and the k that matter: neither dense targets nor dense log-probabilities are built.
-        likely = (logits.gather(1, near.movedim(-1, 1)) * shares.movedim(-1, 1)).sum(1)
-        loss = (weights * (logits.logsumexp(1) - likely)).sum() / weights.sum().clamp(min=TINY)
-        right = (logits.detach().argmax(1) == near[..., 0]) * coloured
-        return Grade(loss, {"accuracy": right.sum() / coloured.expand_as(right).sum().clamp(min=1)})
+        return f"target={self.target}, stride={self.stride}, grey_below={self.grey_below}"
 
 
 def _paint(light: Tensor, ab: Tensor) -> Tensor:
     """Lay colours (N, 2, h, w), enlarged, over lightness (N, 1, H, W): RGB (N, 3, H, W)."""
     return lab_to_rgb(torch.cat((light, F.interpolate(ab, light.shape[-2:], mode="bilinear")), 1))
-
-
-def _check(
-    backbone: Backbone,
-    target: str,
-    stride: int,
-    neighbours: int,
-    rebalance: float,
-    temperature: float,
-    grey_below: float,
-) -> None:
-    """Raise a ValueError that names what is out of its range."""
-    if not backbone.stages:
-        raise ValueError(f"Colorization reads the stages of a backbone; {type(backbone).__name__} has none")
-    if target not in ("classes", "values"):
-        raise ValueError(f'Colorization: target is {target!r}; choose "classes" or "values"')
-    if stride < 1 or not 1 <= neighbours <= BINS:
-        raise ValueError(
-            f"Colorization: stride={stride}, neighbours={neighbours}; give at least 1, and at most {BINS} neighbours"
-        )
-    if not 0 <= rebalance <= 1 or temperature <= 0 or grey_below < 0:
-        raise ValueError(
-            f"Colorization: rebalance={rebalance}, temperature={temperature}, grey_below={grey_below}; "
-            "give a share in [0, 1], a temperature above 0, and a distance from grey of 0 or more"
-        )

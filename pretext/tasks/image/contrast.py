@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
+from pretext.core.errors import require
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
-from pretext.nn.losses import nt_xent
+from pretext.nn.losses import cosines, nt_xent, ranking_of_partners
+from pretext.ops.drawing import panels, rows
 from pretext.ops.geometric import picture
 from pretext.views.augment import Augment
 
 
 def small_images() -> Augment:
     """Build the paper's augmentation for 32 px: everything but the blur, colour at half strength (appendix B.9)."""
-    return Augment(
-        scale=(0.08, 1.0),
-        aspect=(3 / 4, 4 / 3),
-        brightness=0.4,
-        contrast=0.4,
-        saturation=0.4,
-        hue=0.1,
-        jitter=0.8,
-        grey=0.2,
-    )
+    crops = partial(Augment, scale=(0.08, 1.0), aspect=(3 / 4, 4 / 3))
+    return crops(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, jitter=0.8, grey=0.2)
 
 
 class Contrast(Task):
@@ -62,11 +56,9 @@ class Contrast(Task):
     ) -> None:
         super().__init__()
         reads_images(backbone, self)
-        if temperature <= 0:
-            raise ValueError(f"Contrast: temperature is {temperature}; give a positive one, such as 0.5")
         width = backbone.dim if width is None else width
-        if width < 1 or outputs < 1:
-            raise ValueError(f"Contrast: width={width}, outputs={outputs}; give at least 1 of each")
+        require(temperature > 0, self, f"{temperature=}", "give a positive one, such as 0.5")
+        require(min(width, outputs) >= 1, self, f"{width=}, {outputs=}", "give at least 1 of each")
         self.views = small_images() if views is None else views
         self.temperature = temperature
         # The last layer keeps its usual size: cosines do not depend on it, but their gradients grow as it shrinks.
@@ -95,44 +87,24 @@ class Contrast(Task):
         if len(prediction) == 2:
             return self.chance()._replace(loss=1 + 0 * prediction.float().sum())
         loss = nt_xent(prediction, self.temperature, answer) / math.log(len(prediction) - 1)
-        return Grade(loss, {"ranking": _ranking(prediction.detach(), answer)})
+        return Grade(loss, {"ranking": ranking_of_partners(prediction, answer)})
 
     def chance(self) -> Grade:
         return Grade(torch.tensor(1.0), {"ranking": torch.tensor(0.5)})
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw both views of each image, and the view that the prediction finds most similar to the first."""
-        views, partners = picture(puzzle.question), puzzle.answer.tolist()
-        firsts = range(0, len(views), 2)
-        rows = [
-            [Panel(views[i], "which view is of the same image?"), Panel(views[partners[i]], "answer: its other view")]
-            for i in firsts
-        ]
+        views, partners = picture(puzzle.question), puzzle.answer.cpu()
+        first, other = views[::2], views[partners[::2]]
+        columns = [panels(first, "which view is of the same image?"), panels(other, "answer: its other view")]
         if prediction is not None:
             itself = torch.eye(len(views), dtype=torch.bool)
-            nearest = _cosines(prediction.detach().cpu()).masked_fill(itself, -math.inf).argmax(1).tolist()
-            for row, i in zip(rows, firsts, strict=True):
-                right = nearest[i] == partners[i]
-                found = "its other view" if right else f"a view of image {nearest[i] // 2 + 1}"
-                row.append(Panel(views[nearest[i]], f"prediction: {found}", right))
-        return rows
+            nearest = cosines(prediction.detach().cpu()).masked_fill(itself, -math.inf).argmax(1)[::2]
+            pairs = zip(nearest.tolist(), partners[::2].tolist(), strict=True)
+            names = ["its other view" if i == own else f"a view of image {i // 2 + 1}" for i, own in pairs]
+            columns.append(panels(views[nearest], [f"prediction: {x}" for x in names], nearest == partners[::2]))
+        return rows(*columns)
 
     def extra_repr(self) -> str:
-        hidden, last = self.head[0].out_features, self.head[2].out_features
-        views = self.views.extra_repr()
-        return f"temperature={self.temperature}, width={hidden}, outputs={last}, views: {views}"
-
-
-def _cosines(embeddings: Tensor) -> Tensor:
-    """Compare all embeddings (M, D) with each other: (M, M)."""
-    unit = functional.normalize(embeddings.float(), dim=1)
-    return unit @ unit.mT
-
-
-def _ranking(embeddings: Tensor, partners: Tensor) -> Tensor:
-    """Tell the share of other views that are less similar than the partner; a tie counts half."""
-    cosines, rows = _cosines(embeddings), torch.arange(len(embeddings), device=embeddings.device)
-    right = cosines.gather(1, partners[:, None])
-    others = (rows != rows[:, None]) & (rows != partners[:, None])
-    beaten = (cosines < right).float() + 0.5 * (cosines == right).float()
-    return (beaten * others).sum() / others.sum()
+        sizes = f"width={self.head[0].out_features}, outputs={self.head[2].out_features}"
+        return f"temperature={self.temperature}, {sizes}, views: {self.views.extra_repr()}"

@@ -5,14 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
+from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
+from pretext.nn.heads import small
+from pretext.ops.drawing import bars, panels, rows
 from pretext.ops.geometric import grey, picture
 from pretext.ops.resample import KERNELS, resample_any
-from pretext.ops.tiles import mount
+from pretext.ops.tiles import mount, quadrants
 
 GRID = 2  # quadrants: an image shrunk by 2 is as large as each of them, so that all five views fit one network
 VIEWS = 1 + GRID**2
-BARS, BAR = 16, 4  # of a drawing: how many counts, and the width of each in pixels
+BARS = 16  # of a drawing: how many counts
 
 
 class Counting(Task):
@@ -47,18 +50,13 @@ class Counting(Task):
     ) -> None:
         super().__init__()
         reads_images(backbone, self)
-        if min(length, hidden) < 1:
-            raise ValueError(f"Counting: length={length}, hidden={hidden}; both must be at least 1")
-        if not margin > 0:
-            raise ValueError(f"Counting: margin is {margin}; take a squared distance above 0, such as 10")
-        if not 0 <= grey <= 1:
-            raise ValueError(f"Counting: grey is {grey}; take a share of the steps in [0, 1]")
+        require(min(length, hidden) >= 1, self, f"{length=}, {hidden=}", "both must be at least 1")
+        require(margin > 0, self, f"{margin=}", "take a squared distance above 0, such as 10")
+        require(0 <= grey <= 1, self, f"{grey=}", "take a share of the steps in [0, 1]")
         self.length, self.hidden, self.margin, self.grey = length, hidden, margin, grey
-        last = nn.Linear(hidden, length)
         # Five small vectors, 4 of them summed: their squared lengths stay far below the margin, so it starts at chance;
         # but not so small that nothing is left of a gradient that is proportional to the counts themselves.
-        nn.init.normal_(last.weight, std=(0.1 * margin / (length * hidden)) ** 0.5)
-        nn.init.zeros_(last.bias)
+        last = small(nn.Linear(hidden, length), (0.1 * margin / (length * hidden)) ** 0.5)
         self.head = nn.Sequential(nn.Linear(backbone.dim, hidden), nn.ReLU(), last, nn.ReLU())
 
     def pose(self, x: Tensor, rng: Generator) -> Puzzle:
@@ -71,18 +69,16 @@ class Counting(Task):
             ValueError: `x` is not square with an even side.
 
         """
-        if x.ndim != 4 or x.shape[-1] != x.shape[-2] or x.shape[-1] % GRID:
-            raise ValueError(
-                f"Counting wants square images (N, 3, S, S) of an even side, got {tuple(x.shape)}; "
-                "crop them to an even square first (Augment's crop, or the data module's canvas)"
-            )
+        fits = x.ndim == 4 and x.shape[-1] == x.shape[-2] and x.shape[-1] % GRID == 0
+        how = "crop them to an even square first (Augment's crop, or the data module's canvas)"
+        require_input(fits, self, "square images (N, 3, S, S) of an even side", x, how)
         half = x.shape[-1] // GRID
         kernel = torch.randint(len(KERNELS), (), generator=rng, device=x.device)
-        drained = torch.rand((), generator=rng, device=x.device) < self.grey
+        colourless = torch.rand((), generator=rng, device=x.device) < self.grey
         shift = torch.randint(1, max(2, len(x)), (), generator=rng, device=x.device)  # a whole turn would meet itself
         shrunk = resample_any(x, half, half, kernel).clamp(0, 1)
         views = torch.cat([shrunk.unsqueeze(1), quadrants(x)], 1)
-        views = torch.where(drained, grey(views), views)
+        views = torch.where(colourless, grey(views), views)
         partner = (torch.arange(len(x), device=x.device) + shift) % len(x)
         return Puzzle(views.flatten(0, 1), partner)
 
@@ -109,54 +105,35 @@ class Counting(Task):
         views = picture(puzzle.question)
         views = views.reshape(-1, VIEWS, *views.shape[1:])
         partners = puzzle.answer.tolist()
-        tiles = mount(views[:, 1:], GRID, max(1, views.shape[-1] // 16))
-        rows = [
-            [
-                Panel(parts, "do the counts of these four"),
-                Panel(seen[0], "add up to the counts of this?"),
-                Panel(views[partner, 0], f"answer: yes, and not to the counts of image {partner + 1}"),
-            ]
-            for seen, parts, partner in zip(views, tiles, partners, strict=True)
+        columns = [
+            panels(mount(views[:, 1:], GRID, max(1, views.shape[-1] // 16)), "do the counts of these four"),
+            panels(views[:, 0], "add up to the counts of this?"),
+            panels(views[partners, 0], [f"answer: yes, and not to the counts of image {p + 1}" for p in partners]),
         ]
         if prediction is not None:
-            same, other = (distance.tolist() for distance in _distances(prediction.detach(), puzzle.answer))
-            for row, counts, near, far in zip(rows, prediction.detach().float().cpu(), same, other, strict=True):
-                row += _count_panels(counts, near, far)
-        return rows
+            columns += _counted(prediction.detach().float().cpu(), *_distances(prediction.detach(), puzzle.answer))
+        return rows(*columns)
 
     def extra_repr(self) -> str:
         return f"length={self.length}, hidden={self.hidden}, margin={self.margin}, grey={self.grey}"
 
 
-def quadrants(x: Tensor) -> Tensor:
-    """Cut images (N, C, S, S) into their quadrants, row by row: (N, 4, C, S/2, S/2). `mount` undoes it."""
-    half = x.shape[-1] // GRID
-    return x.reshape(*x.shape[:2], GRID, half, GRID, half).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
-
-
 def _distances(counts: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
     """Measure squared distances (N,) of the quadrants' sum to the shrunk image's counts, and to its partner's."""
     counts = counts.float()
-    whole, total = counts[:, 0], counts[:, 1:].sum(1)
-    return (whole - total).square().sum(1), (whole[partner] - total).square().sum(1)
+    entire, total = counts[:, 0], counts[:, 1:].sum(1)
+    return (entire - total).square().sum(1), (entire[partner] - total).square().sum(1)
 
 
-def _count_panels(counts: Tensor, same: float, other: float) -> list[Panel]:
-    """Draw counts (5, length) as six panels of bars: each quadrant, their sum, and the shrunk image."""
-    total = counts[1:].sum(0)
-    most = (total + counts[0]).topk(min(BARS, len(total))).indices
-    shown = torch.stack([*counts[1:], total, counts[0]])[:, most]
-    bars = _bars(shown / shown.max().clamp(min=1e-6))
-    names = [f"counts of quadrant {j}" for j in range(1, VIEWS)] + ["their sum"]
-    panels = [Panel(image, name) for image, name in zip(bars[:-1], names, strict=True)]
-    caption = f"prediction: {same:.2g} off, the other image {other:.2g}"
-    return [*panels, Panel(bars[-1], caption, same < other)]
-
-
-def _bars(heights: Tensor) -> Tensor:
-    """Draw rows of heights (R, K) in [0, 1] as dark bars on pale grey: (R, 3, BARS * BAR, K * BAR)."""
-    side = BARS * BAR
-    level = torch.arange(side, 0, -1).view(side, 1) / side  # of each pixel row's upper edge, so that 0 draws nothing
-    filled = heights.repeat_interleave(BAR, 1).unsqueeze(1) >= level - 0.5 / side
-    filled = filled & (torch.arange(filled.shape[-1]) % BAR < BAR - 1)  # a pale line between bars
-    return 0.92 - 0.72 * filled.float().unsqueeze(1).expand(-1, 3, -1, -1)
+def _counted(counts: Tensor, same: Tensor, other: Tensor) -> list[list[Panel]]:
+    """Draw counts (N, 5, length) as six columns of bars: each quadrant, their sum, and the shrunk image."""
+    total = counts[:, 1:].sum(1, keepdim=True)
+    shown = torch.cat((counts[:, 1:], total, counts[:, :1]), 1)  # (N, 6, length)
+    most = (total + counts[:, :1]).topk(min(BARS, counts.shape[-1])).indices.expand(-1, VIEWS + 1, -1)
+    images = [bars(row / row.max().clamp(min=1e-6)) for row in shown.gather(2, most)]
+    names = [*(f"counts of quadrant {j}" for j in range(1, VIEWS)), "their sum"]
+    told = [
+        f"prediction: {a:.2g} off, the other image {b:.2g}" for a, b in zip(same.tolist(), other.tolist(), strict=True)
+    ]
+    columns = [panels((row[j] for row in images), name) for j, name in enumerate(names)]
+    return [*columns, panels((row[-1] for row in images), told, same < other)]

@@ -10,15 +10,15 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 from pretext.nn.adversarial import Discriminator, adversarial
-from pretext.ops.geometric import MEAN, SPREAD, pick, picture, whole
+from pretext.nn.heads import small
+from pretext.ops.drawing import panels, rows
+from pretext.ops.geometric import MEAN, SPREAD, picture
+from pretext.ops.masks import MASKS
 
 FILL = (0.485, 0.456, 0.406)  # ImageNet's mean colour: a constant, because a statistic of the image would tell of it
-BLOCKS = 4  # per image, their sides 1/8 to 1/4 of the image's, so that together they hide a quarter at most
-CELLS = 8  # of noise per side: one is 16 px of 128, as in the authors' pattern (600 enlarged to 10,000, cut to 128)
-REGION = (0.2, 0.3)  # share of the image that a region hides
-FINE = 40  # places a side that a region's outline has at least
 SMALLEST = 8  # pixels a side: below it a block or the half within its ring could vanish
 DULL = 1e-4  # variance under which a batch has nothing to paint: the loss is not magnified further
 
@@ -83,7 +83,20 @@ class Inpainting(Task):
     ) -> None:
         super().__init__()
         reads_images(backbone, self)
-        _check(mask, overlap, overlap_weight, grid, ups, width, channels, adversarial)
+        require(mask in MASKS, self, f"{mask=}", 'choose "centre", "block" or "region"')
+        require(
+            0 <= overlap <= 1 / 8 and min(overlap_weight, adversarial) >= 0,
+            self,
+            f"{overlap=}, {overlap_weight=}, {adversarial=}",
+            "the first is a share of the image's side in [0, 1/8], the others are weights of 0 or more",
+        )
+        require(
+            grid >= 2 and ups >= 1 and channels >= 1 and width >= 2 ** (ups - 1),
+            self,
+            f"{grid=}, {ups=}, {width=}, {channels=}",
+            "a picture takes a grid of 2, one doubling, one channel, and a width that can be halved with each further "
+            "doubling",
+        )
         self.mask, self.overlap, self.overlap_weight = mask, overlap, overlap_weight
         self.grid, self.ups, self.adversarial = grid, ups, adversarial
         self.register_buffer("fill", torch.tensor(FILL).view(3, 1, 1), persistent=False)
@@ -100,17 +113,11 @@ class Inpainting(Task):
             ValueError: `x` is not (N, 3, H, W) of at least 8 x 8.
 
         """
-        if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[-2:]) < SMALLEST:
-            raise ValueError(
-                f"Inpainting wants images (N, 3, H, W) of at least {SMALLEST} x {SMALLEST}, got {tuple(x.shape)}; "
-                "use larger ones"
-            )
+        fits = x.ndim == 4 and x.shape[1] == 3 and min(x.shape[-2:]) >= SMALLEST
+        require_input(fits, self, f"images (N, 3, H, W) of at least {SMALLEST} x {SMALLEST}", x, "use larger ones")
         n, _, height, width = x.shape
         ring = math.floor(self.overlap * min(height, width) + 0.5)
-        if self.mask == "centre":
-            hidden = _centre(n, height, width, ring, x.device)
-        else:
-            hidden = (_blocks if self.mask == "block" else _region)(n, height, width, rng)
+        hidden = MASKS[self.mask](n, height, width, ring, rng)
         near = F.max_pool2d(hidden.float(), 2 * ring + 1, stride=1, padding=ring) > 0
         weights = (hidden + self.overlap_weight * (near & ~hidden)).to(x.dtype)
         return Puzzle(torch.where(hidden, self.fill.to(x.dtype), x), Target(x.clone(), weights, hidden), hidden)
@@ -148,16 +155,14 @@ class Inpainting(Task):
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the image with its hole, the whole image, and the prediction pasted into the hole."""
         target, _, hidden = puzzle.answer
-        asked, wholes = picture(puzzle.question), picture(target)
-        rows = [
-            [Panel(image, "what was hidden?"), Panel(answer, f"answer: {share:.0%} were hidden")]
-            for image, answer, share in zip(asked, wholes, hidden.float().mean((1, 2, 3)).tolist(), strict=True)
+        original, shares = picture(target), hidden.float().mean((1, 2, 3)).tolist()
+        columns = [
+            panels(picture(puzzle.question), "what was hidden?"),
+            panels(original, [f"answer: {share:.0%} were hidden" for share in shares]),
         ]
         if prediction is not None:
-            pasted = torch.where(hidden.cpu(), picture(prediction), wholes)
-            for row, image in zip(rows, pasted, strict=True):
-                row.append(Panel(image, "prediction"))
-        return rows
+            columns.append(panels(torch.where(hidden.cpu(), picture(prediction), original), "prediction"))
+        return rows(*columns)
 
     def extra_repr(self) -> str:
         return (
@@ -191,10 +196,7 @@ def _painter(channels: int, width: int, ups: int) -> nn.Sequential:
     for inside, outside in pairwise([channels, *(width >> i for i in range(ups))]):
         layers += [nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1, bias=False)]
         layers += [nn.BatchNorm2d(outside), nn.ReLU()]
-    last = nn.Conv2d(width >> (ups - 1), 3, 3, padding=1)
-    nn.init.normal_(last.weight, std=0.01)  # starts at a blind guess, and still passes gradients on
-    nn.init.zeros_(last.bias)  # type: ignore[arg-type]  # it has a bias
-    return nn.Sequential(*layers, last)
+    return nn.Sequential(*layers, small(nn.Conv2d(width >> (ups - 1), 3, 3, padding=1)))
 
 
 def _relative_error(picture: Tensor, target: Tensor, weights: Tensor) -> Tensor:
@@ -203,68 +205,3 @@ def _relative_error(picture: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     mean = (weights * target).sum((0, 2, 3), keepdim=True) / total
     spread = (weights * (target - mean) ** 2).sum().clamp(min=DULL * target.shape[1] * total)
     return (weights * (picture - target) ** 2).sum() / spread
-
-
-def _centre(n: int, height: int, width: int, ring: int, device: torch.device) -> Tensor:
-    """Hide the central half of each side, less a ring within it that stays visible: (n, 1, height, width)."""
-    rows, columns = (
-        (torch.arange(size, device=device) >= size // 4 + ring)
-        & (torch.arange(size, device=device) < size - size // 4 - ring)
-        for size in (height, width)
-    )
-    return (rows[:, None] & columns).expand(n, 1, height, width).contiguous()
-
-
-def _blocks(n: int, height: int, width: int, rng: Generator) -> Tensor:
-    """Hide rectangles, each with its own size and place: (n, 1, height, width)."""
-    inside = []
-    for size in (height, width):
-        sides, places = torch.rand(2, n, BLOCKS, 1, generator=rng, device=rng.device)
-        length = size // 8 + whole(sides, size // 4 - size // 8 + 1)
-        start = whole(places, size - length + 1)
-        along = torch.arange(size, device=rng.device)
-        inside.append((along >= start) & (along < start + length))  # (n, BLOCKS, size)
-    return (inside[0].unsqueeze(-1) & inside[1].unsqueeze(-2)).any(1, keepdim=True)
-
-
-def _region(n: int, height: int, width: int, rng: Generator) -> Tensor:
-    """Hide the lowest pixels of smooth noise, as many as a share drawn per image: (n, 1, height, width).
-
-    They are counted by rank, so the share is met exactly where the authors draw again until it fits. The pattern is
-    larger than the image by two cells and cut at random, so that its knots lie at no fixed places. In large images a
-    pixel of the pattern is a block of up to 4 x 4: sorting is what costs.
-    """
-    block = next(k for k in (4, 3, 2, 1) if k == 1 or (height % k == width % k == 0 and min(height, width) >= FINE * k))
-    height, width = height // block, width // block
-    device, cells = rng.device, [math.ceil(size / CELLS) for size in (height, width)]
-    noise = torch.rand(n, 1, CELLS + 2, CELLS + 2, generator=rng, device=device)
-    pattern = F.interpolate(noise, [(CELLS + 2) * cell for cell in cells], mode="bicubic")
-    lines = []
-    for size, extent in zip((height, width), pattern.shape[-2:], strict=True):
-        start = whole(torch.rand(n, 1, 1, generator=rng, device=device), extent - size + 1)
-        lines.append(start + torch.arange(size, device=device))
-    order = pick(pattern, *lines).flatten(1).argsort(dim=1, stable=True)
-    pixels = height * width
-    least, most = math.ceil(REGION[0] * pixels), math.floor(REGION[1] * pixels)
-    count = least + whole(torch.rand(n, 1, generator=rng, device=device), most - least + 1)
-    lowest = torch.arange(pixels, device=device) < count  # (n, pixels), by rank
-    hidden = torch.zeros_like(lowest).scatter(1, order, lowest).view(n, 1, height, width)
-    return hidden.repeat_interleave(block, 2).repeat_interleave(block, 3)
-
-
-def _check(
-    mask: str, overlap: float, overlap_weight: float, grid: int, ups: int, width: int, channels: int, adversarial: float
-) -> None:
-    """Raise a ValueError that names what is out of its range."""
-    if mask not in ("centre", "block", "region"):
-        raise ValueError(f'Inpainting: mask is {mask!r}; choose "centre", "block" or "region"')
-    if not 0 <= overlap <= 1 / 8 or overlap_weight < 0 or adversarial < 0:
-        raise ValueError(
-            f"Inpainting: overlap={overlap}, overlap_weight={overlap_weight}, adversarial={adversarial}; the first is "
-            "a share of the image's side in [0, 1/8], the others are weights of 0 or more"
-        )
-    if grid < 2 or ups < 1 or channels < 1 or width < 2 ** (ups - 1):
-        raise ValueError(
-            f"Inpainting: grid={grid}, ups={ups}, width={width}, channels={channels}; a picture takes a grid of 2, one "
-            "doubling, one channel, and a width that can be halved with each further doubling"
-        )

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from pretext.core.errors import require
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
+from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess, cross_entropy
-from pretext.ops.geometric import MEAN, SPREAD, grey, picture
-from pretext.ops.tiles import (
-    affine_set,
-    cell_side,
-    cut,
-    exchange,
-    hamming,
-    mount,
-    permutation_set,
-    restore,
-    standardise,
-)
+from pretext.ops.drawing import panels, rows
+from pretext.ops.geometric import picture
+from pretext.ops.tile_cut import TileCut
+from pretext.ops.tiles import affine_set, cut, exchange, hamming, mount, permutation_set, restore
+
+PHOTOS = TileCut()  # the paper's lengths
 
 
 class Jigsaw(Task):
@@ -39,14 +34,6 @@ class Jigsaw(Task):
     side, `grid` tiles, must be what the ViT reads, and a tile a whole number of its patches: on 192 px, cells of 64,
     tiles of 48 and `TorchVision("vit_b_16", image_size=144)`, 3 x 3 patches each.
 
-    Lengths are shares of the cell's side, so that one setting serves 32 px (cells of 10: tiles of 7, wandering by 0 to
-    2) and photos (255 px, cells of 85: tiles of 64, wandering by 0 to 17, channels by 0 to 2 more). In whole pixels,
-    `gap` is rounded, `jitter` and `channel_jitter` are cut down. A tile is a cell less the gap, and its room to wander
-    lies in the middle of its cell: between neighbours there are `gap` pixels on average, at least
-    gap - jitter - channel_jitter and at most gap + jitter + channel_jitter. Without them edges that continue from
-    tile to tile would give the answer away. So would a border that `Augment(pad=...)` mirrors, which only the outer
-    tiles can have: crop without padding.
-
     Tiles should be large beside the network's stride: a stage that makes one pixel of a tile trains the centres of its
     3x3 kernels alone, and on whole images the other weights, random as ever, spoil what it says.
 
@@ -55,11 +42,7 @@ class Jigsaw(Task):
         grid: cells per side.
         permutations: how many, K; chosen far apart and always the same (see `pretext.ops.tiles.permutation_set`).
             "affine": the 72 that are 8 apart, for a grid of 3 (see `pretext.ops.tiles.affine_set`).
-        gap: mean distance between neighbouring tiles.
-        jitter: how far each tile wanders, at random per axis.
-        channel_jitter: how much further each of its colour channels does, against chromatic aberration.
-        standardise: give each tile the same mean and deviation, against brightness and contrast that continue.
-        grey: share of the images whose tiles lose their colour.
+        cut: how the tiles are cut, and what is taken from them that would give the answer away.
         width: of the head's layer that all tiles share.
         hidden: width of the head's layer that sees all tiles.
         puzzles: how many shuffles of each image are asked, drawn independently.
@@ -83,11 +66,7 @@ class Jigsaw(Task):
         backbone: Backbone,
         grid: int = 3,
         permutations: int | Literal["affine"] = 100,
-        gap: float = 0.25,
-        jitter: float = 0.2,
-        channel_jitter: float = 0.03,
-        standardise: bool = True,
-        grey: float = 0.3,
+        cut: TileCut = PHOTOS,
         width: int = 256,
         hidden: int = 1024,
         puzzles: int = 1,
@@ -96,26 +75,28 @@ class Jigsaw(Task):
     ) -> None:
         super().__init__()
         reads_images(backbone, self)
-        _check(grid, permutations, gap, jitter, channel_jitter, grey)
-        _check_puzzles(puzzles, view)
-        self.grid, self.gap, self.jitter, self.channel_jitter = grid, gap, jitter, channel_jitter
-        self.standardise, self.grey = standardise, grey
-        self.puzzles, self.view, self.foreign = puzzles, view, foreign
+        fits = permutations == "affine" and grid == 3 if isinstance(permutations, str) else min(grid, permutations) >= 2
+        wanted = 'a puzzle takes at least 2 of each; "affine" permutations go with a grid of 3'
+        require(fits, self, f"{grid=}, {permutations=}", wanted)
+        require(view in ("tiles", "mosaic"), self, f"{view=}", 'choose "tiles" one by one, or one "mosaic" of them')
+        got, wanted = (
+            f"{puzzles=} with {view=}",
+            "at least 1, and exactly 1 of a mosaic, whose shuffle the backbone sees",
+        )
+        require(puzzles == 1 or (view == "tiles" and puzzles > 1), self, got, f"ask {wanted}")
+        self.grid, self.cut, self.puzzles, self.view, self.foreign = grid, cut, puzzles, view, foreign
         table = affine_set() if permutations == "affine" else permutation_set(grid**2, permutations)
         self.register_buffer("table", table)
         self.min_distance, self.mean_distance = hamming(table)
-        if not 0 <= foreign < self.min_distance:
-            raise ValueError(
-                f"Jigsaw: foreign={foreign}, but permutations that differ in {self.min_distance} places only can be "
-                f"told apart without {self.min_distance - 1} tiles at most; lower foreign, or permutations"
-            )
+        got = f"{foreign=}, but permutations that differ in {self.min_distance} places only can be told apart without "
+        most = f"{self.min_distance - 1} tiles at most"
+        require(0 <= foreign < self.min_distance, self, got + most, "lower foreign, or permutations")
         seen = backbone.dim if view == "tiles" else list(backbone.stages.values())[-1]
         self.each = nn.Sequential(nn.Linear(seen, width), nn.ReLU())
         # Two layers, because one could only let every tile vote for its own place, never compare two tiles.
         last = nn.Linear(hidden, len(table))
         self.together = nn.Sequential(nn.Linear(grid**2 * width, hidden), nn.ReLU(), last)
-        nn.init.normal_(last.weight, std=0.01)  # starts at a blind guess, and still passes gradients on
-        nn.init.zeros_(last.bias)
+        small(last)
 
     def pose(self, x: Tensor, rng: Generator) -> Puzzle:
         """Cut images (N, 3, H, W) to tiles; the answer is the row of `table`, (N * puzzles,) image by image.
@@ -128,12 +109,9 @@ class Jigsaw(Task):
 
         """
         labels = torch.randint(len(self.table), (len(x), self.puzzles), generator=rng, device=x.device)
-        tiles = exchange(self._cut(x, rng), self.foreign, rng)
-        # Colours are drained after the exchange, or a foreign tile could be told by its colour alone.
-        drained = torch.rand(len(x), 1, 1, 1, 1, generator=rng, device=x.device) < self.grey
-        tiles = torch.where(drained, grey(tiles), tiles)
-        if self.standardise:
-            tiles = MEAN + SPREAD * standardise(tiles)
+        tiles = exchange(self.cut.tiles(x, self.grid, rng), self.foreign, rng)
+        # Colours are taken after the exchange, or a foreign tile could be told by its colour alone.
+        tiles = self.cut.without_clues(tiles, rng)
         orders = self.table[labels]
         if self.view == "mosaic":
             return Puzzle(mount(_shuffle(tiles, orders)[:, 0], self.grid), labels.flatten())
@@ -146,16 +124,7 @@ class Jigsaw(Task):
             ValueError: the size is too small for the grid.
 
         """
-        cell = cell_side(height, width, self.grid)
-        gap = math.floor(self.gap * cell + 0.5)
-        if cell - gap < 1:
-            raise ValueError(
-                f"Jigsaw: images of {height} x {width} leave cells of {cell} pixels in a grid of {self.grid} and, with "
-                f"gap={self.gap}, tiles of {cell - gap}; use larger images, a smaller grid or a smaller gap"
-            )
-        # A little is added because 0.29 * 100 is 28.999... in floats.
-        jitter, channel_jitter = (int(share * cell + 1e-6) for share in (self.jitter, self.channel_jitter))
-        return gap, min(jitter, gap - channel_jitter), channel_jitter, cell - gap
+        return self.cut.pixels(height, width, self.grid)
 
     def solve(self, features: Features, given: Tensor | None) -> Tensor:
         """Give logits (N * puzzles, K) from the features of all tiles, or of the mosaic."""
@@ -178,49 +147,36 @@ class Jigsaw(Task):
         table, answers = self.table.cpu(), puzzle.answer.cpu()
         tiles = self._shuffled(puzzle)  # (N * puzzles, P, 3, t, t)
         seam = max(1, tiles.shape[-1] // 8)
-        shuffled = mount(tiles, self.grid, seam)
         solved = mount(restore(tiles, table[answers]), self.grid, seam)
-        rows = [
-            [Panel(asked, "which shuffle?"), Panel(whole, f"answer: permutation {label}")]
-            for asked, whole, label in zip(shuffled, solved, answers.tolist(), strict=True)
+        columns = [
+            panels(mount(tiles, self.grid, seam), "which shuffle?"),
+            panels(solved, [f"answer: permutation {label}" for label in answers.tolist()]),
         ]
         if prediction is not None:
             guesses = prediction.argmax(1).cpu()
-            placed = mount(restore(tiles, table[guesses]), self.grid, seam)
-            matches = (table[guesses] == table[answers]).sum(1)
-            for row, image, guess, answer, match in zip(rows, placed, guesses, answers, matches, strict=True):
-                caption = f"prediction: permutation {guess}, {match} of {self.grid**2} in place"
-                row.append(Panel(image, caption, bool(guess == answer)))
-        return rows
+            matches = (table[guesses] == table[answers]).sum(1).tolist()
+            pairs = zip(guesses.tolist(), matches, strict=True)
+            captions = [f"prediction: permutation {k}, {match} of {self.grid**2} in place" for k, match in pairs]
+            columns.append(panels(mount(restore(tiles, table[guesses]), self.grid, seam), captions, guesses == answers))
+        return rows(*columns)
 
     def extra_repr(self) -> str:
         return (
             f"grid={self.grid}, permutations={len(self.table)}, min_distance={self.min_distance}, "
-            f"mean_distance={self.mean_distance:.3f}, gap={self.gap}, jitter={self.jitter}, "
-            f"channel_jitter={self.channel_jitter}, standardise={self.standardise}, grey={self.grey}, "
-            f"puzzles={self.puzzles}, view={self.view!r}, foreign={self.foreign}"
+            f"mean_distance={self.mean_distance:.3f}, {self.cut}, puzzles={self.puzzles}, view={self.view!r}, "
+            f"foreign={self.foreign}"
         )
-
-    def _cut(self, x: Tensor, rng: Generator) -> Tensor:
-        """Cut a tile out of every cell, each with its own jitter, each channel with its own on top: (N, P, 3, t, t)."""
-        gap, jitter, channel_jitter, tile = self.pixels(x.shape[-2], x.shape[-1])
-        start = (gap - jitter - channel_jitter) // 2
-        cells = torch.arange(self.grid**2, device=x.device).expand(len(x), -1)
-        places = (2, *cells.shape)
-        wander = torch.randint(jitter + 1, (*places, 1), generator=rng, device=x.device)
-        if channel_jitter:
-            wander = wander + torch.randint(channel_jitter + 1, (*places, 3), generator=rng, device=x.device)
-        return cut(x, self.grid, cells, tile, *(start + wander))
 
     def _patches(self, features: Features) -> Tensor:
         """Average the last stage over each tile of a mosaic: (N, P, D)."""
         last = list(features.stages.values())[-1]
-        if last.shape[-2] % self.grid or last.shape[-1] % self.grid:
-            raise ValueError(
-                f"Jigsaw: the backbone's last stage has {last.shape[-2]} x {last.shape[-1]} places for a mosaic of "
-                f"{self.grid} x {self.grid} tiles, and a place that two tiles share would mix them; choose images or "
-                'patches of another size, or view="tiles"'
-            )
+        require(
+            last.shape[-2] % self.grid == last.shape[-1] % self.grid == 0,
+            self,
+            f"the backbone's last stage has {last.shape[-2]} x {last.shape[-1]} places for a mosaic of {self.grid} x "
+            f"{self.grid} tiles, and a place that two tiles share would mix them",
+            'choose images or patches of another size, or view="tiles"',
+        )
         return functional.adaptive_avg_pool2d(last, self.grid).flatten(2).transpose(1, 2)
 
     def _shuffled(self, puzzle: Puzzle) -> Tensor:
@@ -236,34 +192,3 @@ class Jigsaw(Task):
 def _shuffle(tiles: Tensor, orders: Tensor) -> Tensor:
     """Order tiles (N, P, ...) in Q ways, (N, Q, P): (N, Q, P, ...), place s of which holds tile `orders[n, q, s]`."""
     return tiles[torch.arange(len(tiles), device=tiles.device)[:, None, None], orders]
-
-
-def _check(grid: int, permutations: int | str, gap: float, jitter: float, channel_jitter: float, grey: float) -> None:
-    """Raise a ValueError that names what is out of its range."""
-    if isinstance(permutations, str) and (permutations != "affine" or grid != 3):
-        raise ValueError(
-            f'Jigsaw: grid={grid}, permutations={permutations!r}; give a number, or "affine" with a grid of 3'
-        )
-    if grid < 2 or (isinstance(permutations, int) and permutations < 2):
-        raise ValueError(f"Jigsaw: grid={grid}, permutations={permutations}; a puzzle takes at least 2 of each")
-    if not 0 <= gap < 1 or min(jitter, channel_jitter) < 0 or not 0 <= grey <= 1:
-        raise ValueError(
-            f"Jigsaw: gap={gap}, jitter={jitter}, channel_jitter={channel_jitter}, grey={grey}; "
-            "the first three are shares of a cell's side in [0, 1), grey a share of the images in [0, 1]"
-        )
-    if jitter + channel_jitter > gap + 1e-9:  # 0.1 + 0.2 > 0.3 in floats
-        raise ValueError(
-            f"Jigsaw: jitter={jitter} + channel_jitter={channel_jitter} exceed gap={gap}, so a tile could leave its "
-            "cell and overlap its neighbour; raise gap or lower the other two"
-        )
-
-
-def _check_puzzles(puzzles: int, view: str) -> None:
-    """Raise a ValueError where one look cannot answer what is asked."""
-    if view not in ("tiles", "mosaic"):
-        raise ValueError(f'Jigsaw: view is {view!r}; choose "tiles" one by one, or one "mosaic" of them')
-    if puzzles < 1 or (view == "mosaic" and puzzles > 1):
-        raise ValueError(
-            f"Jigsaw: puzzles={puzzles} with view={view!r}; ask at least 1, and exactly 1 of a mosaic, whose shuffle "
-            "the backbone sees"
-        )

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from functools import lru_cache
 from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
+from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess
-from pretext.ops.geometric import MEAN, grey, picture
-from pretext.ops.lab import project
-from pretext.ops.resample import matrix
-from pretext.ops.tiles import cell_side, cut, mount, standardise
+from pretext.ops.aberration import COLOURS, without_aberration
+from pretext.ops.drawing import panels, rows
+from pretext.ops.geometric import MEAN, picture
+from pretext.ops.resample import pixelated
+from pretext.ops.tile_cut import whole_gap
+from pretext.ops.tiles import cut, mount, standardise
 
 GRID, CENTRE, PLACES = 3, 4, 8
 SPREAD = 50 / 255  # of a normalised tile
-NOISE = 1 / 255  # width of the uniform noise in a dropped colour: one grey level
 COARSE, FINE = 100 / 9216, 9025 / 9216  # a pixelated tile's area as a share of the tile's: 10 and 95 px of 96
 FADED = 0.25  # how much of the tiles that were not asked about a drawing shows
 NAMES = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
@@ -84,16 +85,23 @@ class RelativePosition(Task):
     ) -> None:
         super().__init__()
         reads_images(backbone, self)
-        _check(gap, jitter, pairs, colour, pixelate)
+        require(pairs in ("all", "centre"), self, f"{pairs=}", 'choose "all" or "centre"')
+        require(colour in COLOURS, self, f"{colour=}", 'choose "drop", "project", "grey" or "keep"')
+        require(
+            0 <= gap < 1 and jitter >= 0 and 0 <= pixelate <= 1,
+            self,
+            f"{gap=}, {jitter=}, {pixelate=}",
+            "the first two are shares of a cell's side in [0, 1), the last a share of the tiles in [0, 1]",
+        )
+        got = f"two tiles could wander towards each other by twice jitter={jitter}, more than gap={gap}, and overlap"
+        require(2 * jitter <= gap + 1e-9, self, got, "raise gap or lower jitter")
         self.gap, self.jitter, self.asked, self.colour = gap, jitter, pairs, colour
         self.normalise, self.pixelate = normalise, pixelate
         chosen = neighbours() if pairs == "all" else neighbours()[neighbours()[:, 0] == CENTRE]
         self.register_buffer("pairs", chosen, persistent=False)
         self.register_buffer("labels", direction(chosen[:, 0], chosen[:, 1]), persistent=False)
         self.register_buffer("counts", self.labels.bincount(minlength=PLACES), persistent=False)
-        last = nn.Linear(hidden, PLACES)
-        nn.init.normal_(last.weight, std=0.01)  # starts at a blind guess, and still passes gradients on
-        nn.init.zeros_(last.bias)
+        last = small(nn.Linear(hidden, PLACES))
         # Without a scale of its own the norm cannot be turned down to 0, which is how this head dies in training.
         norm = nn.BatchNorm1d(hidden, affine=False)
         # The first layer reads both tiles of a pair side by side. As a sum of what it makes of either, it is computed
@@ -109,14 +117,13 @@ class RelativePosition(Task):
             ValueError: `x` is no RGB, or too small.
 
         """
-        if x.ndim != 4 or x.shape[1] != 3:
-            raise ValueError(f"RelativePosition wants RGB images (N, 3, H, W), got {tuple(x.shape)}; expand grey ones")
+        require_input(x.ndim == 4 and x.shape[1] == 3, self, "RGB images (N, 3, H, W)", x, "expand grey ones")
         gap, jitter, tile = self.pixels(x.shape[-2], x.shape[-1])
         cells = torch.arange(GRID**2, device=x.device).expand(len(x), -1)
         shape = (2, *cells.shape, 1)
         wander = torch.randint(-jitter, jitter + 1, shape, generator=rng, device=x.device) + gap // 2
         tiles = cut(x, GRID, cells, tile, *wander).flatten(0, 1).float()  # exact: a grey level is less than bfloat16's
-        tiles = _recoloured(_pixelated(tiles, self.pixelate, rng), self.colour, rng)
+        tiles = without_aberration(pixelated(tiles, self.pixelate, (COARSE, FINE), rng), self.colour, rng)
         if self.normalise:
             tiles = MEAN + SPREAD * standardise(tiles)
         return Puzzle(tiles.to(x.dtype), self.labels.repeat(len(x)))
@@ -128,13 +135,7 @@ class RelativePosition(Task):
             ValueError: the size is too small.
 
         """
-        cell = cell_side(height, width, GRID)
-        gap = math.floor(self.gap * cell + 0.5)
-        if cell - gap < 1:
-            raise ValueError(
-                f"RelativePosition: images of {height} x {width} leave cells of {cell} pixels and, with "
-                f"gap={self.gap:.3g}, tiles of {cell - gap}; use larger images or a smaller gap"
-            )
+        cell, gap = whole_gap(self, height, width, GRID, self.gap)
         return gap, min(int(self.jitter * cell + 1e-6), gap // 2), cell - gap  # 7 / 144 * 144 may be 6.999... in floats
 
     def solve(self, features: Features, given: None) -> Tensor:
@@ -159,22 +160,28 @@ class RelativePosition(Task):
         """Draw the centre and a neighbour of it, twice per image: the question, the true place, the predicted one."""
         tiles = picture(puzzle.question)
         tiles = tiles.view(-1, GRID**2, *tiles.shape[1:])
-        from_centre = (self.pairs[:, 0] == CENTRE).nonzero().flatten().tolist()
-        guesses = None if prediction is None else prediction.argmax(1).view(len(tiles), -1).cpu()
-        rows = []
-        for i, image in enumerate(tiles):
-            for pair in (from_centre[3 * i % PLACES], from_centre[(3 * i + 4) % PLACES]):  # another two every time
-                label, cell = int(self.labels[pair]), int(self.pairs[pair, 1])
-                row = [
-                    Panel(image[CENTRE], "from here,"),
-                    Panel(image[cell], "where is this?"),
-                    Panel(_placed(image, cell, label), f"answer: {NAMES[label]}"),
-                ]
-                if guesses is not None:
-                    guess = int(guesses[i, pair])
-                    row.append(Panel(_placed(image, cell, guess), f"prediction: {NAMES[guess]}", guess == label))
-                rows.append(row)
-        return rows
+        from_centre = (self.pairs[:, 0] == CENTRE).nonzero().flatten()
+        item = torch.arange(2 * len(tiles)) // 2
+        pair = from_centre.cpu()[
+            (3 * item + torch.tensor([0, 4]).repeat(len(tiles))) % PLACES
+        ]  # another two every time
+        cells, labels = self.pairs[:, 1].cpu()[pair], self.labels.cpu()[pair]
+
+        def placed(who: str, places: Tensor, right: Tensor | None = None) -> list[Panel]:
+            images = [
+                _placed(tiles[i], *two) for i, *two in zip(item.tolist(), cells.tolist(), places.tolist(), strict=True)
+            ]
+            return panels(images, [f"{who}: {NAMES[place]}" for place in places.tolist()], right)
+
+        columns = [
+            panels(tiles[item, CENTRE], "from here,"),
+            panels(tiles[item, cells], "where is this?"),
+            placed("answer", labels),
+        ]
+        if prediction is not None:
+            guesses = prediction.argmax(1).view(len(tiles), -1).cpu()[item, pair]
+            columns.append(placed("prediction", guesses, guesses == labels))
+        return rows(*columns)
 
     def extra_repr(self) -> str:
         return (
@@ -200,63 +207,9 @@ def neighbours() -> Tensor:
     return torch.stack((start, end), 1)[near]
 
 
-def _recoloured(tiles: Tensor, colour: str, rng: Generator) -> Tensor:
-    """Take from tiles (M, 3, t, t) the colours by which a lens gives a place away."""
-    if colour == "project":
-        return project(tiles)
-    if colour == "grey":
-        return grey(tiles)
-    if colour == "keep":
-        return tiles
-    kept = torch.randint(3, (len(tiles), 1, 1, 1), generator=rng, device=tiles.device)
-    noise = NOISE * (torch.rand(tiles.shape, generator=rng, device=tiles.device) - 0.5)
-    channel = torch.arange(3, device=tiles.device)[:, None, None]
-    return MEAN + torch.where(channel == kept, tiles - tiles.mean((-2, -1), keepdim=True), noise)
-
-
-def _pixelated(tiles: Tensor, share: float, rng: Generator) -> Tensor:
-    """Shrink a random share of tiles (M, 3, t, t) and blow them up again, each to its own side, uniform in area."""
-    side = tiles.shape[-1]
-    if share == 0 or side < 3:
-        return tiles
-    drawn, uniform = torch.rand(2, len(tiles), generator=rng, device=tiles.device)
-    shrunk = (side * (COARSE + (FINE - COARSE) * uniform).sqrt()).round().long().clamp(2, side - 1)
-    rows = _blurs(side, tiles.device)[shrunk - 2].unsqueeze(1)  # (M, 1, t, t)
-    with torch.autocast(tiles.device.type, enabled=False):
-        coarse = rows @ tiles @ rows.mT
-    return torch.where(drawn.view(-1, 1, 1, 1) < share, coarse, tiles)
-
-
-@lru_cache(maxsize=4)
-def _blurs(side: int, device: torch.device) -> Tensor:
-    """Stack the matrices that shrink `side` pixels to 2 ... side - 1 and blow them up again: (side - 2, side, side)."""
-    with torch.inference_mode(False):  # the cache outlives the mode, in which no tensor for training can be made
-        ways = [matrix(few, side, "bilinear") @ matrix(side, few, "bilinear") for few in range(2, side)]
-        return torch.stack(ways).to(device)
-
-
 def _placed(tiles: Tensor, cell: int, place: int) -> Tensor:
     """Mount the tiles (9, 3, t, t), all but the centre faded, with the tile of `cell` in direction `place` from it."""
     shown = 1 - FADED + FADED * tiles
     shown[CENTRE] = tiles[CENTRE]
     shown[place + (place >= CENTRE)] = tiles[cell]
     return mount(shown[None], GRID, max(1, tiles.shape[-1] // 8))[0]
-
-
-def _check(gap: float, jitter: float, pairs: str, colour: str, pixelate: float) -> None:
-    """Raise a ValueError that names what is out of its range."""
-    if pairs not in ("all", "centre") or colour not in ("drop", "project", "grey", "keep"):
-        raise ValueError(
-            f'RelativePosition: pairs={pairs!r}, colour={colour!r}; pairs are "all" or "centre", '
-            'colour is "drop", "project", "grey" or "keep"'
-        )
-    if not 0 <= gap < 1 or jitter < 0 or not 0 <= pixelate <= 1:
-        raise ValueError(
-            f"RelativePosition: gap={gap}, jitter={jitter}, pixelate={pixelate}; the first two are shares of a cell's "
-            "side in [0, 1), the last a share of the tiles in [0, 1]"
-        )
-    if 2 * jitter > gap + 1e-9:
-        raise ValueError(
-            f"RelativePosition: two tiles could wander towards each other by twice jitter={jitter}, more than "
-            f"gap={gap}, and overlap; raise gap or lower jitter"
-        )

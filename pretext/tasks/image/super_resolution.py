@@ -8,9 +8,11 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 from pretext.nn.adversarial import Discriminator, adversarial
-from pretext.nn.heads import Hypercolumn
+from pretext.nn.heads import Hypercolumn, small
+from pretext.ops.drawing import panels, rows
 from pretext.ops.geometric import picture
 from pretext.ops.resample import KERNELS, resample, resample_any
 
@@ -61,20 +63,14 @@ class SuperResolution(Task):
     ) -> None:
         super().__init__()
         reads_images(backbone, self)
-        if scale < 2 or scale & (scale - 1):
-            raise ValueError(f"SuperResolution: scale is {scale}; take a power of two, such as 2 or 4")
-        if width < 1 or blocks < 0:
-            raise ValueError(f"SuperResolution: width={width}, blocks={blocks}; take at least 1 channel and 0 blocks")
-        if pixel not in ("l2", "l1"):
-            raise ValueError(f'SuperResolution: pixel is {pixel!r}; choose "l2" (squared) or "l1" (absolute) error')
-        if not 0 <= adversarial < math.inf:
-            raise ValueError(f"SuperResolution: adversarial is {adversarial}; take a weight of at least 0")
+        require(scale >= 2 and scale & (scale - 1) == 0, self, f"{scale=}", "take a power of two, such as 2 or 4")
+        require(width >= 1 and blocks >= 0, self, f"{width=}, {blocks=}", "take at least 1 channel and 0 blocks")
+        require(pixel in ("l2", "l1"), self, f"{pixel=}", 'choose "l2" (squared) or "l1" (absolute) error')
+        require(0 <= adversarial < math.inf, self, f"{adversarial=}", "take a weight of at least 0")
         self.scale, self.width, self.blocks, self.pixel = scale, width, blocks, pixel
         self.adversarial = adversarial
         self.read = Hypercolumn(backbone.stages, width)
-        last = nn.Conv2d(width, 3 * (COARSE * scale) ** 2, 3, padding=1)
-        nn.init.normal_(last.weight, std=START / (9 * width) ** 0.5)
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]  # it has a bias
+        last = small(nn.Conv2d(width, 3 * (COARSE * scale) ** 2, 3, padding=1), START / (9 * width) ** 0.5)
         refine = [_Block(width) for _ in range(blocks)]
         self.residual = nn.Sequential(*refine, last, nn.PixelShuffle(COARSE * scale))
         self.discriminator = Discriminator() if adversarial else None
@@ -89,11 +85,9 @@ class SuperResolution(Task):
 
         """
         step = COARSE * self.scale
-        if x.ndim != 4 or x.shape[-2] % step or x.shape[-1] % step:
-            raise ValueError(
-                f"SuperResolution wants images (N, 3, H, W) whose sides are multiples of {step}, "
-                f"got {tuple(x.shape)}; crop them first (Augment's crop, or the data module's canvas)"
-            )
+        fits = x.ndim == 4 and x.shape[-2] % step == x.shape[-1] % step == 0
+        wanted = f"images (N, 3, H, W) whose sides are multiples of {step}"
+        require_input(fits, self, wanted, x, "crop them first (Augment's crop, or the data module's canvas)")
         kernel = torch.randint(len(KERNELS), (), generator=rng, device=x.device)
         small = resample_any(x, x.shape[-2] // self.scale, x.shape[-1] // self.scale, kernel).clamp(0, 1)
         return Puzzle(small, (x.clone(), self._base(small)), small.clone())
@@ -128,17 +122,14 @@ class SuperResolution(Task):
         """Draw the small image in large pixels, what it was, and the prediction with its gain over bicubic."""
         large = picture(puzzle.question).repeat_interleave(self.scale, -1).repeat_interleave(self.scale, -2)
         truth, base = (picture(images) for images in puzzle.answer)
-        rows = [
-            [Panel(asked, f"{self.scale} times as large?"), Panel(image, "answer")]
-            for asked, image in zip(large, truth, strict=True)
-        ]
+        columns = [panels(large, f"{self.scale} times as large?"), panels(truth, "answer")]
         if prediction is not None:
             made = picture(prediction)
             errors = [(images - truth).square().mean((1, 2, 3)) for images in (made, base)]
-            gains = (-10 * _ratio(errors[0], errors[1], SMALLEST).log10()).tolist()
-            for row, image, gain in zip(rows, made, gains, strict=True):
-                row.append(Panel(image, f"prediction: {gain:+.2f} dB over bicubic", gain > 0))
-        return rows
+            gains = -10 * _ratio(errors[0], errors[1], SMALLEST).log10()
+            captions = [f"prediction: {gain:+.2f} dB over bicubic" for gain in gains.tolist()]
+            columns.append(panels(made, captions, gains > 0))
+        return rows(*columns)
 
     def extra_repr(self) -> str:
         return (

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from pretext.backbones.multimodal import MultiModal
-from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
-from pretext.nn.decoder import Blind, Decoder, blind, drawn, errors, reads, rows, shrunk
-from pretext.ops.drawing import film
-from pretext.ops.temporal import clip, draw_starts
+from pretext.backbones.multimodal import needs_several
+from pretext.core.errors import require
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
+from pretext.nn.decoder import Blind, Decoder, blind, clip_rows, drawn, errors, reads, shrunk
+from pretext.ops.drawing import film, panels
+from pretext.ops.temporal import require_modalities, same_moment
 
 CHANNELS = {"rgb": 3, "grey": 1, "flow": 2}
 
@@ -48,25 +49,15 @@ class CrossModalPrediction(Task):
         stage: str | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(backbone, MultiModal):
-            raise ValueError(
-                f"CrossModalPrediction needs a MultiModal, got {type(backbone).__name__}; configure backbone: "
-                "{class_path: pretext.MultiModal, init_args: {backbones: {rgb: ..., flow: ...}}}"
-            )
-        if source not in backbone.backbones or target not in CHANNELS or source == target:
-            raise ValueError(
-                f"CrossModalPrediction: source={source!r}, target={target!r}; choose one of the backbone's "
-                f"({', '.join(backbone.backbones)}) to see and another of {', '.join(CHANNELS)} to draw"
-            )
-        if shrink < 1 or (frames is not None and frames < 1):
-            raise ValueError(
-                f"CrossModalPrediction: frames={frames}, shrink={shrink}; give at least 1 of each, or no frames for "
-                "the whole window"
-            )
-        network = backbone.backbones[source]
-        assert isinstance(network, Backbone)  # ModuleDict forgets that its modules are backbones
-        for letter in "thw":
-            axis(letter, network, self)
+        several = needs_several(self, backbone)
+        seen, asked = ", ".join(several.dims), ", ".join(CHANNELS)
+        fits = source in several.dims and target in CHANNELS and source != target
+        wanted = f"choose one of the backbone's ({seen}) to see and another of {asked} to draw"
+        require(fits, self, f"{source=}, {target=}", wanted)
+        least = "give at least 1 of each, or no frames for the whole window"
+        require(min(shrink, frames or 1) >= 1 and frames != 0, self, f"{frames=}, {shrink=}", least)
+        network = several.network(source)
+        reads_axes("thw", network, self)
         self.source, self.target, self.frames, self.shrink = source, target, frames, shrink
         self.stage, depth = reads(network, stage, self)
         self.decoder = Decoder(depth, CHANNELS[target], width)
@@ -78,10 +69,18 @@ class CrossModalPrediction(Task):
             ValueError: `x` lacks a modality, they differ in length, or have too few frames.
 
         """
-        seen, asked = self._pair(x)
+        require_modalities(self, x, self.source, self.target)
+        seen, asked = x[self.source], x[self.target]
+        channels = CHANNELS[self.target]
+        require(
+            seen.ndim == 5 and asked.shape == (len(seen), channels, *seen.shape[2:]),
+            self,
+            f"wants clips (N, C, W, H, W) alike but for the channels ({self.target}: {channels}), got "
+            f"{tuple(seen.shape)} and {tuple(asked.shape)}",
+            "let one data module deliver both",
+        )
         if self.frames is not None:
-            starts = draw_starts(len(seen), seen.shape[2], self.frames, rng)
-            seen, asked = (clip(part, starts, self.frames) for part in (seen, asked))
+            seen, asked = same_moment(self, x, self.source, self.target, self.frames, rng).values()
         answer = shrunk(asked, self.shrink)
         return Puzzle({self.source: seen}, answer, blind(answer))
 
@@ -97,33 +96,8 @@ class CrossModalPrediction(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the clip as it was seen, as the other modality shows it, and as it was predicted."""
-        asked = [Panel(film(seen), f"{self.target} of this {self.source}?") for seen in puzzle.question[self.source]]
-        pairs = None if prediction is None else zip(prediction, puzzle.answer, strict=True)
-        guesses = None if pairs is None else [film(guess, scale=true) for guess, true in pairs]
-        misses = None if prediction is None else errors(prediction, puzzle.answer)
-        return rows(asked, map(film, puzzle.answer), guesses, misses)
+        asked = panels(map(film, puzzle.question[self.source]), f"{self.target} of this {self.source}?")
+        return clip_rows(asked, puzzle.answer, prediction)
 
     def extra_repr(self) -> str:
         return f"source={self.source!r}, target={self.target!r}, frames={self.frames}, shrink={self.shrink}"
-
-    def _pair(self, x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Take both modalities of a batch, and check that they fit each other and the task."""
-        if not isinstance(x, dict) or self.source not in x or self.target not in x:
-            got = f"a batch of {', '.join(x)}" if isinstance(x, dict) else "a batch of one modality without a name"
-            raise ValueError(
-                f"CrossModalPrediction wants {self.source!r} and {self.target!r}, got {got}; name both in the data "
-                "module's modalities"
-            )
-        seen, asked = x[self.source], x[self.target]
-        if seen.ndim != 5 or asked.shape != (len(seen), CHANNELS[self.target], *seen.shape[2:]):
-            raise ValueError(
-                f"CrossModalPrediction wants clips (N, C, W, H, W) alike but for the channels ({self.target}: "
-                f"{CHANNELS[self.target]}), got {tuple(seen.shape)} and {tuple(asked.shape)}; let one data module "
-                "deliver both"
-            )
-        if self.frames is not None and seen.shape[2] < self.frames:
-            raise ValueError(
-                f"CrossModalPrediction: frames={self.frames}, but the windows have {seen.shape[2]}; lower it, or raise "
-                "window in the data module"
-            )
-        return seen, asked

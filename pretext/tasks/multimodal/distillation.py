@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from pretext.backbones.multimodal import pair_of
+from pretext.core.errors import require
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, Tree
-from pretext.nn.teachers import Frozen, Momentum
-from pretext.ops.drawing import show
+from pretext.nn.heads import small
+from pretext.nn.teachers import Teacher, TeacherFactory
+from pretext.ops.drawing import panels, rows, show, stripes
 from pretext.ops.temporal import same_moment
 
 POOLED = "pooled"
 DULL = 1e-3  # mean square under which targets are alike: they are not magnified further
-SHOWN, WIDTH, HEIGHT = 32, 128, 32  # of a drawing: how many numbers, in so many pixels at most
 
 Vectors = tuple[Tensor, ...]
 """Of each pair of stages one vector per item, (N, D_i)."""
@@ -37,12 +37,12 @@ class Distillation(Task):
 
     Where the gradient goes:
 
-    - `kind="joint"`: the teacher is the other network of the backbone, trained by its own tasks. With `detach` none of
+    - without a `copy` the teacher is the other network of the backbone, trained by its own tasks. With `detach` none of
       this loss reaches it; without, it is also taught to be predictable from the student. It looks in the mode that the
-      backbone is in, in training with the batch's own statistics, as its own tasks do.
-    - "frozen": a copy of the other network as it is when the task is built. A config builds it at random; to distil a
-      trained one, load its weights in Python before `Pretrainer` is built.
-    - "momentum": a copy that follows the other network slowly. Copies look with running statistics (a momentum copy
+      backbone is in, in training with the batch's own statistics, as its own tasks do;
+    - `Frozen` is a copy of the other network as it is when the task is built. A config builds it at random; to distil a
+      trained one, load its weights in Python before `Pretrainer` is built;
+    - `Momentum` is a copy that follows the other network slowly. Copies look with running statistics (a momentum copy
       takes over those of its network), so that what they see in a clip does not depend on its batch, and in full
       precision; their network in the backbone gets no gradient, and unless another task asks it, is not even run.
 
@@ -52,17 +52,16 @@ class Distillation(Task):
         teacher: the modality whose network is guessed.
         stages: names of stages that both have, or a dict from the student's to the teacher's; "pooled" are the pooled
             features, which none stands for.
-        kind: who teaches, see above.
-        detach: whether the teacher is spared the gradient; False for "joint" alone.
+        copy: makes the teacher of the other network (`pretext.nn.teachers`), see above; none: that network itself.
+        detach: whether the teacher is spared the gradient; False only without a copy.
         frames: length of the clips, from a random place in their windows; none: the whole windows.
-        momentum: of a "momentum" teacher.
 
     Raises:
         ValueError: the backbone has no such two networks or stages, or an argument is out of its range.
 
     """
 
-    copy: Frozen | Momentum | None
+    copy: Teacher | None
 
     def __init__(
         self,
@@ -70,28 +69,21 @@ class Distillation(Task):
         student: str = "rgb",
         teacher: str = "flow",
         stages: list[str] | dict[str, str] | None = None,
-        kind: Literal["joint", "frozen", "momentum"] = "joint",
+        copy: TeacherFactory | None = None,
         detach: bool = True,
         frames: int | None = None,
-        momentum: float = 0.999,
     ) -> None:
         super().__init__()
         learns, teaches = pair_of(self, backbone, student, teacher)
-        if kind not in ("joint", "frozen", "momentum") or not (detach or kind == "joint"):
-            raise ValueError(
-                f'Distillation: kind={kind!r}, detach={detach}; choose "joint", "frozen" or "momentum", and '
-                "detach: false with joint alone, since a copy is never taught"
-            )
-        if frames is not None and frames < 1:
-            raise ValueError(f"Distillation: frames is {frames}; give at least 1, or none for whole windows")
-        if stages is None:
-            stages = [POOLED]
-        self.stages = dict(stages) if isinstance(stages, dict) else {name: name for name in stages}
-        self.student, self.teacher, self.kind, self.detach, self.frames = student, teacher, kind, detach, frames
-        self.adapters = _adapters(_sizes(learns, list(self.stages)), _sizes(teaches, list(self.stages.values())))
-        self.copy = None
-        if kind != "joint":
-            self.copy = Frozen(teaches) if kind == "frozen" else Momentum(teaches, momentum)
+        require(detach or copy is None, self, f"{detach=} with a copy", "leave one out, since a copy is never taught")
+        require(frames is None or frames >= 1, self, f"{frames=}", "give at least 1, or none for whole windows")
+        names = [POOLED] if stages is None else stages
+        self.stages = dict(names) if isinstance(names, dict) else {name: name for name in names}
+        self.student, self.teacher, self.detach, self.frames = student, teacher, detach, frames
+        sizes = zip(_sizes(learns, list(self.stages)), _sizes(teaches, list(self.stages.values())), strict=True)
+        adapters = [nn.Linear(one, other) for one, other in sizes]
+        self.adapters = nn.ModuleList(map(small, adapters))  # they guess almost 0 at first
+        self.copy = None if copy is None else copy(teaches)
 
     def pose(self, x: dict[str, Tensor], rng: Generator) -> Puzzle:
         """Cut the same moment out of both windows; the answer is what a copy sees, or none with a joint teacher.
@@ -131,31 +123,30 @@ class Distillation(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Tree | None) -> list[list[Panel]]:
         """Draw each clip, what a joint teacher looks at, and the deepest target above its guess with the error."""
-        shown, joint = puzzle.question[self.student], self.copy is None
-        rows = [[Panel(show(clip), f"what does the network of {self.teacher} see?")] for clip in shown]
-        if joint:
-            for row, clip in zip(rows, puzzle.question[self.teacher], strict=True):
-                row.append(Panel(show(clip), "answer: its features of this"))
+        columns = [panels(map(show, puzzle.question[self.student]), f"what does the network of {self.teacher} see?")]
+        if self.copy is None:
+            columns.append(panels(map(show, puzzle.question[self.teacher]), "answer: its features of this"))
         if prediction is not None:
             guesses, taught = (side[-1].detach().float().cpu() for side in self._sides(prediction, puzzle.answer))
             wanted = targets(taught)
             errors = (guesses - wanted).square().sum(1) / wanted.square().sum(1).clamp(min=DULL)
-            for row, target, guess, error in zip(rows, wanted, guesses, errors.tolist(), strict=True):
-                told = f"relative error {error:.2f}" if len(rows) > 1 else "alone, a clip differs from nothing"
-                caption = f"target above, prediction below: {told}"
-                row.append(Panel(_stripes(target, guess), caption, error < 1 if len(rows) > 1 else None))
-        return rows
+            alone = len(wanted) == 1
+            told = [
+                "alone, a clip differs from nothing" if alone else f"relative error {x:.2f}" for x in errors.tolist()
+            ]
+            captions = [f"target above, prediction below: {what}" for what in told]
+            columns.append(panels(map(stripes, wanted, guesses), captions, None if alone else errors < 1))
+        return rows(*columns)
 
     def follow(self, backbone: Backbone) -> None:
         """Let a momentum teacher follow its network."""
-        if isinstance(self.copy, Momentum):
+        if self.copy is not None:
             self.copy.follow(pair_of(self, backbone, self.student, self.teacher)[1])
 
     def extra_repr(self) -> str:
-        return (
-            f"student={self.student!r}, teacher={self.teacher!r}, stages={self.stages}, kind={self.kind!r}, "
-            f"detach={self.detach}, frames={self.frames}"
-        )
+        copy = None if self.copy is None else type(self.copy).__name__
+        names = f"student={self.student!r}, teacher={self.teacher!r}, stages={self.stages}"
+        return f"{names}, copy={copy}, detach={self.detach}, frames={self.frames}"
 
     def _sides(self, prediction: Tree, answer: Vectors | None) -> tuple[Vectors, Vectors]:
         """Part the guesses from what the teacher saw."""
@@ -182,31 +173,14 @@ def _vectors(features: Features, names: Iterable[str]) -> Vectors:
     return tuple(features.pooled if name == POOLED else features.stages[name].flatten(2).mean(2) for name in names)
 
 
-def _adapters(sizes: list[int], outputs: list[int]) -> nn.ModuleList:
-    """Make linear layers that guess almost 0 at first."""
-    layers = nn.ModuleList(nn.Linear(one, other) for one, other in zip(sizes, outputs, strict=True))
-    for layer in layers:
-        nn.init.normal_(layer.weight, std=0.01)  # type: ignore[arg-type]  # ModuleList forgets what it holds
-        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return layers
-
-
-def _stripes(target: Tensor, guess: Tensor) -> Tensor:
-    """Draw the target's largest numbers as grey columns above those of the guess; mid-grey is 0."""
-    most = target.abs().topk(min(SHOWN, len(target))).indices.sort().values
-    greys = (0.5 + 0.2 * torch.stack((target, guess))[:, most]).clamp(0, 1)
-    large = greys.repeat_interleave(HEIGHT // 2, 0).repeat_interleave(WIDTH // len(most), 1)
-    return large.expand(3, -1, -1)
-
-
 def _sizes(network: Backbone, names: list[str]) -> list[int]:
     """Tell the sizes of some stages."""
     sizes = {POOLED: network.dim, **network.stages}
-    if not names or (unknown := [name for name in names if name not in sizes]):
-        raise ValueError(
-            f"Distillation: stages {unknown if names else []} of a {type(network).__name__}, which has "
-            f"{', '.join(sizes)}; choose of these, as {{student's: teacher's}} where names differ, or none for pooled"
-        )
-    if small := [name for name in names if sizes[name] < 2]:
-        raise ValueError(f"Distillation: stages {small} have a single channel, which is 0 when standardised; drop them")
+    unknown = [name for name in names if name not in sizes]
+    got = f"stages {unknown} of a {type(network).__name__}, which has {', '.join(sizes)}"
+    wanted = "choose of these, as {student's: teacher's} where names differ, or none for pooled"
+    require(bool(names) and not unknown, "Distillation", got, wanted)
+    narrow = [name for name in names if sizes[name] < 2]
+    got = f"stages {narrow} have a single channel, which is 0 when standardised"
+    require(not narrow, "Distillation", got, "drop them")
     return [sizes[name] for name in names]

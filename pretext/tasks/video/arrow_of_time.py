@@ -10,9 +10,11 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from pretext.core.errors import require, require_input
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
+from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess, cross_entropy
-from pretext.ops.drawing import film, spectrum
+from pretext.ops.drawing import choices, film, panels, spectrum
 from pretext.ops.temporal import clip, draw_starts, reverse
 
 NAMES = ("forward", "backward")
@@ -47,16 +49,12 @@ class ArrowOfTime(Task):
         self, backbone: Backbone, frames: int | None = None, directions: Literal["both", "one"] = "both"
     ) -> None:
         super().__init__()
-        axis("t", backbone, self)
-        if directions not in ("both", "one"):
-            raise ValueError(f'ArrowOfTime: directions is {directions!r}; choose "both" of each clip, or "one" drawn')
-        if frames is not None and frames < 2:
-            raise ValueError(f"ArrowOfTime: frames={frames}; give at least 2, or none for the whole window")
+        reads_axes("t", backbone, self)
+        require(directions in ("both", "one"), self, f"{directions=}", 'choose "both" of each clip, or "one" drawn')
+        require(frames is None or frames >= 2, self, f"{frames=}", "give at least 2, or none for the whole window")
         self.frames, self.directions = frames, directions
         self.dims = 2 + len(backbone.axes)
-        self.head = nn.Linear(backbone.dim, len(NAMES))
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        self.head = small(nn.Linear(backbone.dim, len(NAMES)))
 
     def pose(self, x: Tensor, rng: Generator) -> Puzzle:
         """Turn windows (N, C, W, H, W') or waveforms (N, 1, L) to clips, forward (0) or backward (1).
@@ -67,7 +65,9 @@ class ArrowOfTime(Task):
             ValueError: `x` is not of the backbone's kind, or too short.
 
         """
-        self._fits(x)
+        kind = "windows (N, C, frames, H, W)" if self.dims == 5 else "waveforms (N, 1, samples)"
+        least, how = self.frames or 2, "raise window in the data module, or lower frames"
+        require_input(x.ndim == self.dims and x.shape[2] >= least, self, f"{kind} of at least {least}", x, how)
         if self.frames is not None:
             x = clip(x, draw_starts(len(x), x.shape[2], self.frames, rng), self.frames)
         every = torch.stack((x, reverse(x)), 1)
@@ -89,29 +89,13 @@ class ArrowOfTime(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the clip as it is asked, as it was recorded, and as the prediction would have it recorded."""
-        guesses = [None] * len(puzzle.answer) if prediction is None else prediction.argmax(1).tolist()
-        rows = []
-        for asked, label, guess in zip(puzzle.question, puzzle.answer.tolist(), guesses, strict=True):
-            ways = _shown(asked), _shown(reverse(asked[None])[0])
-            row = [
-                Panel(ways[0], "forward or backward?"),
-                Panel(ways[label], f"answer: {NAMES[label]}; so it was recorded"),
-            ]
-            if guess is not None:
-                row.append(Panel(ways[guess], f"prediction: {NAMES[guess]}", guess == label))
-            rows.append(row)
-        return rows
+        ways = [(_shown(asked), _shown(reverse(asked[None])[0])) for asked in puzzle.question]
+        asked = panels((way[0] for way in ways), "forward or backward?")
+        note = "; so it was recorded"
+        return choices(asked, puzzle, prediction, lambda i, k: ways[i][k], lambda k: NAMES[k], note)
 
     def extra_repr(self) -> str:
         return f"frames={self.frames}, directions={self.directions!r}"
-
-    def _fits(self, x: Tensor) -> None:
-        kind = "windows (N, C, frames, H, W)" if self.dims == 5 else "waveforms (N, 1, samples)"
-        if x.ndim != self.dims or x.shape[2] < (self.frames or 2):
-            raise ValueError(
-                f"ArrowOfTime wants {kind} of at least {self.frames or 2}, got {tuple(x.shape)}; "
-                "raise window in the data module, or lower frames"
-            )
 
 
 def _shown(clip: Tensor) -> Tensor:

@@ -7,10 +7,12 @@ from itertools import combinations, permutations
 import torch
 from torch import Generator, Tensor, nn
 
-from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from pretext.core.errors import require, require_input
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
+from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess, cross_entropy
-from pretext.ops.drawing import GAP, film, spectrum
-from pretext.ops.geometric import pick, whole
+from pretext.ops.drawing import film, panels, rows, show, stacked
+from pretext.ops.geometric import wandering, whole
 from pretext.ops.temporal import clip
 from pretext.ops.tiles import restore
 
@@ -67,19 +69,27 @@ class ClipOrder(Task):
     ) -> None:
         super().__init__()
         axes = backbone.axes
-        for letter in "t" if axes == "t" else "hw":
-            axis(letter, backbone, self)
+        reads_axes("t" if axes == "t" else "hw", backbone, self)
         self.reversible = "t" not in axes if reversible is None else reversible
-        _check(pieces, frames, gap, self.reversible, jitter, width)
-        _check_kind(axes, frames, channel_splitting, jitter)
+        got = f"pieces={pieces}, reversible={self.reversible}"
+        wanted = f"give 2 to {MOST} pieces, or from 3 where the direction of time does not count"
+        require(2 + self.reversible <= pieces <= MOST, self, got, wanted)
+        require(
+            min(frames, width) >= 1 and min(gap, jitter) >= 0,
+            self,
+            f"{frames=}, {gap=}, {jitter=}, {width=}",
+            "give at least 1 of frames and width, and 0 or more of the others",
+        )
+        got = f"{frames=}, but the backbone reads images"
+        require("t" in axes or frames == 1, self, got, "give frames=1, or wrap it in Frames")
+        got = f"{channel_splitting=}, {jitter=}, but the backbone reads sound, which has neither colours nor pixels"
+        require(axes != "t" or not (channel_splitting or jitter), self, got, "leave them off")
         self.pieces, self.frames, self.gap = pieces, frames, gap
         self.channel_splitting, self.jitter, self.axes = channel_splitting, jitter, axes
         self.register_buffer("table", orders(pieces, self.reversible))
         self.register_buffer("pairs", torch.tensor(list(combinations(range(pieces), 2))))
         self.each = nn.Sequential(nn.Linear(2 * backbone.dim, width), nn.ReLU())
-        self.together = nn.Linear(len(self.pairs) * width, len(self.table))
-        nn.init.normal_(self.together.weight, std=0.01)  # starts at a blind guess, and still passes gradients on
-        nn.init.zeros_(self.together.bias)
+        self.together = small(nn.Linear(len(self.pairs) * width, len(self.table)))
 
     def pose(self, x: Tensor, rng: Generator) -> Puzzle:
         """Shuffle pieces of windows (N, C, W, H, W') or waveforms (N, 1, L); the answer (N,) is a row of `table`.
@@ -99,7 +109,7 @@ class ClipOrder(Task):
             shown = torch.where(back, self.pieces - 1 - shown, shown)
         pieces = clip(x, self._starts(len(x), x.shape[2], rng, x.device).gather(1, shown), self.frames)
         if self.jitter:
-            pieces = _wandering(pieces, self.jitter, rng)
+            pieces = wandering(pieces, self.jitter, rng)
         if self.channel_splitting:
             channel = torch.randint(3, (len(pieces),), generator=rng, device=x.device)
             pieces = pieces[torch.arange(len(pieces), device=x.device), channel].unsqueeze(1).repeat(1, 3, 1, 1, 1)
@@ -121,21 +131,21 @@ class ClipOrder(Task):
         """Draw the pieces as they are shown, in their true order, and in the order that the prediction would make."""
         table, answers = self.table.cpu(), puzzle.answer.cpu()
         pieces = puzzle.question.detach().cpu().view(-1, self.pieces, *puzzle.question.shape[1:])
-        guesses = None if prediction is None else prediction.argmax(1).cpu()
-        solved = restore(pieces, table[answers])
-        placed = None if guesses is None else restore(pieces, table[guesses])
         either = ", or time reversed" if self.reversible else ""
-        rows = []
-        for i, answer in enumerate(answers.tolist()):
-            row = [
-                Panel(_pile(pieces[i]), "which order?"),
-                Panel(_pile(solved[i]), f"answer: {_numbers(table[answer])}{either}; here in the order of time"),
-            ]
-            if guesses is not None and placed is not None:
-                guess = int(guesses[i])
-                row.append(Panel(_pile(placed[i]), f"prediction: {_numbers(table[guess])}{either}", guess == answer))
-            rows.append(row)
-        return rows
+
+        def ordered(who: str, chosen: Tensor, note: str = "", right: Tensor | None = None) -> list[Panel]:
+            orders = [" ".join(str(piece + 1) for piece in order) for order in table[chosen].tolist()]  # as one counts
+            images = map(_pile, restore(pieces, table[chosen]))
+            return panels(images, [f"{who}: {order}{either}{note}" for order in orders], right)
+
+        columns = [
+            panels(map(_pile, pieces), "which order?"),
+            ordered("answer", answers, "; here in the order of time"),
+        ]
+        if prediction is not None:
+            guesses = prediction.argmax(1).cpu()
+            columns.append(ordered("prediction", guesses, right=guesses == answers))
+        return rows(*columns)
 
     def extra_repr(self) -> str:
         return (
@@ -154,21 +164,14 @@ class ClipOrder(Task):
     def _fits(self, x: Tensor) -> None:
         needed = self.pieces * self.frames + (self.pieces - 1) * self.gap
         kind = "waveforms (N, 1, samples)" if self.axes == "t" else "windows (N, C, frames, H, W)"
-        if x.ndim != (3 if self.axes == "t" else 5) or x.shape[2] < needed:
-            raise ValueError(
-                f"ClipOrder wants {kind} of at least {needed} for {self.pieces} pieces of {self.frames} and gaps of "
-                f"up to {self.gap}, got {tuple(x.shape)}; raise window in the data module, or lower pieces, frames or "
-                "gap"
-            )
-        if self.channel_splitting and x.shape[1] != 3:
-            raise ValueError(
-                f"ClipOrder: channel_splitting takes one of three colour channels, but there are {x.shape[1]}; "
-                "switch it off"
-            )
-        if self.jitter and min(x.shape[-2:]) <= 2 * self.jitter:
-            raise ValueError(
-                f"ClipOrder: jitter={self.jitter} leaves nothing of pictures of {x.shape[-2]} x {x.shape[-1]}; lower it"
-            )
+        room = f"at least {needed} for {self.pieces} pieces of {self.frames} and gaps of up to {self.gap}"
+        fits = x.ndim == (3 if self.axes == "t" else 5) and x.shape[2] >= needed
+        how = "raise window in the data module, or lower pieces, frames or gap"
+        require_input(fits, self, f"{kind} of {room}", x, how)
+        got = f"channel_splitting takes one of three colour channels, but there are {x.shape[1]}"
+        require(not self.channel_splitting or x.shape[1] == 3, self, got, "switch it off")
+        got = f"jitter={self.jitter} leaves nothing of pictures of {x.shape[-2]} x {x.shape[-1]}"
+        require(not self.jitter or min(x.shape[-2:]) > 2 * self.jitter, self, got, "lower it")
 
 
 def orders(pieces: int, reversible: bool) -> Tensor:
@@ -181,50 +184,8 @@ def orders(pieces: int, reversible: bool) -> Tensor:
     return torch.tensor([p for p in every if not reversible or p.index(0) < p.index(pieces - 1)])
 
 
-def _wandering(pieces: Tensor, jitter: int, rng: Generator) -> Tensor:
-    """Crop (M, C, T, H, W) by `jitter` on every side, each piece displaced by up to as much."""
-    places, device = 2 * jitter + 1, pieces.device
-    top, left = torch.randint(places, (2, len(pieces), 1, 1, 1), generator=rng, device=device)
-    height, width = (torch.arange(side - 2 * jitter, device=device) for side in pieces.shape[-2:])
-    return pick(pieces, top + height, left + width)
-
-
 def _pile(pieces: Tensor) -> Tensor:
     """Draw images side by side, and clips or sounds one below the other, first to last."""
     if pieces.ndim == 4:
         return film(pieces.transpose(0, 1), len(pieces))
-    each = [spectrum(piece) if piece.ndim == 2 else film(piece) for piece in pieces]
-    white = each[0].new_ones(3, GAP, each[0].shape[2])
-    return torch.cat([part for picture in each for part in (picture, white)][:-1], 1)
-
-
-def _numbers(order: Tensor) -> str:
-    """Name an order as a person counts."""
-    return " ".join(str(piece + 1) for piece in order.tolist())
-
-
-def _check(pieces: int, frames: int, gap: int, reversible: bool, jitter: int, width: int) -> None:
-    """Raise a ValueError that names what is out of its range."""
-    if not 2 + reversible <= pieces <= MOST:
-        raise ValueError(
-            f"ClipOrder: pieces={pieces}, reversible={reversible}; give 2 to {MOST} pieces, or from 3 where the "
-            "direction of time does not count"
-        )
-    if min(frames, width) < 1 or min(gap, jitter) < 0:
-        raise ValueError(
-            f"ClipOrder: frames={frames}, gap={gap}, jitter={jitter}, width={width}; give at least 1 of frames and "
-            "width, and 0 or more of the others"
-        )
-
-
-def _check_kind(axes: str, frames: int, channel_splitting: bool, jitter: int) -> None:
-    """Raise a ValueError where an argument does not suit the backbone."""
-    if "t" not in axes and frames != 1:
-        raise ValueError(
-            f"ClipOrder: frames={frames}, but the backbone reads images; give frames=1, or wrap it in Frames"
-        )
-    if axes == "t" and (channel_splitting or jitter):
-        raise ValueError(
-            f"ClipOrder: channel_splitting={channel_splitting}, jitter={jitter}, but the backbone reads sound, which "
-            "has neither colours nor pixels; leave them off"
-        )
+    return stacked(map(show, pieces))

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
-from pretext.nn.decoder import DULL, Blind, Decoder, blind, drawn, errors, reads, rows, shrunk
-from pretext.ops.drawing import film
-from pretext.ops.temporal import clip, draw_starts
+from pretext.core.errors import require, require_input
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
+from pretext.nn.decoder import DULL, Blind, Decoder, blind, clip_rows, drawn, errors, reads, shrunk
+from pretext.ops.drawing import film, panels
+from pretext.ops.temporal import draw_clip
 
 
 class Future(NamedTuple):
@@ -60,13 +61,9 @@ class FuturePrediction(Task):
         stage: str | None = None,
     ) -> None:
         super().__init__()
-        for letter in "thw":
-            axis(letter, backbone, self)
-        if min(frames, future, channels, shrink) < 1:
-            raise ValueError(
-                f"FuturePrediction: frames={frames}, future={future}, channels={channels}, shrink={shrink}; give at "
-                "least 1 of each"
-            )
+        reads_axes("thw", backbone, self)
+        got = f"{frames=}, {future=}, {channels=}, {shrink=}"
+        require(min(frames, future, channels, shrink) >= 1, self, got, "give at least 1 of each")
         self.frames, self.future, self.channels, self.shrink = frames, future, channels, shrink
         self.stage, depth = reads(backbone, stage, self)
         self.decoder = Decoder(depth, channels, width, places=future)
@@ -79,26 +76,19 @@ class FuturePrediction(Task):
 
         """
         length = self.frames + self.future
-        if x.ndim != 5 or x.shape[1] != self.channels:
-            raise ValueError(
-                f"FuturePrediction wants clips (N, {self.channels}, W, H, W), got {tuple(x.shape)}; set channels to "
-                "what the clips have"
-            )
-        if x.shape[2] < length:
-            raise ValueError(
-                f"FuturePrediction: frames={self.frames} and future={self.future} take windows of {length} frames, got "
-                f"{x.shape[2]}; raise window in the data module, or lower them"
-            )
-        whole = clip(x, draw_starts(len(x), x.shape[2], length, rng), length)
-        seen = whole[:, :, : self.frames].contiguous()
-        small = shrunk(whole[:, :, self.frames - 1 :], self.shrink)
+        fits, kind = x.ndim == 5 and x.shape[1] == self.channels, f"clips (N, {self.channels}, W, H, W)"
+        require_input(fits, self, kind, x, "set channels to what the clips have")
+        got = f"frames={self.frames} and future={self.future} take windows of {length} frames, got {x.shape[2]}"
+        require(x.shape[2] >= length, self, got, "raise window in the data module, or lower them")
+        both = draw_clip(self, x, length, rng)
+        small = shrunk(both[:, :, self.frames - 1 :], self.shrink)
         answer = Future(small[:, :, 1:].contiguous(), small[:, :, :1].contiguous())
-        return Puzzle(seen, answer, blind(answer.frames))
+        return Puzzle(both[:, :, : self.frames].contiguous(), answer, blind(answer.frames))
 
     def solve(self, features: Features, given: Blind) -> Tensor:
         """Draw (N, C, future, h, w), in float32."""
-        seen = features.stages[self.stage]
-        newest = seen[:, :, -1:] if seen.ndim == 5 else seen  # some maps have no axis of time
+        map_ = features.stages[self.stage]
+        newest = map_[:, :, -1:] if map_.ndim == 5 else map_  # some maps have no axis of time
         return drawn(self.decoder(newest, *given.picture.shape[2:]), given)
 
     def grade(self, prediction: Tensor, answer: Future) -> Grade:
@@ -114,11 +104,7 @@ class FuturePrediction(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the clip, the frames that follow and those that were predicted, as strips of up to four."""
-        asked = [Panel(film(seen), "what comes next?") for seen in puzzle.question]
-        true = puzzle.answer.frames
-        pairs = None if prediction is None else zip(prediction, true, strict=True)
-        guesses = None if pairs is None else [film(guess, scale=frames) for guess, frames in pairs]
-        return rows(asked, map(film, true), guesses, None if prediction is None else errors(prediction, true))
+        return clip_rows(panels(map(film, puzzle.question), "what comes next?"), puzzle.answer.frames, prediction)
 
     def extra_repr(self) -> str:
         return f"frames={self.frames}, future={self.future}, channels={self.channels}, shrink={self.shrink}"

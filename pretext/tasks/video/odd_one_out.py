@@ -7,11 +7,14 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
+from pretext.core.errors import require, require_input
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
+from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess, cross_entropy
-from pretext.ops.drawing import GAP, film
-from pretext.ops.temporal import take
+from pretext.ops.drawing import choices, film, full_contrast, panels, stacked
+from pretext.ops.temporal import shuffled_orders, take
 
+ENCODINGS = ("frames", "differences")
 SHOWN = 6  # frames of a clip, in a drawing
 
 
@@ -49,19 +52,14 @@ class OddOneOut(Task):
         width: int = 256,
     ) -> None:
         super().__init__()
-        for letter in "thw":
-            axis(letter, backbone, self)
-        if encoding not in ("frames", "differences"):
-            raise ValueError(f'OddOneOut: encoding is {encoding!r}; choose "frames" or "differences"')
-        if clips < 2 or frames < 3 or width < 1:
-            raise ValueError(
-                f"OddOneOut: clips={clips}, frames={frames}, width={width}; give at least 2 clips of 3 frames, or none "
-                "is odd, and a width of at least 1"
-            )
+        reads_axes("thw", backbone, self)
+        require(encoding in ENCODINGS, self, f"{encoding=}", 'choose "frames" or "differences"')
+        least = "give at least 2 clips of 3 frames, or none is odd, and a width of at least 1"
+        require(clips >= 2 and frames >= 3 and width >= 1, self, f"{clips=}, {frames=}, {width=}", least)
         self.clips, self.frames, self.encoding = clips, frames, encoding
         last = nn.Linear(width, 1, bias=False)  # a bias would be the same for every slot
         self.head = nn.Sequential(nn.Linear(2 * backbone.dim, width), nn.ReLU(), last)
-        nn.init.normal_(last.weight, std=0.01)  # starts at a blind guess, and still passes gradients on
+        small(last)
 
     def pose(self, x: Tensor, rng: Generator) -> Puzzle:
         """Cut clips out of windows (N, C, W, H, W'), shuffle one of each; the answer (N,) is its slot.
@@ -72,17 +70,19 @@ class OddOneOut(Task):
             ValueError: `x` is no window of frames, or too short.
 
         """
-        self._fits(x)
-        chance = torch.rand(len(x), x.shape[2] - self.frames + 1, generator=rng, device=x.device)
-        starts = chance.argsort(1)[:, : self.clips, None]
+        least = self.frames + self.clips - 1
+        room = f"at least {least} frames, in which {self.clips} clips of {self.frames} can begin at different frames"
+        how = "raise window in the data module, or lower clips or frames"
+        require_input(x.ndim == 5 and x.shape[2] >= least, self, f"windows (N, C, frames, H, W) of {room}", x, how)
+        uniform = torch.rand(len(x), x.shape[2] - self.frames + 1, generator=rng, device=x.device)
+        starts = uniform.argsort(1)[:, : self.clips, None]
         odd = torch.randint(self.clips, (len(x),), generator=rng, device=x.device)
         is_odd = (torch.arange(self.clips, device=x.device) == odd[:, None])[..., None]
         straight = torch.arange(self.frames, device=x.device)
-        order = torch.where(is_odd, shuffles(len(x), self.frames, rng, x.device)[:, None], straight)
-        clips = _clips(take(x, (starts + order).flatten(1)), self.clips)
-        if self.encoding == "differences":
-            clips = 0.5 + clips.diff(dim=2) / 2
-        return Puzzle(clips, odd)
+        order = torch.where(is_odd, shuffled_orders(len(x), self.frames, rng, x.device)[:, None], straight)
+        frames = take(x, (starts + order).flatten(1))  # (N, C, clips * T, H, W), clip by clip
+        clips = frames.view(*frames.shape[:2], self.clips, -1, *x.shape[3:]).transpose(1, 2).flatten(0, 1)
+        return Puzzle(0.5 + clips.diff(dim=2) / 2 if self.encoding == "differences" else clips, odd)
 
     def solve(self, features: Features, given: None) -> Tensor:
         """Give logits (N, clips) over the slots."""
@@ -99,50 +99,11 @@ class OddOneOut(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw all clips, each a strip of its frames, then the odd one, then the one that the prediction names."""
-        guesses = [None] * len(puzzle.answer) if prediction is None else prediction.argmax(1).tolist()
         items = puzzle.question.view(-1, self.clips, *puzzle.question.shape[1:])
-        rows = []
-        for clips, odd, guess in zip(items, puzzle.answer.tolist(), guesses, strict=True):
-            strips = [film(clip, SHOWN) for clip in (_clear(clips) if self.encoding == "differences" else clips)]
-            white = strips[0].new_ones(3, GAP, strips[0].shape[2])
-            pile = torch.cat([part for strip in strips for part in (strip, white)][:-1], 1)
-            row = [
-                Panel(pile, "in which clip, from the top, are the frames shuffled?"),
-                Panel(strips[odd], f"answer: clip {odd + 1}"),
-            ]
-            if guess is not None:
-                row.append(Panel(strips[guess], f"prediction: clip {guess + 1}", guess == odd))
-            rows.append(row)
-        return rows
+        shown = map(full_contrast, items) if self.encoding == "differences" else items
+        strips = [[film(clip, SHOWN) for clip in clips] for clips in shown]
+        asked = panels(map(stacked, strips), "in which clip, from the top, are the frames shuffled?")
+        return choices(asked, puzzle, prediction, lambda i, k: strips[i][k], lambda k: f"clip {k + 1}")
 
     def extra_repr(self) -> str:
         return f"clips={self.clips}, frames={self.frames}, encoding={self.encoding!r}"
-
-    def _fits(self, x: Tensor) -> None:
-        needed = self.frames + self.clips - 1
-        if x.ndim != 5 or x.shape[2] < needed:
-            raise ValueError(
-                f"OddOneOut wants windows (N, C, frames, H, W) of at least {needed} frames, in which {self.clips} clips"
-                f" of {self.frames} can begin at different frames, got {tuple(x.shape)}; raise window in the data "
-                "module, or lower clips or frames"
-            )
-
-
-def _clips(x: Tensor, clips: int) -> Tensor:
-    """Part (N, C, clips * T, H, W), clip by clip, into (N * clips, C, T, H, W)."""
-    items, channels, _, height, width = x.shape
-    return x.view(items, channels, clips, -1, height, width).transpose(1, 2).flatten(0, 1)
-
-
-def _clear(differences: Tensor) -> Tensor:
-    """Give the differences of a question's clips full contrast, or nobody could see them."""
-    signed = differences.float() - 0.5
-    return 0.5 + 0.5 * signed / signed.abs().max().clamp(min=1e-6)
-
-
-def shuffles(n: int, frames: int, rng: Generator, device: torch.device) -> Tensor:
-    """Draw orders (n, frames) that are neither sorted nor reversed: these two are moved on by one place instead."""
-    order = torch.rand(n, frames, generator=rng, device=device).argsort(1)
-    steps = order.diff(dim=1)
-    monotone = (steps == 1).all(1, keepdim=True) | (steps == -1).all(1, keepdim=True)
-    return torch.where(monotone, order.roll(1, 1), order)

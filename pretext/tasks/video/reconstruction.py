@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
-from pretext.nn.decoder import Blind, Decoder, blind, drawn, errors, reads, rows, shrunk
-from pretext.ops.drawing import film, spectrum
+from pretext.core.errors import require, require_input
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
+from pretext.nn.decoder import Blind, Decoder, blind, clip_rows, drawn, errors, reads, shrunk
+from pretext.ops.drawing import film, panels, spectrum
 from pretext.ops.mel import LogMel
 from pretext.ops.temporal import draw_clip
 
@@ -45,9 +46,13 @@ class Reconstruction(Task):
         mel: LogMel | None = None,
     ) -> None:
         super().__init__()
-        axis("t", backbone, self)
+        reads_axes("t", backbone, self)
         self.sound = backbone.axes == "t"
-        _check(self.sound, frames, channels, shrink, mel)
+        fits = min(shrink, channels, frames or 1) >= 1 and frames != 0
+        least = "give at least 1 of each, or no frames for the whole window"
+        require(fits, self, f"{frames=}, {channels=}, {shrink=}", least)
+        require(frames is None or not self.sound, self, f"{frames=} belongs to clips", "of sound leave it out")
+        require(mel is None or self.sound, self, "mel belongs to sound", "for clips leave it out")
         self.frames, self.channels, self.shrink = frames, 1 if self.sound else channels, shrink
         self.mel = (LogMel() if mel is None else mel) if self.sound else None
         self.stage, depth = reads(backbone, stage, self)
@@ -60,12 +65,10 @@ class Reconstruction(Task):
             ValueError: `x` is neither, has other channels, or too few frames.
 
         """
-        if x.ndim != (3 if self.sound else 5) or x.shape[1] != self.channels:
-            wanted = "waveforms (N, 1, L)" if self.sound else f"clips (N, {self.channels}, W, H, W)"
-            raise ValueError(
-                f"Reconstruction wants {wanted}, got {tuple(x.shape)}; set channels to what the clips have, or choose "
-                "another backbone"
-            )
+        wanted = "waveforms (N, 1, L)" if self.sound else f"clips (N, {self.channels}, W, H, W)"
+        fits = x.ndim == (3 if self.sound else 5) and x.shape[1] == self.channels
+        how = "set channels to what the clips have, or choose another backbone"
+        require_input(fits, self, wanted, x, how)
         asked = x if self.frames is None else draw_clip(self, x, self.frames, rng)
         # A sound's picture is a clip of one frame.
         pictures = asked if self.mel is None else self.mel(asked).unsqueeze(2)
@@ -93,28 +96,12 @@ class Reconstruction(Task):
         true = puzzle.answer.detach().float()
         low, range_ = (0.0, 1.0) if not self.sound else (true.min(), (true.max() - true.min()).clamp(min=1e-6))
 
-        def show(picture: Tensor, scale: Tensor) -> Tensor:
+        def show(picture: Tensor, scale: Tensor | None = None) -> Tensor:
             return film((picture.float().flip(-2) - low) / range_ if self.sound else picture, scale=scale)
 
-        asked = [
-            Panel(spectrum(x), "what did it sound like?") if self.sound else Panel(film(x), "what did it look like?")
-            for x in puzzle.question
-        ]
-        guesses = None if prediction is None else map(show, prediction.detach(), true)
-        return rows(asked, map(show, true, true), guesses, None if prediction is None else errors(prediction, true))
+        look, what = (spectrum, "what did it sound like?") if self.sound else (film, "what did it look like?")
+        asked = panels(map(look, puzzle.question), what)
+        return clip_rows(asked, true, None if prediction is None else prediction.detach(), show)
 
     def extra_repr(self) -> str:
         return f"frames={self.frames}, channels={self.channels}, shrink={self.shrink}"
-
-
-def _check(sound: bool, frames: int | None, channels: int, shrink: int, mel: LogMel | None) -> None:
-    """Raise a ValueError that names what is out of its range."""
-    if shrink < 1 or channels < 1 or (frames is not None and frames < 1):
-        raise ValueError(
-            f"Reconstruction: frames={frames}, channels={channels}, shrink={shrink}; give at least 1 of each, or no "
-            "frames for the whole window"
-        )
-    if sound and frames is not None:
-        raise ValueError(f"Reconstruction: frames={frames} belongs to clips; of sound leave it out")
-    if not sound and mel is not None:
-        raise ValueError("Reconstruction: mel belongs to sound; for clips leave it out")

@@ -8,14 +8,15 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, axis
-from pretext.ops.drawing import film
+from pretext.core.errors import require, require_input
+from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
+from pretext.nn.heads import small
+from pretext.ops.drawing import film, panels, rows
 from pretext.ops.geometric import whole
-from pretext.ops.temporal import take
+from pretext.ops.temporal import frame_differences, take
 
 FIVE = 5  # moments a < b < c < d < e
 TUPLE = 3
-SIDE = 32  # frames are compared at this many pixels at most: as telling, and cheap
 
 
 class ShuffleAndLearn(Task):
@@ -63,16 +64,26 @@ class ShuffleAndLearn(Task):
         hidden: int = 256,
     ) -> None:
         super().__init__()
-        for letter in "hw":
-            axis(letter, backbone, self)
-        _check(span, apart, positives, unlike, candidates, tuples, hidden)
-        self.span, self.apart, self.positives = (span[0], span[1]), apart, positives
+        reads_axes("hw", backbone, self)
+        span = (span[0], span[1])
+        require(
+            2 <= span[0] <= span[1] and apart >= 1,
+            self,
+            f"{span=}, {apart=}",
+            "a span is (smallest, largest) with a frame in between, so at least 2, and apart at least 1",
+        )
+        wanted = "the first is a share between 0 and 1, the second 0 or more, such as 0.5"
+        require(0 < positives < 1 and unlike >= 0, self, f"{positives=}, {unlike=}", wanted)
+        got = f"{candidates=}, {tuples=}, {hidden=}"
+        wanted = "give at least 1 of the first two, and 0 for no hidden layer"
+        require(min(candidates, tuples) >= 1 and hidden >= 0, self, got, wanted)
+        self.span, self.apart, self.positives = span, apart, positives
         self.unlike, self.candidates, self.tuples = unlike, candidates, tuples
         self.clips = "t" in backbone.axes
         seen, inner = backbone.dim if self.clips else TUPLE * backbone.dim, 0 if self.clips else hidden
         last = nn.Linear(inner or seen, 2)
         self.head = nn.Sequential(nn.Linear(seen, inner), nn.ReLU(), last) if inner else nn.Sequential(last)
-        nn.init.normal_(last.weight, std=0.01)
+        small(last)
         with torch.no_grad():
             last.bias.copy_(torch.tensor([1 - positives, positives]).log())
 
@@ -85,7 +96,10 @@ class ShuffleAndLearn(Task):
             ValueError: `x` is no window of frames, or too short.
 
         """
-        self._fits(x)
+        least, got = self.span[1] + 2 * self.apart + 1, f"span={self.span} and apart={self.apart}"
+        wanted = f"windows (N, C, frames, H, W) of at least {least} frames for {got}"
+        how = "raise window in the data module, or lower span or apart"
+        require_input(x.ndim == 5 and x.shape[2] >= least, self, wanted, x, how)
         fives = self._fives(x, rng)
         draws, other, back = torch.rand(3, len(fives), generator=rng, device=x.device)
         rank = draws.argsort().argsort()  # the shares are kept, not only expected, so chance() is exact
@@ -119,18 +133,18 @@ class ShuffleAndLearn(Task):
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the three frames as asked, then as they followed each other, then what the prediction says of them."""
         clips = puzzle.question if self.clips else _clips(puzzle.question)
-        guesses = [None] * len(clips) if prediction is None else prediction.argmax(1).tolist()
-        names, rows = ("not in order", "in order"), []
-        for asked, moments, guess in zip(clips, puzzle.answer, guesses, strict=True):
-            label, numbers = int(in_order(moments[None])), ", ".join(str(m + 1) for m in moments.tolist())
-            row = [
-                Panel(film(asked), "in order, forward or backward?"),
-                Panel(film(asked[:, moments.argsort()]), f"answer: frames {numbers}, {names[label]}; here sorted"),
-            ]
-            if guess is not None:
-                row.append(Panel(film(asked), f"prediction: {names[guess]}", guess == label))
-            rows.append(row)
-        return rows
+        names, moments = ("not in order", "in order"), puzzle.answer
+        labels = in_order(moments).long()
+        answers = zip((moments + 1).tolist(), labels.tolist(), strict=True)
+        captions = [f"answer: frames {', '.join(map(str, m))}, {names[label]}; here sorted" for m, label in answers]
+        ordered = [film(clip[:, order]) for clip, order in zip(clips, moments.argsort(1), strict=True)]
+        asked = [film(clip) for clip in clips]
+        columns = [panels(asked, "in order, forward or backward?"), panels(ordered, captions)]
+        if prediction is not None:
+            guesses = prediction.argmax(1)
+            captions = [f"prediction: {names[guess]}" for guess in guesses.tolist()]
+            columns.append(panels(asked, captions, guesses == labels))
+        return rows(*columns)
 
     def extra_repr(self) -> str:
         return (
@@ -138,19 +152,11 @@ class ShuffleAndLearn(Task):
             f"candidates={self.candidates}, tuples={self.tuples}"
         )
 
-    def _fits(self, x: Tensor) -> None:
-        needed = self.span[1] + 2 * self.apart + 1
-        if x.ndim != 5 or x.shape[2] < needed:
-            raise ValueError(
-                f"ShuffleAndLearn wants windows (N, C, frames, H, W) of at least {needed} frames for span={self.span} "
-                f"and apart={self.apart}, got {tuple(x.shape)}; raise window in the data module, or lower span or apart"
-            )
-
     def _fives(self, x: Tensor, rng: Generator) -> Tensor:
         """Choose the moments of every question, (N * tuples, 5), whatever its answer will be."""
         drawn = self._candidates(len(x) * self.tuples, x.shape[2], rng, x.device)
         item = torch.arange(len(x), device=x.device).repeat_interleave(self.tuples)[:, None]
-        differs, (a, c, e) = differences(x), drawn[..., ::2].unbind(-1)
+        differs, (a, c, e) = frame_differences(x), drawn[..., ::2].unbind(-1)
         least = torch.minimum(differs[item, c, a], differs[item, c, e])  # (N * tuples, candidates)
         fine = least >= self.unlike
         chosen = torch.where(fine.any(1), fine.int().argmax(1), least.argmax(1))
@@ -175,38 +181,3 @@ def in_order(moments: Tensor) -> Tensor:
 def _clips(frames: Tensor) -> Tensor:
     """Join the frames (M * 3, C, H, W) of tuples to clips (M, C, 3, H, W)."""
     return frames.view(-1, TUPLE, *frames.shape[1:]).transpose(1, 2)
-
-
-def differences(x: Tensor) -> Tensor:
-    """Compare all frames of windows (N, C, W, H, W'): (N, W, W) mean squared differences over their mean.
-
-    So a dark window is like a bright one. Where nothing moves all are 0.
-    """
-    small = functional.adaptive_avg_pool2d(x.flatten(1, 2), (min(SIDE, x.shape[-2]), min(SIDE, x.shape[-1]))).float()
-    frames = small.view(*x.shape[:3], -1).transpose(1, 2).flatten(2)  # (N, W, pixels)
-    frames = frames - frames.mean(1, keepdim=True)  # or what all frames share would drown in rounding how they differ
-    products = frames @ frames.mT
-    squares = products.diagonal(dim1=1, dim2=2)
-    apart: Tensor = squares[:, :, None] + squares[:, None] - 2 * products
-    return apart / apart.mean((1, 2), keepdim=True).clamp(min=1e-12)
-
-
-def _check(
-    span: tuple[int, int], apart: int, positives: float, unlike: float, candidates: int, tuples: int, hidden: int
-) -> None:
-    """Raise a ValueError that names what is out of its range."""
-    if not 2 <= span[0] <= span[1] or apart < 1:
-        raise ValueError(
-            f"ShuffleAndLearn: span={tuple(span)}, apart={apart}; a span is (smallest, largest) with a frame in "
-            "between, so at least 2, and apart at least 1"
-        )
-    if not 0 < positives < 1 or unlike < 0:
-        raise ValueError(
-            f"ShuffleAndLearn: positives={positives}, unlike={unlike}; the first is a share between 0 and 1, the "
-            "second 0 or more, such as 0.5"
-        )
-    if min(candidates, tuples) < 1 or hidden < 0:
-        raise ValueError(
-            f"ShuffleAndLearn: candidates={candidates}, tuples={tuples}, hidden={hidden}; give at least 1 of the first "
-            "two, and 0 for no hidden layer"
-        )

@@ -109,7 +109,7 @@ def test_epochs_are_passed_on_and_the_task_follows_its_own_network():
 
 
 def test_a_network_of_one_modality_is_refused():
-    with pytest.raises(ValueError, match="On chooses one network of a MultiModal, got TinyNet; give the task itself"):
+    with pytest.raises(ValueError, match="On needs a MultiModal, got TinyNet; give the task itself"):
         SOUND(TinyNet())
 
 

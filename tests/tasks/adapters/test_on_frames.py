@@ -8,11 +8,12 @@ from clips import TinyVideo, moving, tiny_multimodal
 from nets import TinyNet
 
 from pretext import NIN
+from pretext.backbones.frames import OneFrame
 from pretext.core.rng import rng
 from pretext.core.types import Features, Grade, Panel, Puzzle, Task
 from pretext.ops.temporal import take
 from pretext.tasks.adapters.on import On
-from pretext.tasks.adapters.on_frames import OneFrame, OnFrames
+from pretext.tasks.adapters.on_frames import OnFrames
 from pretext.tasks.image.colorization import Colorization
 from pretext.tasks.image.contrast import Contrast
 from pretext.tasks.image.inpainting import Inpainting
@@ -187,7 +188,7 @@ def test_what_is_no_clip_of_enough_frames_is_refused(shape, message):
 def test_networks_without_images_and_no_frames_are_refused():
     with pytest.raises(ValueError, match=r"OnFrames needs a backbone with an axis 'h'.*reads 't'"):
         TURN(TinyNet(axes="t"))
-    with pytest.raises(ValueError, match="OnFrames: frames is 0; give at least 1"):
+    with pytest.raises(ValueError, match="OnFrames: frames=0; give at least 1"):
         TURN(TinyNet(), frames=0)
     with pytest.raises(ValueError, match=r"MultiModal reads several modalities; name one by wrapping.*On"):
         TURN(tiny_multimodal())

@@ -12,12 +12,13 @@ from torch.nn import functional as F
 from training import descend
 
 from pretext.core.rng import rng
+from pretext.nn.colour_targets import ColourClasses, ColourValues
 from pretext.ops.gamut import bins, soft_encode
 from pretext.ops.lab import lab_to_rgb, lightness, rgb_to_lab
 from pretext.tasks.image.colorization import Colorization
 from pretext.testing import check_task
 
-VALUES = partial(Colorization, target="values")
+VALUES = partial(Colorization, target=ColourValues())
 
 
 def smooth(n, channels, side, *key):
@@ -114,7 +115,7 @@ def test_known_colours_have_the_right_signs_and_come_back():
 
 def unevenly_weighted(answer, **options):
     """A task whose weights have seen the answers, and differ."""
-    task = Colorization(TinyNet(), **options)
+    task = Colorization(TinyNet(), ColourClasses(**options))
     task.grade(torch.zeros(len(answer), 313, *answer.shape[-2:]), answer)
     weights = task.rebalance.weights()
     assert weights.max() > 1.5 * weights.min()
@@ -125,7 +126,7 @@ def unevenly_weighted(answer, **options):
 @pytest.mark.parametrize("rebalance", [0.0, 0.5, 1.0])
 def test_equal_logits_cost_exactly_ln_313_whatever_the_weights(level, rebalance):
     answer = pose(Colorization(TinyNet()), images()).answer
-    task = Colorization(TinyNet(), rebalance=rebalance)
+    task = Colorization(TinyNet(), ColourClasses(rebalance=rebalance))
     for _ in range(3):  # the weights change with each
         loss = task.grade(torch.full((6, 313, 4, 4), level), answer).loss
         assert loss.item() == pytest.approx(math.log(313), abs=1e-5)
@@ -158,7 +159,7 @@ def test_the_loss_is_the_weighted_cross_entropy_with_dense_targets(neighbours):
 
 def test_the_targets_own_logarithm_costs_their_entropy_and_is_always_right():
     answer = pose(Colorization(TinyNet()), images()).answer
-    task, target = Colorization(TinyNet(), rebalance=1.0), soft(answer)
+    task, target = Colorization(TinyNet(), ColourClasses(rebalance=1.0)), soft(answer)
     grade = task.grade(target.clamp(min=1e-12).log(), answer)
     entropy = torch.special.entr(target).sum(1).mean()
     assert grade.loss.item() == pytest.approx(entropy.item(), abs=1e-4)
@@ -300,7 +301,7 @@ def judged(net, task, tied):
     return (loss / torch.special.entr(marginal).sum()).item()
 
 
-@pytest.mark.parametrize("factory", [partial(Colorization, rebalance=1.0), VALUES])
+@pytest.mark.parametrize("factory", [partial(Colorization, target=ColourClasses(rebalance=1.0)), VALUES])
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_net_learns_what_lightness_tells_of_colour_and_nothing_else(factory, tied):
     torch.manual_seed(0)
@@ -369,18 +370,27 @@ def test_drawings_work_in_bfloat16(factory):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"target": "hue"}, "Colorization: target is 'hue'"),
         ({"stride": 0}, "Colorization: stride=0"),
-        ({"neighbours": 0}, "neighbours=0"),
-        ({"neighbours": 314}, "neighbours=314"),
-        ({"rebalance": 1.5}, "Colorization: rebalance=1.5"),
-        ({"temperature": 0.0}, "temperature=0.0"),
         ({"grey_below": -1.0}, "grey_below=-1.0"),
     ],
 )
 def test_what_is_out_of_range_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Colorization(TinyNet(), **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"neighbours": 0}, "ColourClasses: neighbours=0"),
+        ({"neighbours": 314}, "neighbours=314"),
+        ({"rebalance": 1.5}, "ColourClasses: rebalance=1.5"),
+        ({"temperature": 0.0}, "temperature=0.0"),
+    ],
+)
+def test_classes_out_of_range_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        ColourClasses(**change)
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 8, 8), (3, 8, 8), (2, 3, 2, 8)])
@@ -399,5 +409,5 @@ def test_backbones_that_do_not_read_images_or_have_no_stages_are_refused():
 
 
 def test_it_tells_its_settings():
-    assert "rebalance=0.25, temperature=0.38" in repr(Colorization(TinyNet(), rebalance=0.25))
-    assert "target='values', stride=8" in repr(VALUES(TinyNet(), stride=8))
+    assert "rebalance=0.25, temperature=0.38" in repr(Colorization(TinyNet(), ColourClasses(rebalance=0.25)))
+    assert "target=ColourValues(), stride=8" in repr(VALUES(TinyNet(), stride=8))

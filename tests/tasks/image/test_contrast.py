@@ -175,7 +175,7 @@ def test_backbones_that_do_not_read_images_are_refused(axes):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"temperature": 0.0}, "temperature is 0.0"), ({"width": 0}, "width=0"), ({"outputs": 0}, ".*outputs=0")],
+    [({"temperature": 0.0}, "temperature=0.0"), ({"width": 0}, "width=0"), ({"outputs": 0}, ".*outputs=0")],
 )
 def test_options_out_of_range_are_errors(options, message):
     with pytest.raises(ValueError, match=f"Contrast: {message}"):

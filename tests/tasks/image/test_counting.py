@@ -10,8 +10,8 @@ from pretext.core.rng import rng
 from pretext.core.types import Features
 from pretext.ops.geometric import grey
 from pretext.ops.resample import KERNELS, resample
-from pretext.ops.tiles import mount
-from pretext.tasks.image.counting import Counting, quadrants
+from pretext.ops.tiles import mount, quadrants
+from pretext.tasks.image.counting import Counting
 from pretext.testing import check_initial_loss, check_task
 
 SMALL = partial(Counting, length=20, hidden=32)
@@ -206,8 +206,8 @@ def test_images_that_are_not_even_squares_are_refused(shape):
     [
         ({"length": 0}, "length=0"),
         ({"hidden": 0}, "hidden=0"),
-        ({"margin": 0.0}, "margin is 0.0"),
-        ({"grey": 1.5}, "grey is 1.5"),
+        ({"margin": 0.0}, "margin=0.0"),
+        ({"grey": 1.5}, "grey=1.5"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, message):

@@ -333,7 +333,7 @@ def test_it_tells_its_settings():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mask": "center"}, "Inpainting: mask is 'center'; choose"),
+        ({"mask": "center"}, "Inpainting: mask='center'; choose"),
         ({"overlap": 0.2}, "Inpainting: overlap=0.2"),
         ({"overlap_weight": -1.0}, "overlap_weight=-1.0"),
         ({"adversarial": -0.1}, "adversarial=-0.1"),

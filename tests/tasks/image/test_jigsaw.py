@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 
 import leaks
@@ -15,11 +16,20 @@ from training import descend
 from pretext.backbones import TorchVision
 from pretext.core.rng import rng
 from pretext.core.types import Backbone, Features
+from pretext.ops.geometric import MEAN, SPREAD
+from pretext.ops.tile_cut import TileCut
 from pretext.ops.tiles import hamming, mount, restore
-from pretext.tasks.image.jigsaw import MEAN, SPREAD, Jigsaw
+from pretext.tasks.image.jigsaw import Jigsaw
 from pretext.testing import check_task
 
-SMALL = partial(Jigsaw, permutations=20, width=32, hidden=64)
+
+def jigsaw(backbone, **options):
+    """A `Jigsaw` whose options of the cut are given beside the others."""
+    cut = {field.name: options.pop(field.name) for field in fields(TileCut) if field.name in options}
+    return Jigsaw(backbone, cut=TileCut(**cut), **options)
+
+
+SMALL = partial(jigsaw, permutations=20, width=32, hidden=64)
 PLAIN = partial(SMALL, standardise=False, grey=0.0)
 WHOLE = partial(PLAIN, gap=0.0, jitter=0.0, channel_jitter=0.0)
 
@@ -170,7 +180,7 @@ def test_channels_wander_a_little_and_apart():
     ],
 )
 def test_known_geometries(size, options, pixels):
-    assert Jigsaw(TinyNet(), permutations=2, **options).pixels(size, size) == pixels
+    assert jigsaw(TinyNet(), permutations=2, **options).pixels(size, size) == pixels
 
 
 def test_tiles_are_standardised_to_what_backbones_expect():
@@ -338,7 +348,7 @@ def test_all_tiles_of_a_drained_image_are_grey_the_foreign_ones_too():
 
 
 def test_the_affine_set_has_72_permutations_8_apart():
-    task = Jigsaw(TinyNet(), permutations="affine", foreign=7)
+    task = jigsaw(TinyNet(), permutations="affine", foreign=7)
     assert hamming(task.table) == (task.min_distance, task.mean_distance) == (8, pytest.approx(8 * 72 / 71))
     assert task.chance().loss.item() == pytest.approx(math.log(72))
     assert "permutations=72, min_distance=8" in repr(task)
@@ -346,7 +356,7 @@ def test_the_affine_set_has_72_permutations_8_apart():
 
 @pytest.mark.parametrize("count", [10, 100, 1000])
 def test_it_starts_at_ln_k(count):
-    task, net = Jigsaw(TinyNet(), permutations=count), TinyNet()
+    task, net = jigsaw(TinyNet(), permutations=count), TinyNet()
     question, answer, given = pose(task, images(64))
     grade = task.grade(task.solve(net(question), given), answer)
     assert grade.loss.item() == pytest.approx(math.log(count), rel=0.02)
@@ -382,15 +392,15 @@ def test_edges_that_continue_tell_the_shuffle_unless_there_is_a_gap(gap, tells):
     """Border-only input: nothing but what crosses the borders of tiles could help, and across the gap nothing does."""
     torch.manual_seed(0)
     options = {"grid": 2, "permutations": 8, "gap": gap, "jitter": 0.0, "channel_jitter": 0.0, "grey": 0.0}
-    net = leaks.Look(Jigsaw(TinyNet(), **options).pixels(24, 24)[3])
-    task = Jigsaw(net, **options, standardise=False, puzzles=8, width=64, hidden=256)
+    net = leaks.Look(jigsaw(TinyNet(), **options).pixels(24, 24)[3])
+    task = jigsaw(net, **options, standardise=False, puzzles=8, width=64, hidden=256)
     accuracy = leaks.learnt(task, net, leaks.smooth_noise, 200)
     # 640 images in 20 batches; the puzzles of one are not independent and count as one, as in the contract.
     assert accuracy > 0.2 if tells else accuracy < 1 / 8 + 4 * math.sqrt(1 / 8 * 7 / 8 / 640)
 
 
 def test_the_permutations_are_always_the_same_and_their_distances_told():
-    one, other = Jigsaw(TinyNet()), Jigsaw(TinyNet())
+    one, other = jigsaw(TinyNet()), jigsaw(TinyNet())
     assert torch.equal(one.table, other.table)
     assert "table" in one.state_dict()
     assert one.min_distance == 6  # of greedy max-min sets of 100
@@ -412,18 +422,18 @@ def test_the_permutations_are_always_the_same_and_their_distances_told():
         ({"permutations": "far"}, "permutations='far'"),
         ({"puzzles": 0}, "puzzles=0"),
         ({"puzzles": 2, "view": "mosaic"}, "puzzles=2 with view='mosaic'"),
-        ({"view": "whole"}, "view is 'whole'"),
+        ({"view": "whole"}, "view='whole'"),
         ({"foreign": -1}, "foreign=-1"),
         ({"foreign": 6}, "foreign=6, but permutations that differ in 6 places .* lower foreign"),
     ],
 )
 def test_options_out_of_range_are_errors(options, message):
     with pytest.raises(ValueError, match=message):
-        Jigsaw(TinyNet(), **options)
+        jigsaw(TinyNet(), **options)
 
 
 def test_jitter_may_fill_the_gap_whatever_floats_say():
-    assert Jigsaw(TinyNet(), permutations=2, gap=0.3, jitter=0.2, channel_jitter=0.1).pixels(300, 300) == (
+    assert jigsaw(TinyNet(), permutations=2, gap=0.3, jitter=0.2, channel_jitter=0.1).pixels(300, 300) == (
         30,
         20,
         10,
@@ -438,7 +448,7 @@ def test_images_too_small_are_refused():
 
 def test_backbones_that_do_not_read_images_are_refused():
     with pytest.raises(ValueError, match="Jigsaw needs a backbone with an axis 'h'"):
-        Jigsaw(TinyNet(axes="t"))
+        jigsaw(TinyNet(axes="t"))
 
 
 def test_the_drawing_shows_the_shuffle_the_answer_and_what_the_head_would_make_of_it():

@@ -129,7 +129,7 @@ def test_backbones_that_do_not_read_images_are_refused(axes):
 
 
 def test_other_turns_are_refused():
-    with pytest.raises(ValueError, match="turns is 'two'"):
+    with pytest.raises(ValueError, match="turns='two'"):
         Rotation(TinyNet(), turns="two")
 
 
@@ -219,9 +219,9 @@ def test_what_is_no_clip_long_enough_is_refused():
         pose(Rotation(TinyNet()), torch.rand(2, 3, 4, 8, 8))
     with pytest.raises(ValueError, match="Rotation: frames=5, but the windows have 4; lower it, or raise window"):
         pose(Rotation(TinyVideo(), frames=5), torch.rand(2, 3, 4, 8, 8))
-    with pytest.raises(ValueError, match="Rotation: frames is 0; give at least 1"):
+    with pytest.raises(ValueError, match="Rotation: frames=0; give at least 1"):
         Rotation(TinyVideo(), frames=0)
-    with pytest.raises(ValueError, match="Rotation: frames is 2; images have none"):
+    with pytest.raises(ValueError, match=r"Rotation: frames=2; .*images have none"):
         Rotation(TinyNet(), frames=2)
 
 

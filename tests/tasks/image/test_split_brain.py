@@ -13,13 +13,14 @@ from training import descend
 from pretext.backbones import Split
 from pretext.core.rng import rng
 from pretext.core.types import Features
+from pretext.nn.split_targets import SplitClasses, SplitValues
 from pretext.ops.gamut import bins, soft_encode
 from pretext.ops.lab import lab_to_rgb, rgb_to_lab
 from pretext.tasks.image.split_brain import SplitBrain
 from pretext.testing import check_task
 
 SMALL = partial(SplitBrain, stride=2)
-VALUES = partial(SplitBrain, stride=2, target="values")
+VALUES = partial(SplitBrain, stride=2, target=SplitValues())
 
 
 def images(n=6, side=16, *key):
@@ -66,7 +67,7 @@ def test_the_answer_is_computed_in_float32_and_rounded_once():
 @pytest.mark.parametrize("side", [8, (8, 20)])
 def test_solutions_have_the_answers_shape(side):
     x = F.interpolate(images(), side)
-    for target, shapes in (("classes", (313, 100)), ("values", (2, 1))):
+    for target, shapes in ((SplitClasses(), (313, 100)), (SplitValues(), (2, 1))):
         net = Split(TinyNet)
         task = SplitBrain(net, stride=3, target=target)
         question, answer, given = pose(task, x)
@@ -105,7 +106,7 @@ def test_grey_images_have_finite_errors():
 
 
 def test_grades_of_classes_by_hand():
-    task = SplitBrain(Split(TinyNet), neighbours=5)
+    task = SplitBrain(Split(TinyNet), target=SplitClasses(neighbours=5))
     centre = bins()[150]
     ab = centre.view(1, 2, 1, 1).repeat(2, 1, 1, 1)
     light = torch.tensor([0.0, 100.0]).view(2, 1, 1, 1)  # the ends belong to the first and the last bin
@@ -229,7 +230,7 @@ def test_the_right_prediction_draws_the_image_itself():
 
 
 def test_right_values_draw_the_image_itself_in_any_dtype():
-    task, x = SplitBrain(Split(TinyNet), stride=1, target="values"), images(2, 12)
+    task, x = SplitBrain(Split(TinyNet), stride=1, target=SplitValues()), images(2, 12)
     puzzle = pose(task, x)
     right = [(t - t.mean((0, 2, 3), True)) / t.std((0, 2, 3), correction=0, keepdim=True) for t in puzzle.answer]
     assert task.grade(tuple(right), puzzle.answer).loss < 1e-6
@@ -242,15 +243,16 @@ def test_right_values_draw_the_image_itself_in_any_dtype():
 
 
 def test_another_backbone_is_refused_with_the_config_that_would_do():
-    with pytest.raises(ValueError, match=r"SplitBrain needs a Split.*got TinyNet; configure backbone: \{class_path: "):
+    with pytest.raises(ValueError, match=r"SplitBrain: needs a Split.*got TinyNet; configure backbone: \{class_path: "):
         SplitBrain(TinyNet())
 
 
-@pytest.mark.parametrize("wrong", [{"stride": 0}, {"target": "colours"}, {"neighbours": 0}, {"neighbours": 314}])
-def test_settings_out_of_range_are_refused(wrong):
-    ((name, value),) = wrong.items()
-    with pytest.raises(ValueError, match=f"SplitBrain: wants .*{name}={value!r}"):
-        SplitBrain(Split(TinyNet), **wrong)
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="SplitBrain: stride=0"):
+        SplitBrain(Split(TinyNet), stride=0)
+    for neighbours in (0, 314):
+        with pytest.raises(ValueError, match=f"SplitClasses: neighbours={neighbours}; give 1 to 313"):
+            SplitClasses(neighbours)
 
 
 def test_images_without_a_pixel_to_ask_for_are_refused():
@@ -259,4 +261,4 @@ def test_images_without_a_pixel_to_ask_for_are_refused():
 
 
 def test_its_repr_tells_the_settings():
-    assert "stride=2, target='values', neighbours=10" in repr(VALUES(Split(TinyNet)))
+    assert "stride=2, target=SplitValues()" in repr(VALUES(Split(TinyNet)))

@@ -250,12 +250,12 @@ def test_sides_that_do_not_divide_are_refused(shape):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scale": 3}, "scale is 3; take a power of two"),
-        ({"scale": 1}, "scale is 1"),
+        ({"scale": 3}, "scale=3; take a power of two"),
+        ({"scale": 1}, "scale=1"),
         ({"width": 0}, "width=0"),
         ({"blocks": -1}, "blocks=-1"),
-        ({"pixel": "vgg"}, "pixel is 'vgg'"),
-        ({"adversarial": -0.1}, "adversarial is -0.1"),
+        ({"pixel": "vgg"}, "pixel='vgg'"),
+        ({"adversarial": -0.1}, "adversarial=-0.1"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, message):

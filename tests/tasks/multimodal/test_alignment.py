@@ -1,6 +1,7 @@
 """Alignment: where each clip comes from, symmetric moments, a curriculum, and silence that leaves only chance."""
 
 import math
+from dataclasses import fields
 from functools import partial
 
 import pytest
@@ -11,12 +12,28 @@ from training import descend
 
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng
+from pretext.nn.alignment_readouts import Binary, Contrastive
+from pretext.ops.negatives import KINDS, Negatives, moments_apart
 from pretext.ops.temporal import clip, sound
-from pretext.tasks.multimodal.alignment import KINDS, Alignment, moments_apart
+from pretext.tasks.multimodal.alignment import Alignment
 from pretext.testing import check_task
 
+READOUTS = {"bce": Binary, "contrastive": Contrastive}
 MIX = {"easy": 0.3, "hard": 0.4, "super_hard": 0.3}
 SAMPLES = 17  # for each frame of a window
+
+
+def alignment(net, first="rgb", second="audio", loss="bce", **options):
+    """An `Alignment` whose parts' options are given beside its own."""
+
+    def given(part):
+        return {field.name: options.pop(field.name) for field in fields(part) if field.name in options}
+
+    readout = READOUTS[loss]
+    options["kinds"] = options.pop("negatives", "easy")
+    return Alignment(
+        net, first, second, readout=readout(**given(readout)), negatives=Negatives(**given(Negatives)), **options
+    )
 
 
 def pose(task, x, *parts):
@@ -42,19 +59,19 @@ def moments(puzzle, second="audio"):
 
 @pytest.mark.parametrize(("loss", "negatives"), [("bce", MIX), ("contrastive", "easy")])
 def test_it_keeps_the_contract(loss, negatives):
-    check_task(partial(Alignment, frames=4, negatives=negatives, loss=loss), tiny_multimodal(), av_batch(6))
+    check_task(partial(alignment, frames=4, negatives=negatives, loss=loss), tiny_multimodal(), av_batch(6))
 
 
 def test_it_keeps_the_contract_of_sound_with_flow():
     x = av_batch(6)
     x["flow"] = x.pop("rgb")[:, :2]
-    factory = partial(Alignment, first="audio", second="flow", frames=4, negatives="hard")
+    factory = partial(alignment, first="audio", second="flow", frames=4, negatives="hard")
     check_task(factory, tiny_multimodal(True), x)
 
 
 @pytest.mark.parametrize("negatives", ["easy", "hard", "super_hard", MIX])
 def test_of_every_item_one_pair_is_aligned_and_one_is_not(negatives):
-    task = Alignment(tiny_multimodal(), frames=4, negatives=negatives)
+    task = alignment(tiny_multimodal(), frames=4, negatives=negatives)
     puzzle = pose(task, told(9, 20))
     start, source, begin = moments(puzzle)
     assert puzzle.question["rgb"].shape == (9, 3, 4, 2, 2)
@@ -74,7 +91,7 @@ def test_the_sound_of_a_clip_begins_at_the_sample_of_its_first_frame(window, sam
     x = {"rgb": torch.zeros(n, 3, window, 1, 1), "audio": torch.arange(samples).expand(n, 1, -1).clone()}
     x["rgb"] += torch.arange(window).view(1, 1, -1, 1, 1)
     for negatives in KINDS:
-        question, answer, _ = pose(Alignment(tiny_multimodal(), frames=frames, negatives=negatives), x)
+        question, answer, _ = pose(alignment(tiny_multimodal(), frames=frames, negatives=negatives), x)
         first = question["rgb"][:, 0, 0, 0, 0].long().repeat_interleave(2) + answer.shift
         wanted = [math.floor(start * samples / window + 0.5) for start in first.tolist()]
         count = math.floor(frames * samples / window + 0.5)
@@ -87,11 +104,11 @@ def test_the_sound_of_a_clip_begins_at_the_sample_of_its_first_frame(window, sam
 def test_the_second_may_be_pictures_and_the_first_sound():
     x = told(9, 20)
     x["grey"] = x["rgb"][:, :1] + 0.5
-    task = Alignment(tiny_multimodal(True), second="grey", frames=4, negatives=MIX)
+    task = alignment(tiny_multimodal(True), second="grey", frames=4, negatives=MIX)
     question, answer, _ = pose(task, x)
     starts = question["rgb"][:, 0, 0, 0, 0].long().repeat_interleave(2) % 1000 + answer.shift
     assert torch.equal(question["grey"], clip(x["grey"][answer.source], starts, 4))
-    turned = pose(Alignment(tiny_multimodal(), "audio", "rgb", frames=4, negatives=MIX), x)
+    turned = pose(alignment(tiny_multimodal(), "audio", "rgb", frames=4, negatives=MIX), x)
     assert torch.equal(turned.question["audio"], pose(task, x | {"rgb": x["audio"], "grey": x["grey"]}).question["rgb"])
     assert torch.equal(turned.question["rgb"][:, :1] + 0.5, question["grey"])
 
@@ -99,7 +116,7 @@ def test_the_second_may_be_pictures_and_the_first_sound():
 def test_an_easy_pair_is_of_another_item_at_the_same_place():
     seen = set()
     for key in range(30):
-        start, source, begin = moments(pose(Alignment(tiny_multimodal(), frames=4), told(5, 20), key))
+        start, source, begin = moments(pose(alignment(tiny_multimodal(), frames=4), told(5, 20), key))
         assert torch.equal(begin[:, 1], start)
         assert len(source[:, 1].unique()) == 5  # every item is the wrong one once, as it is once the right one
         seen |= {tuple(pair) for pair in source.tolist()}
@@ -108,7 +125,7 @@ def test_an_easy_pair_is_of_another_item_at_the_same_place():
 
 @pytest.mark.parametrize("gap", [0, 3])
 def test_hard_pairs_do_not_overlap_and_keep_the_gap(gap):
-    task = Alignment(tiny_multimodal(), frames=4, negatives="hard", gap=gap)
+    task = alignment(tiny_multimodal(), frames=4, negatives="hard", gap=gap)
     apart = set()
     for key in range(20):
         start, source, begin = moments(pose(task, told(50, 20), key))
@@ -119,7 +136,7 @@ def test_hard_pairs_do_not_overlap_and_keep_the_gap(gap):
 
 @pytest.mark.parametrize(("overlap", "wanted"), [(None, {3, 4, 5}), (5, {1, 2, 3, 4, 5}), (1, {5})])
 def test_super_hard_pairs_share_at_most_so_many_frames(overlap, wanted):
-    task = Alignment(tiny_multimodal(), frames=6, negatives="super_hard", overlap=overlap)
+    task = alignment(tiny_multimodal(), frames=6, negatives="super_hard", overlap=overlap)
     start, source, begin = moments(pose(task, told(200, 20)))
     assert torch.equal(source[:, 1], torch.arange(200))
     assert set((begin[:, 1] - start).abs().tolist()) == wanted  # 6 - shift frames are shared
@@ -139,7 +156,7 @@ def test_where_a_clip_begins_says_nothing_of_its_being_aligned(negatives):
 
     Pairs of one item are not independent, which narrows the difference if anything where they begin together.
     """
-    task = Alignment(tiny_multimodal(), frames=4, negatives=negatives)
+    task = alignment(tiny_multimodal(), frames=4, negatives=negatives)
     _, _, begin = moments(pose(task, told(900, 20)))
     one, other = (torch.bincount(column, minlength=17) for column in begin.unbind(1))
     assert len(one) == len(other) == 17
@@ -148,7 +165,7 @@ def test_where_a_clip_begins_says_nothing_of_its_being_aligned(negatives):
 
 
 def test_easy_pairs_begin_anywhere_equally_often():
-    start, _, _ = moments(pose(Alignment(tiny_multimodal(), frames=4), told(900, 20)))
+    start, _, _ = moments(pose(alignment(tiny_multimodal(), frames=4), told(900, 20)))
     counts = torch.bincount(start, minlength=17)
     assert ((counts - 900 / 17) ** 2 / (900 / 17)).sum() < 49
 
@@ -164,25 +181,25 @@ def kinds(task, *parts, n=900, frames=4):
 
 def test_the_shares_of_the_kinds_are_met():
     """Within 4 standard deviations of 900 draws."""
-    assert kinds(Alignment(tiny_multimodal(), frames=4, negatives=MIX)) == pytest.approx([0.3, 0.4, 0.3], abs=0.066)
+    assert kinds(alignment(tiny_multimodal(), frames=4, negatives=MIX)) == pytest.approx([0.3, 0.4, 0.3], abs=0.066)
 
 
 def test_the_curriculum_follows_the_epoch_and_ends_outside_training():
     """AVTS: easy ones only, then a quarter of them; validation is the same from the first epoch to the last."""
     curriculum = {50: {"easy": 0.25, "hard": 0.75}, 80: {"super_hard": 1.0}}
-    task = Alignment(tiny_multimodal(), frames=4, curriculum=curriculum)
+    task = alignment(tiny_multimodal(), frames=4, curriculum=curriculum)
     wanted = {0: [1, 0, 0], 49: [1, 0, 0], 50: [0.25, 0.75, 0], 79: [0.25, 0.75, 0], 80: [0, 0, 1], 500: [0, 0, 1]}
     assert kinds(task) == [1, 0, 0]  # before it has been told of any epoch
     for epoch, shares in wanted.items():
         task.begin(epoch)
         assert kinds(task.train(), epoch) == pytest.approx(shares, abs=0.06)
         assert kinds(task.eval(), epoch) == [0, 0, 1]
-    first = Alignment(tiny_multimodal(), frames=4, curriculum={0: {"hard": 1.0}})
+    first = alignment(tiny_multimodal(), frames=4, curriculum={0: {"hard": 1.0}})
     assert kinds(first) == [0, 1, 0]
 
 
 def test_a_single_item_gets_a_hard_pair_or_nothing_that_can_be_told():
-    task = Alignment(tiny_multimodal(), frames=4)
+    task = alignment(tiny_multimodal(), frames=4)
     start, source, begin = moments(pose(task, told(1, 12)))
     assert source.tolist() == [[0, 0]]
     assert (begin[:, 1] - start).abs().item() >= 4
@@ -195,7 +212,7 @@ def test_a_single_item_gets_a_hard_pair_or_nothing_that_can_be_told():
 
 @pytest.mark.parametrize("loss", ["bce", "contrastive"])
 def test_equal_features_are_exactly_chance(loss):
-    task = Alignment(tiny_multimodal(), frames=4, loss=loss)
+    task = alignment(tiny_multimodal(), frames=4, loss=loss)
     answer = pose(task, av_batch(6)).answer
     same = torch.ones(12, 2) if loss == "bce" else torch.full((12, 2, 128), 3.7)
     grade, blind = task.grade(same, answer), task.chance()
@@ -205,7 +222,7 @@ def test_equal_features_are_exactly_chance(loss):
 
 
 def test_of_equal_embeddings_comes_no_gradient_that_is_not_a_number():
-    task = Alignment(tiny_multimodal(), frames=4, loss="contrastive")
+    task = alignment(tiny_multimodal(), frames=4, loss="contrastive")
     same = torch.ones(12, 2, 8, requires_grad=True)
     task.grade(same, pose(task, av_batch(6)).answer).loss.backward()
     assert not same.grad.any()
@@ -216,7 +233,7 @@ def trained(request):
     """A task and networks that have learnt to tell hard pairs."""
     torch.manual_seed(0)
     net = tiny_multimodal()
-    task = Alignment(net, frames=4, loss=request.param, negatives="hard")
+    task = alignment(net, frames=4, loss=request.param, negatives="hard")
     if request.param == "contrastive":  # a plateau lies between distances that are small beside the margin and others
         for head in task.heads:
             head[-1].weight.data.mul_(50)
@@ -239,7 +256,7 @@ def test_it_learns_to_tell_and_swapped_pairs_flip_the_answer(trained):
     puzzle = pose(task, av_batch(256, key=10_000))
     grade = sit(task, net, puzzle)
     assert grade.scores["accuracy"] > 0.75
-    assert grade.loss < (0.5 if task.loss == "bce" else 0.2)
+    assert grade.loss < (0.5 if task.readout == Binary() else 0.2)
     rows = torch.arange(512) ^ 1
     swapped = puzzle._replace(question=puzzle.question | {"audio": puzzle.question["audio"][rows]})
     assert sit(task, net, swapped).scores["accuracy"].item() == pytest.approx(1 - grade.scores["accuracy"].item())
@@ -252,7 +269,7 @@ def test_without_its_sound_nothing_is_left_but_chance(trained):
     x = av_batch(256, key=10_000)
     grade = sit(task, net, pose(task, x | {"audio": torch.zeros_like(x["audio"])}))
     assert grade.scores["accuracy"] == 0.5
-    assert grade.loss >= (math.log(2) if task.loss == "bce" else task.margin**2 / 4) - 1e-6
+    assert grade.loss >= (math.log(2) if task.readout == Binary() else task.readout.margin**2 / 4) - 1e-6
 
 
 def test_without_its_picture_nothing_is_left_but_chance(trained):
@@ -263,14 +280,17 @@ def test_without_its_picture_nothing_is_left_but_chance(trained):
     mirrored = puzzle._replace(question=puzzle.question | {"audio": puzzle.question["audio"][torch.arange(512) ^ 1]})
     grades = [sit(task, net, one) for one in (puzzle, mirrored)]
     assert sum(grade.scores["accuracy"].item() for grade in grades) == pytest.approx(1)
-    assert sum(grade.loss.item() for grade in grades) >= 2 * (math.log(2) if task.loss == "bce" else 0.49005 / 2) - 1e-5
+    assert (
+        sum(grade.loss.item() for grade in grades)
+        >= 2 * (math.log(2) if task.readout == Binary() else 0.49005 / 2) - 1e-5
+    )
 
 
 def test_the_first_network_looks_once_for_both_pairs():
     """Its features are repeated, not computed twice."""
     net, seen = tiny_multimodal(), []
     net.backbones["rgb"].register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
-    task = Alignment(net, frames=4)
+    task = alignment(net, frames=4)
     puzzle = pose(task, av_batch(6))
     assert task.solve(net(puzzle.question), None).shape == (12, 2)
     assert seen == [6]
@@ -288,7 +308,7 @@ def test_the_first_network_looks_once_for_both_pairs():
     ],
 )
 def test_windows_that_are_too_short_are_an_error_that_names_the_option(options, needed):
-    task = Alignment(tiny_multimodal(), **options)
+    task = alignment(tiny_multimodal(), **options)
     pose(task, told(4, needed))
     with pytest.raises(ValueError, match=f"at least {needed} frames, got {needed - 1}; raise `window` in the data mod"):
         pose(task, told(4, needed - 1))
@@ -299,16 +319,15 @@ def test_a_batch_that_lacks_a_modality_is_an_error(x):
     with pytest.raises(
         ValueError, match=r"Alignment: wants .*'rgb' and 'audio'.*modalities: \[rgb, audio\] in the data"
     ):
-        pose(Alignment(tiny_multimodal()), x)
+        pose(alignment(tiny_multimodal()), x)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss": "mse"}, "loss is 'mse'"),
         ({"frames": 0}, "frames=0"),
         ({"gap": -1}, "gap=-1"),
-        ({"margin": 0.0}, "margin=0.0"),
+        ({"loss": "contrastive", "margin": 0.0}, "margin=0.0"),
         ({"width": 0}, "width=0"),
         ({"negatives": {"soft": 1.0}}, "negatives from epoch 0 on are {'soft': 1.0}"),
         ({"negatives": {"easy": 1.5, "hard": -0.5}}, "negatives from epoch 0"),
@@ -323,22 +342,22 @@ def test_a_batch_that_lacks_a_modality_is_an_error(x):
     ],
 )
 def test_options_out_of_range_are_errors(options, message):
-    with pytest.raises(ValueError, match=f"Alignment: .*{message}"):
-        Alignment(tiny_multimodal(), **options)
+    with pytest.raises(ValueError, match=f"(Alignment|Negatives|Binary|Contrastive): .*{message}"):
+        alignment(tiny_multimodal(), **options)
 
 
 def test_other_backbones_are_refused():
-    with pytest.raises(ValueError, match="Alignment takes two networks of a MultiModal, got TinyVideo"):
-        Alignment(TinyVideo())
+    with pytest.raises(ValueError, match="Alignment needs a MultiModal, got TinyVideo"):
+        alignment(TinyVideo())
     with pytest.raises(ValueError, match="one at least of clips, got"):
-        Alignment(MultiModal({"left": TinySound(), "right": TinySound()}), "left", "right")
+        alignment(MultiModal({"left": TinySound(), "right": TinySound()}), "left", "right")
     with pytest.raises(ValueError, match="one at least of clips, got"):
-        Alignment(MultiModal({"rgb": TinyNet(), "audio": TinySound()}))
+        alignment(MultiModal({"rgb": TinyNet(), "audio": TinySound()}))
 
 
 @pytest.mark.parametrize("loss", ["bce", "contrastive"])
 def test_the_drawing_shows_each_pair_and_judges_it(loss):
-    task = Alignment(tiny_multimodal(), frames=4, loss=loss, negatives=MIX)
+    task = alignment(tiny_multimodal(), frames=4, loss=loss, negatives=MIX)
     puzzle = pose(task, av_batch(8))
     plain = task.draw(puzzle, None)
     assert [len(row) for row in plain] == [3] * 8
@@ -357,6 +376,6 @@ def test_the_drawing_shows_each_pair_and_judges_it(loss):
 
 
 def test_it_tells_its_settings():
-    task = Alignment(tiny_multimodal(), frames=4, curriculum={50: {"easy": 0.25, "hard": 0.75}})
-    stages = "{0: {'easy': 1.0}, 50: {'easy': 0.25, 'hard': 0.75}}"
-    assert task.extra_repr() == f"first='rgb', second='audio', frames=4, loss='bce', stages={stages}, gap=0, overlap=2"
+    task = alignment(tiny_multimodal(), frames=4, gap=3)
+    parts = "readout=Binary(width=128), negatives=Negatives(kinds='easy', curriculum=None, gap=3, overlap=None)"
+    assert task.extra_repr() == f"first='rgb', second='audio', frames=4, {parts}"

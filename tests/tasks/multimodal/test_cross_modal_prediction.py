@@ -146,11 +146,14 @@ def test_networks_that_will_not_do_are_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: x["rgb"], "wants 'rgb' and 'grey', got a batch of one modality without a name"),
-        (lambda x: {"rgb": x["rgb"]}, "wants 'rgb' and 'grey', got a batch of rgb; name both"),
+        (lambda x: x["rgb"], "wants a batch of 'rgb' and 'grey', got one modality without a name"),
+        (lambda x: {"rgb": x["rgb"]}, "wants a batch of 'rgb' and 'grey', got one of rgb; set modalities"),
         (lambda x: x | {"grey": x["grey"][:, :, 1:]}, r"alike but for the channels .*\(8, 1, 4, 16, 16\); let one"),
         (lambda x: x | {"grey": x["rgb"]}, r"alike but for the channels \(grey: 1\)"),
-        (lambda x: {name: part[:, :, :2] for name, part in x.items()}, "frames=3, but the windows have 2; lower it"),
+        (
+            lambda x: {name: part[:, :, :2] for name, part in x.items()},
+            "clips of 3 frames do not fit windows of 2; raise",
+        ),
     ],
 )
 def test_batches_that_do_not_fit_are_refused_with_what_to_do(change, message):

@@ -10,9 +10,18 @@ from training import descend
 
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng
+from pretext.nn.embedding_losses import InfoNCE, MaxMargin
 from pretext.ops.temporal import clip, sound
 from pretext.tasks.multimodal.multimodal_embedding import Embed
 from pretext.testing import check_task
+
+LOSSES = {"margin": MaxMargin, "nce": InfoNCE}
+
+
+def embed(net, *names, loss="margin", **options):
+    """An `Embed` whose loss's options are given beside its own."""
+    made = {name: options.pop(name) for name in ("margin", "temperature") if name in options}
+    return Embed(net, *names, loss=LOSSES[loss](**made), **options)
 
 
 def pose(task, x, *parts):
@@ -22,13 +31,13 @@ def pose(task, x, *parts):
 @pytest.mark.parametrize("options", [{}, {"loss": "nce"}])
 def test_it_keeps_the_contract(options):
     """Also the content-free kinds, unlike `Contrast`: one clip's noises in two modalities have nothing in common."""
-    check_task(partial(Embed, frames=4, **options), tiny_multimodal(), av_batch(6))
+    check_task(partial(embed, frames=4, **options), tiny_multimodal(), av_batch(6))
 
 
 def test_whole_windows_take_no_chance():
     x = {"flow": av_batch(6)["rgb"][:, :2], "grey": av_batch(6)["rgb"][:, :1]}
-    check_task(partial(Embed, first="flow", second="grey"), tiny_multimodal(True), x, random=False, kinds=())
-    puzzle = pose(Embed(tiny_multimodal(True), "flow", "grey"), x)
+    check_task(partial(embed, first="flow", second="grey"), tiny_multimodal(True), x, random=False, kinds=())
+    puzzle = pose(embed(tiny_multimodal(True), "flow", "grey"), x)
     assert all(torch.equal(puzzle.question[name], x[name]) for name in x)
 
 
@@ -36,7 +45,7 @@ def test_both_modalities_show_the_same_moment_of_the_same_clip():
     x = av_batch(50)
     starts = set()
     for key in range(10):
-        question, answer, given = pose(Embed(tiny_multimodal(), frames=4), x, key)
+        question, answer, given = pose(embed(tiny_multimodal(), frames=4), x, key)
         assert given is None
         assert torch.equal(answer, torch.arange(50))
         places = torch.stack([clip(x["rgb"], torch.full((50,), start), 4) for start in range(9)])
@@ -51,7 +60,7 @@ def test_both_modalities_show_the_same_moment_of_the_same_clip():
 @pytest.mark.parametrize("options", [{}, {"margin": 7.0}, {"loss": "nce"}, {"loss": "nce", "temperature": 0.5}])
 @pytest.mark.parametrize("items", [2, 5, 100])
 def test_equal_embeddings_cost_1_whatever_the_batch(items, options, hardest):
-    task = Embed(tiny_multimodal(), hardest=hardest, **options)
+    task = embed(tiny_multimodal(), hardest=hardest, **options)
     same = torch.tensor([3.0, 0, 4]).expand(items, -1)
     grade, blind = task.grade((same, same), torch.arange(items)), task.chance()
     assert grade.loss.item() == pytest.approx(1, rel=1e-6) == blind.loss.item()
@@ -62,7 +71,7 @@ def test_the_max_margin_in_closed_form():
     """Own seconds lie 0.09 and 0.04 away; of the others 1.44 is beyond the margin and 0.49 just within."""
     one, two = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.3], [1.2]])
     squared = [[0.09, 1.44], [0.49, 0.04]]
-    task = Embed(tiny_multimodal(), margin=0.5)
+    task = embed(tiny_multimodal(), margin=0.5)
     loss = (squared[0][0] + 0 + squared[1][1] + 0.5 - squared[1][0]) / 2 / 0.5
     assert task.grade((one, two), torch.arange(2)).loss.item() == pytest.approx(loss, abs=1e-6)
     assert task.grade((one, two), torch.arange(2)).scores["ranking"] == 1
@@ -72,7 +81,7 @@ def test_the_max_margin_in_closed_form():
 def test_the_symmetric_loss_in_closed_form():
     """Right angles: right ones have a cosine of 1, all others of 0, whatever the lengths."""
     one, two = 5 * torch.eye(6), 0.1 * torch.eye(6)[[3, 1, 4, 0, 5, 2]]
-    task = Embed(tiny_multimodal(), loss="nce", temperature=0.5)
+    task = embed(tiny_multimodal(), loss="nce", temperature=0.5)
     grade = task.grade((one, two), torch.tensor([3, 1, 5, 0, 2, 4]))
     assert grade.loss.item() == pytest.approx((math.log(math.exp(2) + 5) - 2) / math.log(6), rel=1e-5)
     assert grade.scores["ranking"] == 1
@@ -81,9 +90,9 @@ def test_the_symmetric_loss_in_closed_form():
 @pytest.mark.parametrize("loss", ["margin", "nce"])
 def test_only_the_nearest_wrong_one_counts_from_its_epoch_on_and_outside_training(loss):
     z = torch.randn(2, 6, 3, generator=rng("cpu", "embed", "z"))
-    all_of_them, nearest = (Embed(tiny_multimodal(), loss=loss, hardest=h).grade(z, torch.arange(6)) for h in (None, 0))
+    all_of_them, nearest = (embed(tiny_multimodal(), loss=loss, hardest=h).grade(z, torch.arange(6)) for h in (None, 0))
     assert nearest.loss > all_of_them.loss
-    task = Embed(tiny_multimodal(), loss=loss, hardest=5)
+    task = embed(tiny_multimodal(), loss=loss, hardest=5)
     for epoch, wanted in ((0, all_of_them), (4, all_of_them), (5, nearest), (90, nearest)):
         task.begin(epoch)
         assert task.train().grade(z, torch.arange(6)).loss == wanted.loss
@@ -95,7 +104,7 @@ def test_only_the_nearest_wrong_one_counts_from_its_epoch_on_and_outside_trainin
 def test_it_starts_near_chance_in_small_and_large_batches(items, options):
     torch.manual_seed(0)
     net = tiny_multimodal()
-    task = Embed(net, frames=4, **options)
+    task = embed(net, frames=4, **options)
     question, answer, given = pose(task, av_batch(items))
     assert task.grade(task.solve(net(question), given), answer).loss.item() == pytest.approx(1, abs=0.1)
 
@@ -104,7 +113,7 @@ def examined(options, draw, steps=120, exams=10):
     """Train on fresh clips, then give the mean loss and ranking of clips never seen."""
     torch.manual_seed(0)
     net = tiny_multimodal()
-    task = Embed(net, frames=4, **options)
+    task = embed(net, frames=4, **options)
 
     def sit(step):
         question, answer, given = pose(task, draw(step), step)
@@ -136,7 +145,7 @@ def test_of_one_clip_over_and_over_there_is_nothing_to_tell(options):
 @pytest.mark.parametrize("options", [{}, {"loss": "nce", "hardest": 0}])
 def test_a_single_clip_costs_a_blind_guess_and_teaches_nothing(options):
     net = tiny_multimodal()
-    task = Embed(net, frames=4, **options)
+    task = embed(net, frames=4, **options)
     puzzle = pose(task, av_batch(1))
     grade = task.grade(task.solve(net(puzzle.question), None), puzzle.answer)
     grade.loss.backward()
@@ -146,7 +155,7 @@ def test_a_single_clip_costs_a_blind_guess_and_teaches_nothing(options):
 
 
 def test_windows_that_are_too_short_are_an_error_that_names_the_option():
-    task = Embed(tiny_multimodal(), frames=12)
+    task = embed(tiny_multimodal(), frames=12)
     pose(task, av_batch(4))
     with pytest.raises(ValueError, match="clips of 12 frames do not fit windows of 10; raise `window` in the data"):
         pose(task, av_batch(4, window=10))
@@ -157,38 +166,37 @@ def test_a_batch_that_lacks_a_modality_is_an_error(x):
     with pytest.raises(
         ValueError, match=r"Embed: wants .*'rgb' and 'audio'.*set modalities: \[rgb, audio\] in the data"
     ):
-        pose(Embed(tiny_multimodal()), x)
+        pose(embed(tiny_multimodal()), x)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss": "mse"}, "loss is 'mse'"),
         ({"frames": 0}, "frames=0"),
         ({"width": 0}, "width=0"),
         ({"outputs": 0}, "outputs=0"),
         ({"margin": 0.0}, "margin=0.0"),
-        ({"temperature": -1.0}, "temperature=-1.0"),
+        ({"loss": "nce", "temperature": -1.0}, "temperature=-1.0"),
         ({"hardest": -1}, "hardest=-1"),
         ({"second": "rgb"}, "name two different networks of the backbone, which has rgb, audio"),
         ({"first": "smell"}, "'smell'.*name two"),
     ],
 )
 def test_options_out_of_range_are_errors(options, message):
-    with pytest.raises(ValueError, match=f"Embed: .*{message}"):
-        Embed(tiny_multimodal(), **options)
+    with pytest.raises(ValueError, match=f"(Embed|MaxMargin|InfoNCE): .*{message}"):
+        embed(tiny_multimodal(), **options)
 
 
 def test_other_backbones_are_refused():
-    with pytest.raises(ValueError, match="Embed takes two networks of a MultiModal, got TinyVideo"):
-        Embed(TinyVideo())
+    with pytest.raises(ValueError, match="Embed needs a MultiModal, got TinyVideo"):
+        embed(TinyVideo())
     with pytest.raises(ValueError, match="one at least of clips"):
-        Embed(MultiModal({"left": TinySound(), "right": TinySound()}), "left", "right")
+        embed(MultiModal({"left": TinySound(), "right": TinySound()}), "left", "right")
 
 
 @pytest.mark.parametrize("options", [{}, {"loss": "nce"}])
 def test_the_drawing_shows_what_the_prediction_found(options):
-    task = Embed(tiny_multimodal(), frames=4, **options)
+    task = embed(tiny_multimodal(), frames=4, **options)
     puzzle = pose(task, av_batch(3))
     assert [len(row) for row in task.draw(puzzle, None)] == [2] * 3
     rows = task.draw(puzzle, (torch.eye(3), torch.eye(3)[[0, 2, 1]]))
@@ -202,5 +210,5 @@ def test_the_drawing_shows_what_the_prediction_found(options):
 
 def test_it_tells_its_settings():
     text = "first='rgb', second='audio', frames=None, loss="
-    assert Embed(tiny_multimodal()).extra_repr() == f"{text}'margin', margin=1.0, hardest=None"
-    assert Embed(tiny_multimodal(), loss="nce").extra_repr() == f"{text}'nce', temperature=0.1, hardest=None"
+    assert embed(tiny_multimodal()).extra_repr() == f"{text}MaxMargin(margin=1.0), hardest=None"
+    assert embed(tiny_multimodal(), loss="nce").extra_repr() == f"{text}InfoNCE(temperature=0.1), hardest=None"

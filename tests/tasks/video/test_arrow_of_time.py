@@ -185,7 +185,7 @@ def test_backbones_for_images_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"directions": "back"}, "directions is 'back'"), ({"frames": 1}, "frames=1")]
+    ("options", "message"), [({"directions": "back"}, "directions='back'"), ({"frames": 1}, "frames=1")]
 )
 def test_options_out_of_range_are_errors(options, message):
     with pytest.raises(ValueError, match=f"ArrowOfTime: {message}"):

@@ -12,7 +12,8 @@ from training import descend
 
 from pretext.core.rng import rng
 from pretext.core.types import Features
-from pretext.tasks.video.shuffle_and_learn import ShuffleAndLearn, differences, in_order
+from pretext.ops.temporal import frame_differences
+from pretext.tasks.video.shuffle_and_learn import ShuffleAndLearn, in_order
 from pretext.testing import check_task
 
 WINDOW = 13  # what the standard span takes
@@ -142,7 +143,7 @@ def test_the_first_fine_candidate_is_taken_or_the_one_that_differs_most(unlike):
     chosen = task._fives(x, rng("cpu", "fives"))
     means = (x[:, :, :, None] - x[:, :, None]).square().mean((1, 4, 5))
     apart = means / means.mean((1, 2), keepdim=True)
-    torch.testing.assert_close(differences(x), apart, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(frame_differences(x), apart, rtol=1e-4, atol=1e-5)
     for i, five in enumerate(chosen.tolist()):
         least = [min(apart[i, c, a], apart[i, c, e]).item() for a, _, c, _, e in candidates[i].tolist()]
         fine = [k for k, value in enumerate(least) if value >= unlike]
@@ -152,9 +153,9 @@ def test_the_first_fine_candidate_is_taken_or_the_one_that_differs_most(unlike):
 
 def test_dark_windows_are_compared_like_bright_ones_and_still_ones_not_at_all():
     x = moving(4, WINDOW, 8)
-    torch.testing.assert_close(differences(x), differences(0.9 + 0.01 * x), rtol=1e-2, atol=1e-3)
-    torch.testing.assert_close(differences(x).mean((1, 2)), torch.ones(4))
-    assert differences(x[:, :, :1].expand(-1, -1, WINDOW, -1, -1)).abs().max() < 1e-3
+    torch.testing.assert_close(frame_differences(x), frame_differences(0.9 + 0.01 * x), rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(frame_differences(x).mean((1, 2)), torch.ones(4))
+    assert frame_differences(x[:, :, :1].expand(-1, -1, WINDOW, -1, -1)).abs().max() < 1e-3
 
 
 def test_where_nothing_moves_the_question_is_the_same_whatever_the_answer():

@@ -1,0 +1,98 @@
+"""How `Embed` compares the embeddings of two modalities, and what it costs where a right one is not the nearest."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pretext.core.errors import require
+from pretext.nn.losses import info_nce, max_margin
+
+
+class EmbeddingLoss(ABC):
+    """Compares embeddings, and grades how they compare in units of what a blind guess costs."""
+
+    @abstractmethod
+    def likeness(self, one: Tensor, two: Tensor) -> Tensor:
+        """Compare every first (N, D) with every second (N, D): (N, N), float32; the larger the more alike."""
+
+    @abstractmethod
+    def loss(self, alike: Tensor, hardest: bool) -> Tensor:
+        """Grade `likeness` (N, N), right pairs on the diagonal: (), 1 for a blind guess.
+
+        Args:
+            alike: N >= 2.
+            hardest: count only the wrong one that is most alike instead of all.
+
+        """
+
+    @abstractmethod
+    def spread(self, outputs: int) -> float | None:
+        """Say how far a new head's `outputs` numbers deviate; none: as layers usually do."""
+
+
+@dataclass(frozen=True)
+class MaxMargin(EmbeddingLoss):
+    """ELo's: a clip costs |x1 - x2|^2 + max(0, margin - |x1 - xn|^2), averaged over all others' xn.
+
+    These are of the second modality. Embeddings that are all equal cost the margin, and no guess that ignores the clips
+    costs less. Paper: https://arxiv.org/abs/2002.12177.
+
+    Args:
+        margin: squared distance from which on a wrong one costs nothing.
+
+    Raises:
+        ValueError: the margin is not positive.
+
+    """
+
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.margin > 0, self, f"margin={self.margin}", "give a positive margin")
+
+    def likeness(self, one: Tensor, two: Tensor) -> Tensor:
+        # Not by way of a matrix product, which rounds the distance of like embeddings to anything.
+        return -torch.cdist(one.float(), two.float(), compute_mode="donot_use_mm_for_euclid_dist").square()
+
+    def loss(self, alike: Tensor, hardest: bool) -> Tensor:
+        return max_margin(-alike, self.margin, hardest) / self.margin
+
+    def spread(self, outputs: int) -> float:
+        """Start with distances that are small beside the margin."""
+        return math.sqrt(0.05 * self.margin / outputs)
+
+
+@dataclass(frozen=True)
+class InfoNCE(EmbeddingLoss):
+    """The cross entropy of finding the right second among all by its cosine, and the right first in turn.
+
+    A blind guess costs ln N before it is divided by that.
+
+    Args:
+        temperature: the cosines are divided by it.
+
+    Raises:
+        ValueError: the temperature is not positive.
+
+    """
+
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(self.temperature > 0, self, f"temperature={self.temperature}", "give a positive temperature")
+
+    def likeness(self, one: Tensor, two: Tensor) -> Tensor:
+        one, two = functional.normalize(one.float(), dim=1), functional.normalize(two.float(), dim=1)
+        return one @ two.mT / self.temperature
+
+    def loss(self, alike: Tensor, hardest: bool) -> Tensor:
+        return info_nce(alike, hardest) / math.log(2 if hardest else len(alike))
+
+    def spread(self, outputs: int) -> None:
+        return None  # cosines do not know the size
