@@ -16,7 +16,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -49,7 +48,7 @@ class DataModule(LightningDataModule, ABC):
         require(self, 0 <= val < 1, f"val={val}", "a share from 0 to below 1")
         require(self, limit is None or limit >= 1, f"limit={limit}", "at least 1, or none at all")
         self.batch_size, self.val, self.limit, self.seed = batch_size, val, limit, seed
-        self._skipped = Skipped()
+        self._skipped = Skipped(self)
         self._sources: dict[Split, Source] = {}
 
     @property
@@ -73,7 +72,7 @@ class DataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str | None = None) -> None:
         self._source("test" if stage in ("test", "predict") else "train")
-        self._list_skipped()
+        self._skipped.write()
 
     def train_dataloader(self) -> Iterable[Batch]:
         source, (train, _) = self._source("train"), self._division()
@@ -121,12 +120,3 @@ class DataModule(LightningDataModule, ABC):
         held, kept = held_out(n, self.val, "val")
         require(self, len(kept) > 0, f"val={self.val} of {n} items", "some items left to train on")
         return kept, held
-
-    def _skip(self, causes: dict[str, str]) -> None:
-        """Take note of files that cannot be read."""
-        self._skipped.add(causes)
-        self._list_skipped()
-
-    def _list_skipped(self) -> None:
-        if self.trainer is not None:
-            self._skipped.write(Path(self.trainer.default_root_dir))

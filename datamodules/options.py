@@ -60,7 +60,7 @@ class Splitting:
 
     def refuse_folds(self, owner: object) -> None:
         """Refuse a fold, in the name of a data module that has none."""
-        require(owner, self.fold == 1, f"fold={self.fold!r}", "1, which is all that there is, as it has no folds")
+        require(owner, str(self.fold) == "1", f"fold={self.fold!r}", "1, since it has no folds")
 
 
 @dataclass(frozen=True)

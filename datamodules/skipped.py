@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import final
+
+from pytorch_lightning import LightningDataModule
 
 
+@final
 class Skipped:
-    """Names of files that could not be used, each with its cause."""
+    """Names of the files that a data module could not use, each with its cause."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: LightningDataModule) -> None:
+        self.data = data
         self.causes: dict[str, str] = {}
 
     def add(self, causes: Mapping[str, str]) -> None:
-        """Take note of some."""
+        """Take note of some, and list them."""
         self.causes.update(causes)
+        self.write()
 
-    def write(self, run: Path) -> None:
-        """Append to the list in a run's folder what it does not name yet (a resumed run finds its own list there)."""
-        if not self.causes:
+    def write(self) -> None:
+        """Append to the list in the run's folder what it does not name yet (a resumed run finds its own list there)."""
+        if not self.causes or self.data.trainer is None:
             return
-        path = run / "skipped.txt"
+        path = Path(self.data.trainer.default_root_dir) / "skipped.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+", encoding="utf-8", errors="surrogateescape") as file:
             file.seek(0)

@@ -119,7 +119,7 @@ class Bouncing(DataModule):
 
     def open(self, split: Split) -> Source:
         self.prepare_data()
-        return self._clips.source(split, self._skip)  # it is this module that has the list, and knows of a run
+        return self._clips.source(split, self._skipped.add)  # it is this module that has the list, and knows of a run
 
 
 def cache_folder() -> Path:

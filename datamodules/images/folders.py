@@ -63,7 +63,7 @@ class ImageFolder(DataModule):
         return self._files[0]
 
     def open(self, split: Split) -> Source:
-        return open_files(self.root, split, self._files[1:], self.how, self.cache, self.reading, self._skip)
+        return open_files(self.root, split, self._files[1:], self.how, self.cache, self.reading, self._skipped.add)
 
     @cached_property
     def _files(self) -> tuple[list[str], Listing, Listing]:
@@ -113,7 +113,7 @@ class Photos(DataModule):
         return []
 
     def open(self, split: Split) -> Source:
-        return open_files(self.root, split, self._files, self.how, self.cache, self.reading, self._skip)
+        return open_files(self.root, split, self._files, self.how, self.cache, self.reading, self._skipped.add)
 
     @cached_property
     def _files(self) -> tuple[Listing, Listing]:

@@ -84,14 +84,14 @@ class Pets(DataModule):
         names, masks = self._masks(names)
         keep = len(names) if self.how.fits(len(names), self.cache) else 0
         decoder, photos = Canvases(self.how, keep), [_photo(name) for name in names]
-        return Masked(FileSource(self.root, photos, None, decoder, self.reading, self._skip), masks)
+        return Masked(FileSource(self.root, photos, None, decoder, self.reading, self._skipped.add), masks)
 
     def _masks(self, names: Sequence[str]) -> tuple[list[str], Tensor]:
         """Decode the masks of photos, (N, canvas, canvas); leave out, with their photos, those that cannot be used."""
         with ThreadPoolExecutor(self.reading.threads, thread_name_prefix="decode") as threads:
             read = list(threads.map(self._mask_or_cause, names))
         files, max_bad = [_mask(name) for name in names], self.reading.max_bad
-        bad = BadFiles(self.root, files, max_bad, {}, self._skip)
+        bad = BadFiles(self.root, files, max_bad, {}, self._skipped.add)
         bad.note({k: mask for k, mask in enumerate(read) if isinstance(mask, str)})
         masks = [mask for mask in read if isinstance(mask, Tensor)]
         require(self, len(masks) > 0, f"max_bad={max_bad:g}", f"one mask at least in {self.root}")

@@ -100,7 +100,7 @@ class VOC07(DataModule):
         every = sum(len(photos) for photos, _ in self._listed.values())
         decoder = Canvases(self.how, len(photos) if self.how.fits(every, self.cache) else 0)
         files = [f"JPEGImages/{photo}.jpg" for photo in photos]
-        return FileSource(self._folder, files, y, decoder, self.reading, self._skip)
+        return FileSource(self._folder, files, y, decoder, self.reading, self._skipped.add)
 
     @cached_property
     def _folder(self) -> Path:

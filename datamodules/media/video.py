@@ -111,13 +111,13 @@ class Video:
     ) -> Pixels | None:
         """Decode the frames on show at some ticks; None where the decoder leaves one of them out."""
         stamps = np.array(sorted(packet.pts for packet in packets if packet.pts is not None and not packet.is_discard))
-        self._refuse_outside(times, ticks, packets, stamps)
+        _refuse_outside(self._tick, times, ticks, packets, stamps)
         shown, inverse = np.unique(stamps[np.searchsorted(stamps, ticks, "right") - 1], return_inverse=True)
-        squares, found = Squares(len(shown), canvas), 0
+        squares, decoded = Squares(len(shown), canvas), 0
         for frame in self._decode(packets, shown.tolist(), skip):
-            squares.put(found, frame)
-            found += 1
-        if found < len(shown):
+            squares.put(decoded, frame)
+            decoded += 1
+        if decoded < len(shown):
             return None
         pictures = squares.finish()
         return (pictures if len(shown) == len(times) else pictures[:, inverse]).swapaxes(0, 1)
@@ -146,26 +146,6 @@ class Video:
                 break
         return packets
 
-    def _refuse_outside(
-        self,
-        times: NDArray[np.float64],
-        ticks: NDArray[np.int64],
-        packets: _Packets,
-        stamps: NDArray[np.int64],
-    ) -> None:
-        """Refuse times at which no frame is on show."""
-        if not len(stamps):
-            raise DataError("no frames with time stamps")
-        if ticks[0] < stamps[0]:
-            raise DataError(f"begins too late: {stamps[0] * self._tick:.3f} s, after {times[0]:.3f} s")
-        if stamps[-1] <= ticks[-1]:  # the last frame of all
-            duration = max(packet.duration or 0 for packet in packets if packet.pts == stamps[-1])
-            if duration == 0 and len(stamps) > 1:
-                duration = int(np.diff(stamps).max())
-            if ticks[-1] > stamps[-1] + duration:
-                end = (stamps[-1] + duration) * self._tick
-                raise DataError(f"too short: ends at {end:.3f} s, before {times[-1]:.3f} s")
-
     def _decode(
         self, packets: _Packets, wanted: list[int], skip: Literal["NONREF", "DEFAULT"]
     ) -> Iterator[av.VideoFrame]:
@@ -183,3 +163,24 @@ class Video:
                 if frame.pts in wanted and frame.pts != before:  # AVI ends with two of the same stamp
                     yield frame
                 before = frame.pts
+
+
+def _refuse_outside(
+    tick: float,
+    times: NDArray[np.float64],
+    ticks: NDArray[np.int64],
+    packets: _Packets,
+    stamps: NDArray[np.int64],
+) -> None:
+    """Refuse times at which no frame is on show."""
+    if not len(stamps):
+        raise DataError("no frames with time stamps")
+    if ticks[0] < stamps[0]:
+        raise DataError(f"begins too late: {stamps[0] * tick:.3f} s, after {times[0]:.3f} s")
+    if stamps[-1] <= ticks[-1]:  # the last frame of all
+        duration = max(packet.duration or 0 for packet in packets if packet.pts == stamps[-1])
+        if duration == 0 and len(stamps) > 1:
+            duration = int(np.diff(stamps).max())
+        if ticks[-1] > stamps[-1] + duration:
+            end = (stamps[-1] + duration) * tick
+            raise DataError(f"too short: ends at {end:.3f} s, before {times[-1]:.3f} s")

@@ -99,7 +99,7 @@ class Sounds(DataModule):
         _, train, test = self._files
         listing = of_split(split, train, test, self.root)
         decoder = SoundWindows(self.how, self.cache)
-        return FileSource(self.root, listing.names, listing.y, decoder, self.reading, self._skip)
+        return FileSource(self.root, listing.names, listing.y, decoder, self.reading, self._skipped.add)
 
     @cached_property
     def _files(self) -> tuple[list[str], Listing, Listing]:

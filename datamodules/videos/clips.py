@@ -108,7 +108,7 @@ class Clips(DataModule):
     ) -> None:
         super().__init__(batch_size, split.val, split.limit, seed)
         require(self, layout in get_args(Layout), f"layout={layout!r}", f"one of {', '.join(get_args(Layout))}")
-        require(self, split.fold in (1, 2, 3), f"fold={split.fold!r}", "1, 2 or 3")
+        require(self, str(split.fold) in ("1", "2", "3"), f"fold={split.fold!r}", "1, 2 or 3")
         require(self, disk.cache_gb > 0, f"cache_gb={disk.cache_gb}", "a size above 0")
         reading.check(self)
         several = (modalities,) if isinstance(modalities, str) else tuple(modalities)
@@ -123,7 +123,7 @@ class Clips(DataModule):
         return self._files[0]
 
     def open(self, split: Split) -> FileSource:
-        return self.source(split, self._skip)
+        return self.source(split, self._skipped.add)
 
     def source(self, split: Split, on_bad: Callable[[dict[str, str]], None]) -> FileSource:
         """Open a split; `on_bad` is told the names of bad files with their causes."""
