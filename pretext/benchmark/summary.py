@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pretext.benchmark.results import KINDS, Board, CellResult, Measure, measures, ranked_by
+from pretext.benchmark.measures import Measure, measures, ranked_by
+from pretext.benchmark.results import KINDS, Board, CellResult
 from pretext.evaluation.protocol import Description
 from pretext.evaluation.results import Point, Value
 from pretext.evaluation.statistics.correlation import Correlation, spearman

@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.table import Table as RichTable
 
-from pretext.benchmark.results import KINDS, Board, CellResult, Measure, measures, ranked_by
+from pretext.benchmark.measures import Measure, measures, ranked_by
+from pretext.benchmark.results import KINDS, Board, CellResult
 from pretext.benchmark.summary import EntrySummary, correlation, stage_order, stages, summary
 from pretext.core.files import write_whole
 from pretext.evaluation.protocol import Description

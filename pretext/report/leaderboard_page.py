@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from pretext.benchmark.results import Board, CellResult, measures, ranked_by
+from pretext.benchmark.measures import measures, ranked_by
+from pretext.benchmark.results import Board, CellResult
 from pretext.benchmark.summary import EntrySummary, correlation, summary
 from pretext.evaluation.protocol import Description
 from pretext.evaluation.statistics.ranking import Figure
@@ -138,8 +139,8 @@ class Section(NamedTuple):
         values = [one.value for entry in self.entries if entry.kind != "raw" for one in entry.stages.values()]
         if not values:
             return None
-        shades = Shades(min(values), max(values), self.times)
-        marks = shades.legend({kind: self.levels[kind] for kind in ("chance", "raw") if kind in self.levels})
+        shades, form = Shades(min(values), max(values)), "{:.1%}" if self.times == 100 else "{:.3g}"
+        marks = shades.legend({kind: self.levels[kind] for kind in ("chance", "raw") if kind in self.levels}, form)
         return every_stage(self.board, self.entries, shades), marks
 
     @property
@@ -190,8 +191,7 @@ class Section(NamedTuple):
             drawn = bars({"trained": train, "random": sum(entry.seconds.values()) - train}, most)
             rows.append(Row([entry.name, Cell(style="width:60%", picture=drawn), _time(entry)]))
         columns = [Column("Entry", words=True), Column("Training and probe", words=True), Column("Time")]
-        note = "Mean over seeds."
-        return Table("Cost per run", columns, rows, note) if rows else None
+        return Table("Cost per run", columns, rows) if rows else None
 
     @property
     def others(self) -> Table | None:

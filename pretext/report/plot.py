@@ -264,14 +264,13 @@ def _covered(box: Box, boxes: Iterable[Box]) -> float:
 
 
 class Shades(NamedTuple):
-    """A scale of colours for the values between two bounds, which are written `times` as large (shares: 100, in %)."""
+    """A scale of colours for the values between two bounds."""
 
     low: float
     high: float
-    times: float = 100.0
 
     def hue(self, value: float) -> str:
-        """Give a share its colour."""
+        """Give a value its colour."""
         rgb = colormaps[COLOURS]((value - self.low) / (self.high - self.low) if self.high > self.low else 0.5)[:3]
         return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
 
@@ -280,14 +279,15 @@ class Shades(NamedTuple):
         hue = self.hue(value)
         return f"background:{hue};color:{'#000' if luminance(hue) > 0.179 else '#fff'}"
 
-    def legend(self, levels: Mapping[str, float]) -> Markup:
+    def legend(self, levels: Mapping[str, float], form: str = "{:.1%}") -> Markup:
         """Draw the scale with its ends and those levels, by name, that lie between them."""
         axis, parts = Axis(self.low, self.high, 20, 380), []
-        form, unit = (".1f", " %") if self.times == 100 else (".3g", "")
         for left, right in pairwise(np.linspace(self.low, self.high, 25).tolist()):
             fill, x = self.hue((left + right) / 2), axis.at(left)
             parts.append(tag("rect", x=x, y=16, width=axis.at(right) - x + 0.5, height=12, fill=fill))
-        parts += [text(axis.at(end), 40, f"{self.times * end:{form}}{unit}", "middle") for end in (self.low, self.high)]
+        parts += [
+            text(axis.at(end), 40, form.format(end).replace("%", " %"), "middle") for end in (self.low, self.high)
+        ]
         for name, level in levels.items():
             if self.low <= level <= self.high:
                 parts += [
@@ -309,11 +309,6 @@ def bars(parts: Mapping[str, float], most: float, level: float | None = None) ->
     drawn = [tag("b", kind=kind, style=f"width:{100 * part / most:.1f}%") for kind, part in parts.items()]
     upright = [] if level is None else [tag("u", style=f"left:{100 * level / most:.1f}%")]
     return tag("div", *drawn, *upright, kind="bars")
-
-
-def swatch(words: str, style: str) -> Markup:
-    """Say what a colour means."""
-    return Markup("").join([tag("span", kind="swatch", style=style), escape(words)])
 
 
 # ---- A whole chart, for a page and for a picture

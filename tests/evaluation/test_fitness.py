@@ -213,7 +213,7 @@ def test_labels_as_features_are_all_named_right_and_noise_at_chance(protocol):
     seen = torch.nn.functional.one_hot(y).float()
     assert FewLabels(protocol)(seen, y) == Fit(1.0, {"accuracy": 1.0, "chance": 0.2, "classes": 5.0})
     noise = torch.randn(1000, 16, generator=torch.Generator().manual_seed(0))
-    low, high = wilson(200, 1000, z=4)
+    low, high = wilson(200, 1000, confidence=0.9999)
     assert low < FewLabels(protocol, draws=2, asked=None)(noise, y).value < high
     same = FewLabels(protocol, draws=2, asked=None)(torch.ones(1000, 16), y)  # collapsed: one answer for all
     assert same.value == pytest.approx(0.2)

@@ -19,7 +19,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(right: int, total: int) -> Interval:
+def wilson(right: int, total: int, confidence: float = 0.95) -> Interval:
     """Bound the share of which `right` of `total` independent trials is a sample, by Wilson's score interval.
 
     Unlike the textbook `p ± z sqrt(p (1 - p) / n)` it stays within [0, 1] and keeps its width at 0 % and 100 %.
@@ -31,7 +31,7 @@ def wilson(right: int, total: int) -> Interval:
     """
     if not 0 <= right <= total or total == 0:
         raise ValueError(f"wilson got right={right}, total={total}; it wants 0 <= right <= total and total > 0")
-    bounds = binomtest(right, total).proportion_ci(method="wilson")
+    bounds = binomtest(right, total).proportion_ci(confidence, method="wilson")
     return Interval(float(bounds.low), float(bounds.high))
 
 

@@ -107,7 +107,7 @@ def test_shuffled_labels_give_chance(digits):
     x, y, test, answers = digits
     y = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(0))]
     for point in low_label(x, y, test, answers, per_class=(20,), shares=(0.5,), strengths=FEW):
-        low, high = wilson(round(point.accuracy * len(test)), len(test), z=4)
+        low, high = wilson(round(point.accuracy * len(test)), len(test), confidence=0.9999)
         assert low < 0.1 < high
 
 

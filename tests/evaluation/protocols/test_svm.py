@@ -10,8 +10,10 @@ from sklearn.svm import LinearSVC
 from torch.nn.functional import normalize, one_hot
 
 from pretext.core.rng import seed_of
-from pretext.evaluation.protocols.svm import COSTS, FAIR_COSTS, low_shot, svm
+from pretext.evaluation.low_shot import low_shot
+from pretext.evaluation.protocols.svm import svm
 from pretext.evaluation.solvers import linear_svm as planes
+from pretext.evaluation.solvers.linear_svm import COSTS, FAIR_COSTS
 from pretext.evaluation.statistics.average_precision import average_precision, mean_average_precision
 from pretext.evaluation.statistics.intervals import wilson
 
@@ -164,7 +166,7 @@ def test_labels_as_features_leave_no_error_and_shuffled_labels_no_knowledge(digi
     rng = torch.Generator().manual_seed(0)
     y, answers = (part[torch.randperm(len(part), generator=rng)] for part in (y, answers))
     right = round(svm(x, y, test, answers, costs=[1.0]).accuracy * len(answers))
-    low, high = wilson(right, len(answers), z=4)
+    low, high = wilson(right, len(answers), confidence=0.9999)
     assert low < 0.1 < high
 
 
@@ -227,7 +229,7 @@ def test_a_larger_k_contains_the_smaller_ones_and_draws_differ(tricolour, monkey
     drawn = []
     choose = planes.planes
     monkeypatch.setattr(
-        "pretext.evaluation.protocols.svm.planes", lambda x, y, costs: drawn.append(y.clone()) or choose(x, y, costs)
+        "pretext.evaluation.low_shot.planes", lambda x, y, costs: drawn.append(y.clone()) or choose(x, y, costs)
     )
     low_shot(*tricolour, ks=[1, 2, 4], draws=3, costs=[1.0])
     ones = [few == 1 for few in drawn]

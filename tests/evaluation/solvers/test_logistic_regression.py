@@ -141,7 +141,7 @@ def test_shuffled_labels_give_chance(digits):
     x, y, test, answers = digits
     rng = torch.Generator().manual_seed(0)
     result = probe(x, y[torch.randperm(len(y), generator=rng)], test, answers)
-    low, high = wilson(round(result.accuracy * len(test)), len(test), z=4)
+    low, high = wilson(round(result.accuracy * len(test)), len(test), confidence=0.9999)
     assert low < 0.1 < high
 
 

@@ -77,7 +77,7 @@ def test_random_features_stay_at_chance():
     x, test = torch.randn(1000, 32, generator=rng), torch.randn(2000, 32, generator=rng)
     y, answers = torch.arange(1000) % 10, torch.arange(2000) % 10
     for k, predictions in knn(x, y, test).items():
-        low, high = wilson(int((predictions == answers).sum()), 2000, z=4)
+        low, high = wilson(int((predictions == answers).sum()), 2000, confidence=0.9999)
         assert low < 0.1 < high, f"k={k}"
 
 

@@ -1,13 +1,22 @@
-import pytest
-from scipy.stats import binomtest
+import math
 
-from pretext.evaluation.statistics.intervals import student, wilson
+import pytest
+import torch
+
+from pretext.evaluation.statistics.intervals import accuracy_of, student, wilson
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 10), (10, 10), (1, 3), (471, 1000), (9_999, 10_000)])
-def test_it_is_scipys_wilson_interval(right, total):
-    reference = binomtest(right, total).proportion_ci(method="wilson")
-    assert wilson(right, total) == pytest.approx((reference.low, reference.high), abs=1e-7)
+def test_it_is_wilsons_formula(right, total):
+    z, share = 1.959963984540054, right / total
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    reach = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total**2)) / (1 + z * z / total)
+    assert wilson(right, total) == pytest.approx((middle - reach, middle + reach), abs=1e-15)
+
+
+def test_more_confidence_is_a_wider_interval():
+    narrow, wide = wilson(30, 50), wilson(30, 50, confidence=0.99)
+    assert wide.low < narrow.low < 0.6 < narrow.high < wide.high
 
 
 def test_no_success_at_all_still_leaves_room_above():
@@ -24,3 +33,8 @@ def test_impossible_counts_are_refused(right, total):
 def test_students_interval_at_a_known_input():
     assert student([0.4, 0.5, 0.6]) == pytest.approx((0.5 - 0.2484138, 0.5 + 0.2484138), abs=1e-6)  # 4.302653 / sqrt(3)
     assert student([0.9, 1.0]).high == 1.0  # a share
+
+
+def test_an_accuracy_has_the_interval_of_its_counts():
+    predictions, answers = torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2])
+    assert accuracy_of(predictions, answers) == {"accuracy": 0.75, **wilson(3, 4)._asdict()}
