@@ -59,9 +59,9 @@ class Augmented:
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.batches:
-            chance = rng(self.device, self.seed, "views", self.k, int(batch["index"][0]))
+            generator = rng(self.device, self.seed, "views", self.k, int(batch["index"][0]))
             with torch.no_grad():
-                yield {**batch, "x": self.augment(moved(batch["x"], self.device), chance)}
+                yield {**batch, "x": self.augment(moved(batch["x"], self.device), generator)}
 
     def __len__(self) -> int:
         return len(self.batches)
