@@ -21,42 +21,31 @@ from pretext.report.search_words import (
     percent,
 )
 from pretext.report.table import Cell, Column, Row, Table
-from pretext.search.analysis import (
-    controls,
-    does_not_reach,
-    fitness,
-    fittest,
-    median,
-    probe_share,
-    probed,
-    searched,
-    weight_names,
-)
-from pretext.search.importance import SHUFFLES, Importance, importance
+from pretext.search.analysis import fitness, probe_share
+from pretext.search.importance import SHUFFLES, Importance
+from pretext.search.results import Results
 from pretext.search.study import Candidate
 
 ORDER = {state: place for place, state in enumerate(("done", "pruned", "running", "failed", "waiting"))}
 
 
-def write_search(candidates: Sequence[Candidate], file: Path, title: str, facts: Mapping[str, Any]) -> None:
+def write_search(results: Results, file: Path, title: str, facts: Mapping[str, Any]) -> None:
     """Write the page of a study, finished or not; the file is replaced as a whole, since other workers write it too.
 
     `facts` are printed at the end: "command" as what repeats the study, "config" (the text of the best candidate's
     config) folded away, everything else as a table of words.
     """
-    names, weights = weight_names(candidates), importance(searched(candidates))
+    candidates = results.candidates
     about = f"{counted(candidates)} of {len(candidates)} candidates, {duration(_total(candidates))} in all"
+    late = [c for c in candidates if c.control is not None and c not in results.controls]
     write_page(
         file, "search.html", title, about,
-        headline=headline(candidates), tiles=_tiles(candidates),
-        over_time=over_time(candidates),
-        panels=weight_panels(candidates, names), map=weight_map(candidates, names),
-        agreement=fitness_and_labels(candidates), against_probe=against_probe(candidates),
-        importance=weights, shuffles=SHUFFLES, importance_table=_importance(weights),
-        controls=_controls(candidates),
-        late_controls=[c for c in candidates if c.control is not None and c not in controls(candidates)],
-        candidates=_every(candidates, names), waiting=sum(c.state == "waiting" for c in candidates),
-        counted=counted,
+        headline=headline(results), tiles=_tiles(results), over_time=over_time(results),
+        panels=weight_panels(results), map=weight_map(results),
+        agreement=fitness_and_labels(results), against_probe=against_probe(results),
+        importance=results.importance, shuffles=SHUFFLES, importance_table=_importance(results.importance),
+        controls=_controls(results), late_controls=counted(late) if late else "",
+        candidates=_every(results), waiting=sum(c.state == "waiting" for c in candidates),
         command=facts.get("command"), config=facts.get("config"),
         facts={key: value for key, value in facts.items() if key not in ("command", "config")},
     )  # fmt: skip
@@ -66,13 +55,12 @@ def _total(candidates: Iterable[Candidate]) -> float:
     return sum(candidate.seconds or 0.0 for candidate in candidates)
 
 
-def _tiles(candidates: Sequence[Candidate]) -> list[tuple[str, str, list[str]]]:
+def _tiles(results: Results) -> list[tuple[str, str, list[str]]]:
     """Choose numbers to remember: label, value and notes."""
-    best, level = fittest(searched(candidates)), fittest(controls(candidates))
-    tiles = []
-    for name, c in (("Fittest of the search", best), ("Fittest control", level)):
+    candidates, tiles = results.candidates, []
+    for name, c in (("Fittest of the search", results.best), ("Fittest control", next(iter(results.controls), None))):
         if c:
-            probe = f"probe {percent(c.probe)}" if probed([c]) else "not probed"
+            probe = f"probe {percent(c.probe)}" if c in results.probed else "not probed"
             tiles.append((name, number(fitness(c)), [described(c), probe]))
     rest = [c for c in candidates if c.state != "done"]
     done = f"{len(candidates) - len(rest)} of {len(candidates)}"
@@ -86,23 +74,22 @@ def _tiles(candidates: Sequence[Candidate]) -> list[tuple[str, str, list[str]]]:
 # ---- Tables
 
 
-def _controls(candidates: Sequence[Candidate]) -> Table | None:
+def _controls(results: Results) -> Table | None:
     """Set the controls, the fittest first, beside the best and the median candidate of the search."""
-    own, fixed = searched(candidates), controls(candidates)
-    best, middle = fittest(own), median(own)
+    best, middle = results.best, results.median
     named = [(f"search: fittest (number {best.index})", best)] if best else []
     named += [(f"search: median (number {middle.index})", middle)] if middle and middle is not best else []
     unmoved = " (does not reach the judged network)"
-    named += [(label(c) + unmoved * does_not_reach(c, candidates), c) for c in fixed]
+    named += [(label(c) + unmoved * (c.index in results.unmoved), c) for c in results.controls]
     facts = _facts(c for _, c in named)
     columns = [Column("Candidate", words=True, first="ascending"), *_columns(facts)]
     rows = [Row([name, *_cells(c, facts)], _row(c)) for name, c in named]
     return Table("Controls", columns, rows, look="board") if rows else None
 
 
-def _every(candidates: Sequence[Candidate], names: Sequence[str]) -> Table | None:
+def _every(results: Results) -> Table | None:
     """List all that have begun, the fittest first, with what became of them and their weights."""
-    begun = [c for c in candidates if c.state != "waiting"]
+    begun, names = [c for c in results.candidates if c.state != "waiting"], results.names
     begun.sort(key=lambda c: (ORDER[c.state], -fitness(c), c.index))
     facts = _facts(begun)
     columns = [Column("Number", first="ascending"), Column("Kind", words=True, first="ascending")]
@@ -152,9 +139,9 @@ def _state(c: Candidate) -> Cell:
 def _importance(found: Importance) -> Table:
     """Draw a bar per weight, the largest first, with a mark at what luck reaches."""
     most = max([*found.shares.values(), found.luck], default=1.0) or 1.0
-    columns = [Column("Weight", words=True), Column("Share", words=True), Column("", form=".2f")]
+    columns = [Column(title, words=True) for title in ("Weight", "Share", "")]
     rows = []
     for name, share in found.shares.items():
-        bar, star = bars({"searched": share}, most, found.luck), "*" * (share > found.luck)
-        rows.append(Row([Cell(name, picture=breakable(name)), Cell(share, picture=bar), Cell(share, star=star)]))
-    return Table("Importance of each weight", columns, rows)
+        bar, words = bars({"searched": share}, most, found.luck), f"{share:.2f}" + " *" * (share > found.luck)
+        rows.append(Row([Cell(name, picture=breakable(name)), Cell(share, picture=bar, style="width:45%"), words]))
+    return Table("Importance of each weight", columns, rows, look="wide facts")

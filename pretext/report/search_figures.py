@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,38 +11,12 @@ from markupsafe import Markup
 from matplotlib import colormaps
 from PIL import Image
 
+from pretext.report import plot
 from pretext.report.page import breakable, data_uri, macro
-from pretext.report.plot import (
-    COLOURS,
-    LETTER,
-    LINE,
-    Axis,
-    Frame,
-    Key,
-    Shades,
-    figure,
-    group,
-    labels,
-    legend,
-    spread,
-    svg,
-    tag,
-    text,
-)
+from pretext.report.plot import LETTER, LINE, Axis, Frame, Key, group, legend, svg, tag, text
 from pretext.report.search_words import label
-from pretext.search.analysis import (
-    best_so_far,
-    controls,
-    ended,
-    fitness,
-    fittest,
-    fittest_quarters,
-    main_controls,
-    probe_share,
-    probed,
-    searched,
-    weights_of,
-)
+from pretext.search.analysis import best_so_far, fitness, fittest_quarters, probe_share, weights_of
+from pretext.search.results import Results
 from pretext.search.study import Candidate
 
 MARKS = {
@@ -57,9 +30,9 @@ MARKS = {
 }
 
 
-def over_time(candidates: Sequence[Candidate]) -> Markup:
+def over_time(results: Results) -> Markup:
     """Draw the fitness of all that ended in that order, the best so far as a line, controls as levels with names."""
-    shown, levels, named = ended(candidates), controls(candidates), main_controls(candidates)
+    shown, levels, named = results.ended, results.controls, results.main_controls
     values = [fitness(c) for c in [*shown, *levels]]
     if not any(map(math.isfinite, values)):
         return Markup("")
@@ -68,12 +41,12 @@ def over_time(candidates: Sequence[Candidate]) -> Markup:
     parts = [frame.rows(), frame.below(places, words="searched candidates, in order of finishing")]
     for c in reversed(levels):
         parts.append(group("control" if c in named else "other", frame.level(fitness(c), _hover(c))))
-    for c, height in zip(named, spread([frame.y.at(fitness(c)) for c in named], 14, 286), strict=True):
+    for c, height in zip(named, plot.spread([frame.y.at(fitness(c)) for c in named], 14, 286), strict=True):
         leader = tag("path", kind="leader", d=f"M400 {frame.y.at(fitness(c)):.1f}L414 {height:.1f}")
         parts += [group("control", leader), text(418, height + 4, f"{_short(label(c), 14)} {fitness(c):.3g}")]
-    done = [(place, c) for place, c in enumerate(shown, 1) if c.state == "done" and math.isfinite(fitness(c))]
-    best = best_so_far(c for _, c in done)
-    parts.append(group("searched", frame.steps([(place, value) for (place, _), value in zip(done, best, strict=True)])))
+    done = [place for place, c in enumerate(shown, 1) if c in results.searched]
+    best = zip(done, best_so_far(results.searched), strict=True)
+    parts.append(group("searched", frame.steps(list(best))))
     parts += [_mark(frame, place, fitness(c), c) for place, c in enumerate(shown, 1)]
     kinds: list[str] = [kind for kind in ("pruned", "failed") if kind in {c.state for c in shown}]
     kinds = ["searched", "best so far"] * bool(done) + kinds + ["level"] * bool(levels) + ["other"] * (len(levels) > 3)
@@ -84,9 +57,9 @@ def over_time(candidates: Sequence[Candidate]) -> Markup:
     return Markup("").join([legend(MARKS[kind] for kind in kinds), drawn, *note])
 
 
-def weight_panels(candidates: Sequence[Candidate], names: Sequence[str]) -> Markup:
+def weight_panels(results: Results) -> Markup:
     """Draw a small panel per weight on one scale: every searched candidate's, and the mean of the fittest quarter."""
-    shown = searched(candidates)
+    shown, names = results.searched, results.names
     if not shown or not names:
         return Markup("")
     table, quarters = weights_of(shown, names), fittest_quarters(shown)
@@ -101,15 +74,15 @@ def weight_panels(candidates: Sequence[Candidate], names: Sequence[str]) -> Mark
         parts.append(group("searched", frame.points(spots[place] for place in sorted(quarters[-1]))))
         parts.append(group("mean", frame.line(enumerate(mean, 1))))
         drawn = svg(f"{name}: mean of the fittest quarter {mean[-1]:.2f}", 220, 138, *parts)
-        panels.append(figure(breakable(name) + " " + tag("span", f"{mean[-1]:.2f}"), drawn))
+        panels.append(plot.figure(breakable(name) + " " + tag("span", f"{mean[-1]:.2f}"), drawn))
     keys = [Key("mean", "mean of the fittest quarter so far", shape="")]
     keys += [Key("searched", "in the fittest quarter now", line=False), Key("rest", "other candidates", line=False)]
     return legend(keys) + tag("div", *panels, kind="panels")
 
 
-def weight_map(candidates: Sequence[Candidate], names: Sequence[str]) -> Markup:
+def weight_map(results: Results) -> Markup:
     """Colour every weight of every searched candidate, the fittest on the left: what the fit share is a stripe."""
-    order = sorted(searched(candidates), key=fitness, reverse=True)
+    order, names = sorted(results.searched, key=fitness, reverse=True), results.names
     if len(order) < 2 or not names:
         return Markup("")
     left, tall = min(200.0, 12 + LETTER * max(map(len, names))), LINE * len(names)
@@ -121,39 +94,42 @@ def weight_map(candidates: Sequence[Candidate], names: Sequence[str]) -> Markup:
     parts += [text(left - 6, LINE * place + 11, _short(name, room), "end") for place, name in enumerate(names)]
     title = "Weights of every candidate, the fittest on the left"
     drawn = macro("box", title, svg(title, 560, tall + 18, *parts, kind="scatter map"))
-    return drawn + Shades(0.0, 1.0, times=1).legend({"weight": 0.5})
+    shades = plot.Shades(0.0, 1.0)
+    scale = (plot.swatch(f"{weight:g}", f"background:{shades.hue(weight)}") for weight in (0, 0.25, 0.5, 0.75, 1))
+    return drawn + tag("p", "Weight: ", *scale, kind="soft")
 
 
 def _png(shares: np.ndarray[Any, Any]) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(colormaps[COLOURS](shares, bytes=True)[..., :3].copy()).save(file, "png")
+    Image.fromarray(colormaps[plot.COLOURS](shares, bytes=True)[..., :3].copy()).save(file, "png")
     return file.getvalue()
 
 
-def against_probe(candidates: Sequence[Candidate]) -> Markup:
+def against_probe(results: Results) -> Markup:
     """Draw every candidate that has both a fitness and a probe accuracy, with the interval of the accuracy."""
-    shown = probed(candidates)
+    shown, best = results.probed, results.best
     if not shown:
         return Markup("")
     percents = {c.index: [100 * probe_share(c.probe, key) for key in ("accuracy", "low", "high")] for c in shown}
     x = Axis.around([fitness(c) for c in shown], 46, 540, fenced=True)
     frame = Frame(x, Axis.around([value for values in percents.values() for value in values], 296, 10))
-    parts, best = [frame.rows(), frame.below(words="fitness")], fittest(searched(shown))
+    places = {tick: f"{tick:.6g}" for tick in x.ticks(6)}
+    parts = [frame.rows(), frame.below(places, words="fitness")]
     for c in sorted(shown, key=lambda c: (c.control is not None, c is best)):
         accuracy, low, high = percents[c.index]
         drawn = _mark(frame, fitness(c), accuracy, c)
         parts.append(
             group("spots best" if c is best else "spots", group(_kind(c), frame.bar(fitness(c), low, high)), drawn)
         )
-    named = [*main_controls(shown), *([best] if best else [])]
+    named = [c for c in (*results.main_controls, best) if c in shown and c is not None]
     spots = [(x.at(fitness(c)), frame.y.at(percents[c.index][0])) for c in named]
     others = [(x.at(fitness(c)), frame.y.at(percents[c.index][0])) for c in shown if c not in named]
     taken = [(left - 4, top - 4, left + 4, top + 4) for left, top in others]
-    parts.append(labels(["fittest" if c is best else label(c) for c in named], spots, 560, taken))
+    parts.append(plot.labels(["fittest" if c is best else label(c) for c in named], spots, 560, taken))
     title = "Probe accuracy, %, against the fitness"
     kinds = ["searched"] * any(c.control is None for c in shown) + ["control"] * any(c.control for c in shown)
     drawn = svg(title, 560, 334, *parts, kind="scatter")
-    return legend(MARKS[kind] for kind in kinds) + figure(title, drawn, wide=True)
+    return legend(MARKS[kind] for kind in kinds) + plot.figure(title, drawn, wide=True)
 
 
 def _kind(candidate: Candidate) -> str:

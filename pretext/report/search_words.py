@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pretext.evaluation.statistics.correlation import Correlation
-from pretext.search.analysis import agreement, controls, fitness, fittest, main_controls, probe_share, probed, searched
+from pretext.search.analysis import fitness, probe_share
+from pretext.search.results import Results
 from pretext.search.space import EQUAL, ZERO
 from pretext.search.study import Candidate
 
@@ -51,18 +52,18 @@ def counted(candidates: Sequence[Candidate]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "none"
 
 
-def headline(candidates: Sequence[Candidate]) -> list[str]:
+def headline(results: Results) -> list[str]:
     """Say in sentences what came out: first whether the search or a control is the fittest, then the controls."""
-    best, levels = fittest(searched(candidates)), controls(candidates)
+    best, levels = results.best, results.controls
     if best is None:
-        tried = [c for c in candidates if c.control is None and c.state != "waiting"]
+        tried = [c for c in results.candidates if c.control is None and c.state != "waiting"]
         first = "No candidate of the search is done yet" + (f" ({counted(tried)})." if tried else ".")
     elif not levels:
         first = f"Number {best.index} of the search is the fittest: {number(fitness(best))}."
     else:
         first = _against(best, levels[0])
     alone = {c.index: "" if c.control in NETWORK else "the best task alone, " for c in levels}
-    parts = ", ".join(f"{alone[c.index]}{described(c)} {number(fitness(c))}" for c in main_controls(candidates))
+    parts = ", ".join(f"{alone[c.index]}{described(c)} {number(fitness(c))}" for c in results.main_controls)
     fixed = f"Controls, whose weights are fixed: {parts}." if levels else "No control is done yet to compare with."
     return [first, fixed, *_warnings(best, levels)]
 
@@ -88,23 +89,25 @@ def _warnings(best: Candidate | None, levels: Sequence[Candidate]) -> Iterator[s
         yield "The random network is at least as fit as every other control: this fitness hardly rewards training here."
 
 
-def fitness_and_labels(candidates: Sequence[Candidate]) -> list[str]:
+def fitness_and_labels(results: Results) -> list[str]:
     """Say how the fitness goes with the probe accuracy of the same candidates, and what choosing by it gave."""
-    shown, done = probed(candidates), searched(candidates)
-    own = searched(shown)
-    rank = agreement(own)
-    sentences = [f"Spearman's rank correlation over the candidates of the search: {_rho(rank)}.", *_meaning(rank)]
-    if len(shown) > len(own):
-        sentences.append(f"With the controls, whose weights are extreme: {_rho(agreement(shown))}.")
-    if own and len(own) < len(done):
+    own = [c for c in results.probed if c.control is None]
+    rank = _rho(results.agreement)
+    sentences = [
+        f"Spearman's rank correlation over the candidates of the search: {rank}.",
+        *_meaning(results.agreement),
+    ]
+    if len(results.probed) > len(own):
+        sentences.append(f"With the controls, whose weights are extreme: {_rho(results.agreement_of_all)}.")
+    if own and len(own) < len(results.searched):
         chosen = "if they were chosen by fitness, the correlation is understated"
-        sentences.append(f"Only {len(own)} of the {len(done)} done candidates were probed; {chosen}.")
-    return [*sentences, *_choice(done, own)]
+        sentences.append(f"Only {len(own)} of the {len(results.searched)} done candidates were probed; {chosen}.")
+    return [*sentences, *_choice(results.best, own)]
 
 
-def _choice(done: Sequence[Candidate], own: Sequence[Candidate]) -> Iterator[str]:
+def _choice(best: Candidate | None, own: Sequence[Candidate]) -> Iterator[str]:
     """Say what accuracy the choice by fitness has among the probed candidates of the search."""
-    best, top = fittest(done), max(own, key=lambda c: probe_share(c.probe), default=None)
+    top = max(own, key=lambda c: probe_share(c.probe), default=None)
     if best is None or top is None:
         return
     if best not in own:

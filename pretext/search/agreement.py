@@ -14,7 +14,7 @@ from pretext.training.renamed import current
 
 
 def disagreements(search: Search, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Name each setting of a study that is not a worker's own, with both values, however an earlier release wrote it."""
+    """Name each setting that a study and a worker do not share; how an earlier release wrote it does not matter."""
     if not differences(mine, theirs):
         return []
     today = json.loads(json.dumps(_as_of_today(theirs, search)))

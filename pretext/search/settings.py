@@ -166,7 +166,7 @@ def _parted(options: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def without_places(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Leave out of a data module's config what belongs to a machine: where its files lie, and how many are read at once.
+    """Leave out of a data module's config what belongs to a machine: where files lie, how many are read at once.
 
     Such options may also stand in a group, such as reading.workers.
     """

@@ -18,6 +18,7 @@ from pretext.jobs.files import notify
 from pretext.jobs.study import open_study
 from pretext.search.agreement import disagreements
 from pretext.search.objective import Objective
+from pretext.search.results import Results, results_of
 from pretext.search.samplers import make_sampler, system_attrs
 from pretext.search.settings import Search
 from pretext.search.space import mixture, plan
@@ -25,8 +26,8 @@ from pretext.search.study import Candidate, read, work
 
 PAGE, BEST, LIST = "evolve.html", "best.yaml", "candidates.json"
 
-Face = Callable[[Sequence[Candidate], Path, str, Mapping[str, Any]], None]
-"""Draws a study, finished or not: its candidates, the page, its title, and facts to print on it."""
+Face = Callable[[Results, Path, str, Mapping[str, Any]], None]
+"""Draws a study, finished or not: its results, the page, its title, and facts to print on it."""
 
 
 def evolve(search: Search, name: str, folder: Path, command: str, environment: Mapping[str, str], face: Face) -> Path:
@@ -106,7 +107,7 @@ def _write(study: optuna.Study, search: Search, folder: Path, name: str, facts: 
         config = {} if best is None else {"config": best_config(search, best, name)}
         if best is not None:
             write_whole(folder / BEST, config["config"])
-        face(candidates, folder / PAGE, name, {**facts, **config})
+        face(results_of(candidates), folder / PAGE, name, {**facts, **config})
 
 
 def _facts(search: Search) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pretext.report.search_figures import weight_panels
 from pretext.report.search_words import duration, fitness_and_labels, headline
 from pretext.search.analysis import best_so_far, ended, fittest_quarters, median, searched
 from pretext.search.importance import importance
+from pretext.search.results import results_of
 from pretext.search.study import Candidate
 
 EVIL = '<script>alert("&")</script>'
@@ -95,7 +96,7 @@ def study(n=16, names=("turn", "order", "colour"), matters="order", seed=0):
 
 
 def page_of(candidates, tmp_path, title="elo", facts=FACTS):
-    write_search(candidates, tmp_path / "evolve.html", title, facts)
+    write_search(results_of(candidates), tmp_path / "evolve.html", title, facts)
     assert [file.name for file in tmp_path.iterdir()] == ["evolve.html"]  # no draft is left
     return Page((tmp_path / "evolve.html").read_text(encoding="utf-8"))
 
@@ -147,7 +148,7 @@ def test_the_running_mean_is_that_of_the_fittest_quarter():
     values = [-5.0, -1.0, -3.0, -2.0, -4.0, 0.0]
     found = [candidate(i, value, weights={"turn": i / 10}) for i, value in enumerate(values)]
     assert fittest_quarters(found) == [[0], [1], [1], [1], [1, 3], [5, 1]]
-    assert "mean of the fittest quarter 0.30" in weight_panels(found, ["turn"])  # (0.5 + 0.1) / 2
+    assert "mean of the fittest quarter 0.30" in weight_panels(results_of(found))  # (0.5 + 0.1) / 2
     assert median(found).fitness == -3.0  # the less fit of the two in the middle
 
 
@@ -188,12 +189,12 @@ def test_the_page_says_what_fitness_says_of_labels(tmp_path):
 )
 def test_the_words_follow_the_correlation(accuracy, words):
     found = [candidate(i, i / 100, accuracy=accuracy(i)) for i in range(12)]
-    assert words in " ".join(fitness_and_labels(found))
+    assert words in " ".join(fitness_and_labels(results_of(found)))
 
 
 def test_a_choice_of_the_fittest_for_the_probe_is_told():
     found = [candidate(i, i / 100, accuracy=0.5 + i / 100 if i > 5 else None) for i in range(12)]
-    assert "Only 6 of the 12 done candidates were probed" in " ".join(fitness_and_labels(found))
+    assert "Only 6 of the 12 done candidates were probed" in " ".join(fitness_and_labels(results_of(found)))
 
 
 # ---- Controls
@@ -201,17 +202,17 @@ def test_a_choice_of_the_fittest_for_the_probe_is_told():
 
 def test_a_control_that_is_fitter_is_said_first_and_a_random_network_by_name():
     search = [candidate(4, -0.47), candidate(5, -0.48)]
-    assert headline([*some_controls(), *search])[0] == (
+    assert headline(results_of([*some_controls(), *search]))[0] == (
         "A control is fitter than everything that the search found: turn alone, -0.4500 against -0.4700 of number 4."
     )
-    told = headline([*some_controls(zero=-0.4), *search])
+    told = headline(results_of([*some_controls(zero=-0.4), *search]))
     assert told[0].startswith("A control is fitter than everything that the search found: all zero (a random network)")
     assert "this fitness rewards no training" in told[-1]
-    assert "as fit as" in headline([*some_controls(alone=-0.47), *search])[0]
-    ahead = headline([*some_controls(zero=-0.44), candidate(4, -0.3)])
+    assert "as fit as" in headline(results_of([*some_controls(alone=-0.47), *search]))[0]
+    ahead = headline(results_of([*some_controls(zero=-0.44), candidate(4, -0.3)]))
     assert ahead[0].startswith("Number 4 of the search is the fittest: -0.3000, 0.14 above the best control")
     assert "hardly rewards training" in ahead[-1]
-    assert len(headline([*some_controls(), candidate(4, -0.3)])) == 2  # nothing to warn of
+    assert len(headline(results_of([*some_controls(), candidate(4, -0.3)]))) == 2  # nothing to warn of
 
 
 # ---- Importance
