@@ -234,7 +234,7 @@ def _panels(own: Description, drawn: Sequence[EntrySummary]) -> Iterator[Markup]
     every = [point for entry in drawn for point in entry.curves[own.name]]
     places, times = [point.at for point in every], 100.0 if own.metrics[0].unit == "%" else 1.0
     y = _axis([point.figure for point in every], 126, 8, times)
-    frame = Frame(Axis(min(places), max(places), 38, 206, log=True), y)
+    frame = Frame(Axis(min(places), max(places), 38, 206, log=min(places) > 0), y)
     axes = frame.rows(4) + frame.below({at: f"{at:,.0f}" for at in places})
     lines = {entry.name: frame.line((p.at, p.figure.value) for p in entry.curves[own.name]) for entry in drawn}
     for entry in (entry for entry in drawn if entry.kind == "trained"):
