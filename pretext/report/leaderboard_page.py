@@ -38,6 +38,7 @@ from pretext.report.plot import (
     labels,
     legend,
     svg,
+    swatch,
     tag,
     text,
 )  # fmt: skip
@@ -192,6 +193,12 @@ class Section(NamedTuple):
             rows.append(Row([entry.name, Cell(style="width:60%", picture=drawn), _time(entry)]))
         columns = [Column("Entry", words=True), Column("Training and probe", words=True), Column("Time")]
         return Table("Cost per run", columns, rows) if rows else None
+
+    @property
+    def colours(self) -> Markup:
+        """What the colours of the cost mean."""
+        probe = swatch("probe, mean over seeds.", "background:var(--second)")
+        return swatch("training ", "background:var(--first)") + probe
 
     @property
     def others(self) -> Table | None:

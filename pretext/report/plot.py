@@ -306,3 +306,8 @@ def bars(parts: Mapping[str, float], most: float, level: float | None = None) ->
     drawn = [tag("b", kind=kind, style=f"width:{100 * part / most:.1f}%") for kind, part in parts.items()]
     upright = [] if level is None else [tag("u", style=f"left:{100 * level / most:.1f}%")]
     return tag("div", *drawn, *upright, kind="bars")
+
+
+def swatch(words: str, style: str) -> Markup:
+    """Say what a colour means, a style such as "background:var(--first)"."""
+    return tag("span", kind="swatch", style=style) + words
