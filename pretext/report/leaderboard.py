@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table as RichTable
 
 from pretext.benchmark.measures import Measure, measures, ranked_by
-from pretext.benchmark.results import KINDS, Board, CellResult
+from pretext.benchmark.results import KINDS, Board
+from pretext.benchmark.scores import every_score
 from pretext.benchmark.summary import EntrySummary, correlation, stage_order, stages, summary
 from pretext.core.files import write_whole
-from pretext.evaluation.protocol import Description
 from pretext.evaluation.statistics.correlation import Correlation
 from pretext.evaluation.statistics.ranking import Figure
 from pretext.report.plot import Shades
-from pretext.report.table import STAR, Cell, Column, Row, Table, order, plain
+from pretext.report.table import STAR, Cell, Column, Row, Table, of_metric, plain
 
 LEGEND = (
     "Each seed at the stage that it chose on a validation share of train. Rank: the places that the 95 % interval "
@@ -107,47 +106,14 @@ def _markdown(board: Board) -> Iterator[str]:
 
 
 def write_csv(boards: Sequence[Board], file: Path) -> None:
-    """Write a row per board, entry, seed and stage (of a failed cell a row without a stage); a column per score.
-
-    Columns of scores are paths, such as "linear/accuracy", "nearest/20/low", "low_label/5 per class/accuracy".
-    """
-    rows = [row for board in boards for cell in board.cells for row in _scores(board, cell)]
-    columns = dict.fromkeys(["board", "entry", "kind", "seed", "stage", "chosen", "dims", "failed"])
-    columns |= dict.fromkeys(column for row in rows for column in row)
-    cells = [Row([row.get(column) for column in columns]) for row in rows]
-    write_whole(file, Table("Every score", [Column(column) for column in columns], cells).csv())
-
-
-def _scores(board: Board, cell: CellResult) -> Iterator[dict[str, Any]]:
-    run = {"board": board.name, "entry": cell.entry, "kind": cell.kind, "seed": cell.seed}
-    costs = dict(_flat({"pretext": cell.pretext, "seconds": cell.seconds}))
-    if not cell.finished:
-        yield {**run, "failed": cell.reason or "no rows", **costs}
-        return
-    for row in cell.rows:
-        along = {own.name: _points(cell, own, row.stage) for own in board.descriptions if own.curve}
-        yield {**run, "chosen": False, **dict(_flat({**row.to_json(), **along})), **costs}
-
-
-def _points(cell: CellResult, own: Description, stage: str) -> dict[str, Any]:
-    """Return the points of a curve at a stage by their names."""
-    key = own.curve.name if own.curve else ""
-    here = [point.score.figures for point in cell.curves.get(own.name, ()) if point.stage == stage]
-    return {score[key]: {k: v for k, v in score.items() if k != key} for score in here}
-
-
-def _flat(scores: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in scores.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{path}{key}/")
-        elif value is not None:
-            yield f"{path}{key}", value
+    """Write a row per board, entry, seed and stage, see `every_score`."""
+    columns, rows = every_score(boards)
+    write_whole(file, Table("Every score", [Column(column) for column in columns], [Row(row) for row in rows]).csv())
 
 
 def column(measure: Measure, title: str = "") -> Column:
     """Make a column of a measure, perhaps with a title that does not say it."""
-    unit, first = measure.metric.unit, order(measure.metric)
-    return Column(title or measure.title, unit, "" if unit else ".3g", first=first, bare=bool(title))
+    return of_metric(title or measure.title, measure.metric)._replace(bare=bool(title))
 
 
 def cell(value: Figure | None) -> Cell:

@@ -38,6 +38,7 @@ from pretext.report.plot import (
     labels,
     legend,
     svg,
+    swatch,
     tag,
     text,
 )  # fmt: skip
@@ -194,6 +195,12 @@ class Section(NamedTuple):
         return Table("Cost per run", columns, rows) if rows else None
 
     @property
+    def colours(self) -> Markup:
+        """What the colours of the cost mean."""
+        probe = swatch("probe, mean over seeds.", "background:var(--second)")
+        return swatch("training ", "background:var(--first)") + probe
+
+    @property
     def others(self) -> Table | None:
         """Every other score of the chosen stage."""
         every, rows = measures(self.board), []
@@ -234,7 +241,7 @@ def _panels(own: Description, drawn: Sequence[EntrySummary]) -> Iterator[Markup]
     every = [point for entry in drawn for point in entry.curves[own.name]]
     places, times = [point.at for point in every], 100.0 if own.metrics[0].unit == "%" else 1.0
     y = _axis([point.figure for point in every], 126, 8, times)
-    frame = Frame(Axis(min(places), max(places), 38, 206, log=True), y)
+    frame = Frame(Axis(min(places), max(places), 38, 206, log=min(places) > 0), y)
     axes = frame.rows(4) + frame.below({at: f"{at:,.0f}" for at in places})
     lines = {entry.name: frame.line((p.at, p.figure.value) for p in entry.curves[own.name]) for entry in drawn}
     for entry in (entry for entry in drawn if entry.kind == "trained"):

@@ -13,12 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from pretext.report.page import macro
@@ -26,7 +25,6 @@ from pretext.report.page import macro
 LETTER, LINE = 6.5, 14.0  # width of a letter, about, and height of a line
 STEPS = [1, 2, 2.5, 5, 10]  # what ticks are multiples of, times a power of ten
 BETTER = 0.1  # of a fenced axis, the least part that its better half takes; what this leaves no room for is far out
-MANY, DOTS = 800, 40  # points that a line is drawn with at most (of more, every n-th), and that get a dot each
 COLOURS = "cividis"  # rises evenly in lightness, for colour-blind readers too
 
 Point = tuple[float, float]
@@ -50,8 +48,7 @@ class Axis(NamedTuple):
     start: float
     end: float
     log: bool = False
-    times: float = 1.0
-    """What values are multiplied by where they are written: 100 for shares in per cent."""
+    times: float = 1.0  # what values are multiplied by where they are written: 100 for shares in per cent
 
     @classmethod
     def around(
@@ -311,76 +308,6 @@ def bars(parts: Mapping[str, float], most: float, level: float | None = None) ->
     return tag("div", *drawn, *upright, kind="bars")
 
 
-# ---- A whole chart, for a page and for a picture
-
-
-class Series(NamedTuple):
-    """A line of a chart: its class, its points from left to right, perhaps with an interval (low, high) of each."""
-
-    kind: str
-    points: Sequence[Point]
-    intervals: Sequence[Point] = ()
-
-
-class Level(NamedTuple):
-    """A line across a chart, with words on it, perhaps with an interval, which a picture shows as a band."""
-
-    kind: str
-    y: float
-    words: str
-    interval: Point = (math.nan, math.nan)
-
-
-class Chart(NamedTuple):
-    """Lines, with dots that say their value if there are few, and levels; `names` label x = 0, 1, ..."""
-
-    title: str
-    series: Sequence[Series]
-    levels: Sequence[Level] = ()
-    names: Sequence[str] = ()
-
-    def __html__(self) -> str:
-        """Draw it for a page."""
-        xs = [x for line in self.series for x, _ in line.points] or [0.0, 1.0]
-        ys = [y for line in self.series for _, y in line.points]
-        ends = [end for line in self.series for interval in line.intervals for end in interval]
-        y = Axis.around([*ys, *ends, *(level.y for level in self.levels)], 204, 14)
-        left = max(50, 14 + LETTER * max(len(y.write(tick)) for tick in y.ticks()))
-        beside = 0.4 if self.names else 0.0
-        frame = Frame(Axis(min(xs) - beside, max(xs) + beside, left, 386), y)
-        below = {float(x): name for x, name in enumerate(self.names)}
-        below = below or {x: f"{x:,.0f}" for x in frame.x.ticks(whole=True)}
-        parts = [frame.rows(), frame.below(below, lines=2 if self.names else 1)]
-        parts += [group(line.kind, *_drawn(line, frame)) for line in self.series]
-        parts += [group(level.kind, frame.level(level.y), self._words(level, frame)) for level in self.levels]
-        lost = sum(not math.isfinite(y) for y in ys)
-        note = tag("strong", f" {lost} not a finite number") if lost else Markup("")
-        return figure(escape(self.title) + note, svg(self.title, 400, 238 if self.names else 230, *parts))
-
-    def _words(self, level: Level, frame: Frame) -> Markup:
-        """Write a level's words at the end where the lines are further away."""
-        start, end = (min((abs(s.points[at][1] - level.y) for s in self.series), default=0.0) for at in (0, -1))
-        place = (frame.x.end, "end") if end >= start else (frame.x.start, "start")
-        return text(place[0], frame.y.at(level.y) - 5, level.words, place[1], "words")
-
-    def paint(self, axes: Axes, looks: Mapping[str, Mapping[str, Any]]) -> None:
-        """Paint it with matplotlib; `looks` are the options of each kind of line and level."""
-        for line in self.series:
-            (xs, ys), bounds = zip(*line.points, strict=True), line.intervals or [(y, y) for _, y in line.points]
-            reach = [[max(0.0, y - low) for y, (low, _) in zip(ys, bounds, strict=True)]]
-            reach += [[max(0.0, high - y) for y, (_, high) in zip(ys, bounds, strict=True)]]
-            axes.errorbar(xs, ys, reach, capsize=3, **looks[line.kind])
-        for level in self.levels:
-            axes.axhline(level.y, **looks[level.kind])
-            axes.axhspan(*level.interval, color=looks[level.kind]["color"], alpha=0.12, lw=0)
-        if self.names:
-            axes.set_xticks(range(len(self.names)), self.names, rotation=30 if max(map(len, self.names)) > 7 else 0)
-        axes.set_title(self.title, fontsize="medium")
-        axes.grid(axis="y", alpha=0.3)
-
-
-def _drawn(line: Series, frame: Frame) -> list[Markup]:
-    points = line.points[:: math.ceil(len(line.points) / MANY) or 1]
-    intervals = [frame.bar(x, *interval) for (x, _), interval in zip(line.points, line.intervals, strict=False)]
-    dots = [frame.mark(x, y, f"{y:.4g}") for x, y in points if math.isfinite(y)] if len(points) <= DOTS else []
-    return [frame.line(points), *intervals, *dots]
+def swatch(words: str, style: str) -> Markup:
+    """Say what a colour means, a style such as "background:var(--first)"."""
+    return tag("span", kind="swatch", style=style) + words

@@ -12,8 +12,9 @@ from rich.console import Console
 from pretext.evaluation.available import descriptions
 from pretext.evaluation.protocol import Curve, Description, Metric
 from pretext.evaluation.results import Point, ProbeResult, Score, StageRow, Value
-from pretext.report.plot import Chart, Key, Level, Series, legend
-from pretext.report.table import STAR, Cell, Column, Content, Row, Table, order
+from pretext.report.chart import Chart, Level, Series
+from pretext.report.plot import Key, legend
+from pretext.report.table import STAR, Cell, Column, Content, Row, Table, of_metric
 
 CAPTION = f"{STAR} best stage on a validation share of train; beside scores their 95 % intervals"
 WORDS = {"trained": "trained", "random": "random initialisation", "raw": "raw input"}
@@ -78,7 +79,7 @@ def tables(result: ProbeResult) -> list[Table]:
     drawn = []
     for one in (shown := measured(result)):
         heading = f"{one.protocol.heading} {one.metric.short}".strip()
-        columns += [_column(heading, one.metric), *map(Column, one.protocol.settings.values())]
+        columns += [of_metric(heading, one.metric), *map(Column, one.protocol.settings.values())]
         for row, line in zip(result.rows, cells, strict=True):
             score = row.score(one.protocol.name)
             line += [one.cell(score), *((score.figures.get(key) if score else None) for key in one.protocol.settings)]
@@ -89,13 +90,9 @@ def tables(result: ProbeResult) -> list[Table]:
         mine = [one for one in measured(result, apart=True) if one.protocol.name == protocol]
         title = mine[0].protocol.title if shown else f"{about(result)}. {mine[0].protocol.title}"
         apart: list[list[Content]] = [[one.cell(row.score(protocol)) for one in mine] for row in result.rows]
-        columns = [_column(one.metric.short or one.metric.key, one.metric) for one in mine]
+        columns = [of_metric(one.metric.short or one.metric.key, one.metric) for one in mine]
         drawn.append(_by_stage(result, title, columns, apart))
     return drawn
-
-
-def _column(title: str, metric: Metric) -> Column:
-    return Column(title, metric.unit, "" if metric.unit else ".3g", first=order(metric))
 
 
 def _by_stage(
@@ -115,7 +112,7 @@ def _by_point(one: Measured, curve: Curve, points: Sequence[Point]) -> Table:
     whose = list(dict.fromkeys(point.features or "" for point in points))
     at = {(point.features or "", point.score.figures[curve.name]): point.score for point in points}
     places = {point.score.figures[curve.name]: point.score.figures[curve.at] for point in points}
-    columns = [Column(curve.name_title, words=True), Column(curve.at_title), *(_column(w, one.metric) for w in whose)]
+    columns = [Column(curve.name_title, words=True), Column(curve.at_title), *(of_metric(w, one.metric) for w in whose)]
     rows = [Row([name, place, *(one.cell(at.get((w, name))) for w in whose)]) for name, place in places.items()]
     return Table(one.protocol.title, columns, rows)
 
@@ -171,7 +168,8 @@ def headline(result: ProbeResult) -> Iterator[tuple[str, str, list[str]]]:
     for one in _ranked(result):
         if best and (value := one.of(best)):
             others = ((row.stage if kind == "raw" else kind, one.of(row)) for kind, row in chosen.items())
-            notes = [f"95 % interval {value.low:.1f} to {value.high:.1f}"] if one.metric.interval else []
+            form = ".1f" if one.metric.unit == "%" else ".4g"
+            notes = [f"95 % interval {value.low:{form}} to {value.high:{form}}"] if one.metric.interval else []
             notes += [f"{kind} {_say(other, one)}" for kind, other in others if other]
             name = one.protocol.title  # a sentence goes on: "linear probe", but "kNN"
             name = name[:1].lower() + name[1:] if name[1:2].islower() else name

@@ -13,8 +13,9 @@ from PIL import Image
 
 from pretext.evaluation.results import ProbeResult
 from pretext.report import probe
+from pretext.report.chart import Chart, Level, Series
 from pretext.report.page import data_uri, write_page
-from pretext.report.plot import Chart, Key, Level, Series, legend
+from pretext.report.plot import Key, legend
 from pretext.training.logs import HELD_OUT, ONLINE, SPLITS, Logs, intervals, read_logs
 
 ACCURACIES = ("/accuracy", *ONLINE)

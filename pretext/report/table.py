@@ -38,15 +38,11 @@ class Cell(NamedTuple):
     value: Value = None
     low: float | None = None
     high: float | None = None
-    text: str = ""
-    """Written instead of the value."""
-    star: str = ""
-    """Written beside it, such as `STAR`."""
+    text: str = ""  # written instead of the value
+    star: str = ""  # written beside it, such as `STAR`
     hover: str = ""
-    style: str = ""
-    """CSS of the cell in a page, such as `plot.Shades.style`."""
-    picture: Markup | None = None
-    """Shown instead of it in a page."""
+    style: str = ""  # CSS of the cell in a page, such as `plot.Shades.style`
+    picture: Markup | None = None  # shown instead of it in a page
 
     @property
     def key(self) -> str:
@@ -66,35 +62,18 @@ class Column(NamedTuple):
     """What a column holds and how its values are written."""
 
     title: str
-    unit: str = ""
-    """With "%" values are shares, written times 100."""
-    form: str = ""
-    """Of numbers, as `format` takes it; by default ".1f" of shares and "g" of others."""
-    words: bool = False
-    """Holds words: starts at the left. Numbers end at the right."""
-    first: Order | None = None
-    """The order in which sorting begins, None if a browser shall not sort it."""
-    width: int | None = None
-    """In a terminal, in letters."""
-    picture: Markup | None = None
-    """Shown instead of the title in a page."""
-    bare: bool = False
-    """The unit stands elsewhere, not in the heading."""
+    unit: str = ""  # with "%" values are shares, written times 100
+    form: str = ""  # of numbers, as `format` takes it; by default ".1f" of shares and "g" of others
+    words: bool = False  # holds words, which start at the left; numbers end at the right
+    first: Order | None = None  # the order in which sorting begins; None: a browser shall not sort it
+    width: int | None = None  # in a terminal, in letters
+    picture: Markup | None = None  # shown instead of the title in a page
+    bare: bool = False  # the unit stands elsewhere, not in the heading
 
     @property
     def heading(self) -> str:
         """The title with its unit."""
         return f"{self.title}, {self.unit}" if self.unit and not self.bare else self.title
-
-    @property
-    def side(self) -> str | None:
-        """The CSS class of its cells in a page."""
-        return None if self.words else "n"
-
-    @property
-    def kind(self) -> str | None:
-        """How a browser compares its cells."""
-        return None if self.first is None else "text" if self.words else "number"
 
     def write(self, cell: Cell) -> str:
         """Write a cell without its interval."""
@@ -138,12 +117,9 @@ class Table(NamedTuple):
     columns: Sequence[Column]
     rows: Sequence[Row]
     caption: str = ""
-    names: int = 0
-    """Which column names the rows."""
-    sorted_by: int | None = None
-    """Which column they are sorted by already."""
-    look: str = "wide"
-    """CSS class of the table in a page: "wide", "board" or "heat"."""
+    names: int = 0  # which column names the rows
+    sorted_by: int | None = None  # which column they are sorted by already
+    look: str = "wide"  # CSS class of the table in a page: "wide", "board" or "heat"
 
     @property
     def sections(self) -> Iterator[list[Row]]:
@@ -194,9 +170,10 @@ class Table(NamedTuple):
         return text.getvalue()
 
 
-def order(metric: Metric) -> Order:
-    """Choose the order in which sorting by a metric begins: the best first."""
-    return "ascending" if metric.better == "smaller" else "descending"
+def of_metric(title: str, metric: Metric) -> Column:
+    """Make a column of a metric, to be sorted the best first."""
+    first: Order = "ascending" if metric.better == "smaller" else "descending"
+    return Column(title, metric.unit, "" if metric.unit else ".3g", first=first)
 
 
 def plain(text: str) -> str:
