@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pretext.benchmark.suite import Entry, Suite, seeds_of
+from pretext.evaluation.available import with_sources
 from pretext.evaluation.embed import VERSION
 from pretext.jobs.keys import key_of, with_contents
 from pretext.training.run import CONFIG, LAST, read
@@ -43,7 +44,7 @@ def cells(suite: Suite) -> Iterator[Cell]:
 def file_of(suite: Suite, folder: Path, cell: Cell) -> Path:
     """Return the file of a finished cell; its name changes with what the YAML and the files that it names say of it."""
     data = with_contents(suite.boards[cell.board].data)
-    key = key_of(VERSION, _training(suite, cell), data, suite.protocols, suite.dims, suite.views)
+    key = key_of(VERSION, _training(suite, cell), data, with_sources(suite.protocols), suite.dims, suite.views)
     return folder / "cells" / cell.board / f"{cell.name}-{cell.seed}-{key}.json"
 
 

@@ -18,6 +18,7 @@ from pretext.benchmark.results import CellResult
 from pretext.benchmark.suite import BASELINES, Suite
 from pretext.benchmark.train import arguments, train
 from pretext.core.types import Backbone
+from pretext.evaluation.available import with_sources
 from pretext.evaluation.cache import digest
 from pretext.evaluation.embed import VERSION
 from pretext.evaluation.probe import SPLITS, ProbedData, ProbePlan, facts, probe_network
@@ -76,7 +77,7 @@ def _result(suite: Suite, folder: Path, cell: Cell) -> Plain:
 def _baseline(suite: Suite, folder: Path, cell: Cell, kind: str, network: Backbone, probed: ProbedData) -> str:
     """Measure a network at random initialisation, or the raw input, once for all entries that have the same."""
     view = [probed.view_key, probed.modality, *(probed.data.fingerprint(split) for split in SPLITS)]
-    key = key_of(VERSION, digest(network), view, suite.protocols, suite.dims, suite.views)
+    key = key_of(VERSION, digest(network), view, with_sources(suite.protocols), suite.dims, suite.views)
     file = folder / "cells" / cell.board / f"={kind}-{key}.json"
     empty = CellResult(kind, cell.seed, architecture=key_of(repr(network), view), seconds={})
     once(file, lambda: _measured(network, probed, suite, empty).to_json())

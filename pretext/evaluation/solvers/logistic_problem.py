@@ -17,7 +17,7 @@ from pretext.core.rng import rng
 from pretext.evaluation.solvers.standardize import ROWS, Standardizer
 
 LEADING = 512  # axes; twice as many save no more iterations than they cost, half as many cost more than they save
-SEEN = 16384  # items that the axes and the curvature are taken from, evenly spaced
+SAMPLE = 16384  # items that the axes and the curvature are taken from, evenly spaced
 SPANNING = 2048  # items of these in whose span the axes are looked for
 LIMIT = 2 << 30  # bytes of standardised features that are kept; beyond, blocks of rows are made anew in each pass
 
@@ -42,7 +42,7 @@ class Design(ABC):
 
     @abstractmethod
     def precondition(self, gradient: Tensor, curvature: Tensor) -> Tensor:
-        """Divide (P, K, R) by what `curvature` has seen: a Newton step, were that all there is."""
+        """Divide (P, K, R) by what `curvature` returned: a Newton step, were that all there is."""
 
     @abstractmethod
     def keep(self, which: Tensor) -> Design:
@@ -58,8 +58,8 @@ class SharedDesign(Design):
         held = len(features) * self.width * 4 <= limit
         self.z = self._all() if held else None
         self.axes = self.tail = None
-        seen = features[:: -(-len(features) // SEEN)]
-        coordinates = standardizer(seen) if self.z is None or len(seen) < len(features) else self.z
+        sample = features[:: -(-len(features) // SAMPLE)]
+        coordinates = standardizer(sample) if self.z is None or len(sample) < len(features) else self.z
         if standardizer.axes is None and standardizer.width > LEADING:
             self.axes, among = leading_axes(coordinates[:, :-1], LEADING)
             self.tail = (_variance(coordinates[:, :-1]) - _variance(among)).clamp_min(0) / (
@@ -96,14 +96,14 @@ class SharedDesign(Design):
 
     def curvature(self, spread: Tensor, strength: Tensor) -> Tensor:
         """Along the leading axes, along the bias and, in the last column, the mean of all other directions."""
-        step = -(-spread.shape[2] // SEEN)
+        step = -(-spread.shape[2] // SAMPLE)
         some = spread[..., ::step] * step
-        seen = (some.flatten(0, 1) @ self.square).view(*spread.shape[:2], -1)
-        seen[..., :-1] += strength.to(seen)[:, None, None]
+        second = (some.flatten(0, 1) @ self.square).view(*spread.shape[:2], -1)
+        second[..., :-1] += strength.to(second)[:, None, None]
         if self.tail is not None:
-            rest = some.sum(2, keepdim=True) * self.tail + strength.to(seen)[:, None, None]
-            seen = torch.cat([seen, rest], dim=2)
-        return seen.clamp_min(1e-12)
+            rest = some.sum(2, keepdim=True) * self.tail + strength.to(second)[:, None, None]
+            second = torch.cat([second, rest], dim=2)
+        return second.clamp_min(1e-12)
 
     def precondition(self, gradient: Tensor, curvature: Tensor) -> Tensor:
         if self.axes is None:
@@ -130,9 +130,9 @@ class SeparateDesigns(Design):
         return excess @ self.z
 
     def curvature(self, spread: Tensor, strength: Tensor) -> Tensor:
-        seen = spread @ self.z.square()
-        seen[..., :-1] += strength.to(seen)[:, None, None]
-        return seen.clamp_min(1e-12)
+        second = spread @ self.z.square()
+        second[..., :-1] += strength.to(second)[:, None, None]
+        return second.clamp_min(1e-12)
 
     def precondition(self, gradient: Tensor, curvature: Tensor) -> Tensor:
         return gradient / curvature

@@ -133,9 +133,9 @@ def choose_strength(
 ) -> ChosenStrength:
     """Find the strength that names most of the held-out items, `held` (F, N) marking those of each of F folds.
 
-    From strong to weak, all folds at once, until one names fewer than the best by more than chance (a standard error
-    of their difference, McNemar's: the root of the number of items that just one of them names right); of equals, the
-    strongest.
+    From strong to weak, all folds at once, until one names fewer than the best by more than luck explains (a standard
+    error of their difference, McNemar's: the root of the number of items that just one of them names right); of equals,
+    the strongest.
     """
     start = torch.zeros(len(held), classes, design.width, device=held.device)
     best, most, total = ChosenStrength(max(strengths), -1.0, start[:1]), torch.zeros_like(held), int(held.sum())

@@ -25,7 +25,7 @@ class MeanPrecision(NamedTuple):
 
     value: float
     low: float
-    """Of the 95 % interval, as `high`: the chance is that of which items were tested."""
+    """Of the 95 % interval, as `high`: over other choices of test items."""
     high: float
     each: list[float]
     """The average precision of each class."""
@@ -82,11 +82,11 @@ def _areas(scores: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
     ranked, present, counts = scores[order], labels[order] == 1, counts[:, order]
     last = torch.ones(len(order), dtype=torch.bool)  # of the items of one score: the curve has no point between them
     last[:-1] = ranked[1:] != ranked[:-1]
-    found_so_far, taken = (counts * present).cumsum(1)[:, last], counts.cumsum(1)[:, last]
-    precision = found_so_far / taken.clamp_min(1)
+    hits, taken = (counts * present).cumsum(1)[:, last], counts.cumsum(1)[:, last]
+    precision = hits / taken.clamp_min(1)
     best_from_here = precision.flip(1).cummax(1).values.flip(1)
-    gained = found_so_far.diff(dim=1, prepend=found_so_far.new_zeros(len(found_so_far), 1))
-    return (gained * best_from_here).sum(1) / found_so_far[:, -1]
+    gained = hits.diff(dim=1, prepend=hits.new_zeros(len(hits), 1))
+    return (gained * best_from_here).sum(1) / hits[:, -1]
 
 
 def _resampled(items: int, resamples: int) -> Iterator[Tensor]:
