@@ -56,7 +56,7 @@ def studies(root: Path, cache: Path) -> dict[str, Study]:
     clips = ["--data", "configs/data/lrwar.yaml", "--data.root", str(root / "lrwar"), "--data.cache", str(cache)]
     clips += ["--probe_data", json.dumps(arid6)]
     net: dict[str, Any] = {"layers": [1, 1, 1, 1], "bottleneck": False, "width": 0.25, "stem": "small"}
-    adam = {"model.optimizer": "torch.optim.AdamW", "model.optimizer.init_args": {"lr": 0.001}}
+    adam = {"model.optim.optimizer": "torch.optim.AdamW", "model.optim.optimizer.init_args": {"lr": 0.001}}
     labels = {"model.backbone": "pretext.R2Plus1D", "model.backbone.init_args": net, **adam, **dark}
     labels |= {"model.augment.init_args": {"crop": 48}, "data.batch_size": 32}
     small = {"data": "datamodules.ImageFolder", "data.root": str(root / "cifar10"), "data.canvas": 32}

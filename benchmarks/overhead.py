@@ -31,7 +31,8 @@ model:
   backbone: {{class_path: pretext.TorchVision, init_args: {{name: resnet18, stem: {stem}, stem_stride: {stride}}}}}
   tasks: {{rotation: {{class_path: pretext.Rotation}}}}
   augment: {{class_path: pretext.Augment, init_args: {{crop: {crop}, pad: {pad}}}}}
-  optimizer: {{class_path: torch.optim.SGD, init_args: {{lr: 0.01, momentum: 0.9}}}}
+  optim:
+    optimizer: {{class_path: torch.optim.SGD, init_args: {{lr: 0.01, momentum: 0.9}}}}
 data:
   class_path: datamodules.ImageFolder
   init_args: {{root: {root}, canvas: {canvas}, batch_size: {batch}}}

@@ -90,7 +90,7 @@ def rotation(run: Path, cifar: Path, epochs: int, seed: int) -> None:
         return
     backbone = ["--model.backbone", "pretext.TorchVision"]
     backbone += [f"--model.backbone.{key}={value}" for key, value in TRUNK["init_args"].items()]
-    adam = ["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lr", "0.002"]
+    adam = ["--model.optim.optimizer", "torch.optim.AdamW", "--model.optim.optimizer.lr", "0.002"]
     data = [
         "--data.root",
         str(cifar),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -35,7 +36,7 @@ def renamed(options: Sequence[str], config: Mapping[str, Any]) -> tuple[list[str
         value = _value(text)
         new, told = translated(_nested(path, value), known)
         words += _written(new, value, text, joined=len(written) == 1) if told else written
-        hints += told
+        hints += [_in_file(hint, path, text) for hint in told] if _is_file(text) else told
     return words, hints
 
 
@@ -74,10 +75,21 @@ def _parted(options: Sequence[str]) -> Iterator[tuple[str, str | None, list[str]
 
 
 def _value(text: str) -> Any:
+    """Read a value, or the file that it names, such as --data FILE.yaml."""
     try:
-        return yaml.safe_load(text)
+        return yaml.safe_load(Path(text).read_text() if _is_file(text) else text)
     except yaml.YAMLError:
         return text
+
+
+def _is_file(text: str) -> bool:
+    return text.endswith((".yaml", ".yml")) and Path(text).is_file()
+
+
+def _in_file(hint: Hint, path: str, file: str) -> Hint:
+    """Tell of what stands in a file by its place there."""
+    old, new = (name.removeprefix(f"{path}.") for name in (hint.old, hint.new))
+    return Hint(old, new, is_option=False, source=file)
 
 
 def _nested(path: str, value: Any) -> dict[str, Any]:

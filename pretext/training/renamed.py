@@ -33,7 +33,9 @@ class Hint(NamedTuple):
     old: str
     new: str
     is_option: bool = True
-    """Else it is a class path."""
+    """Else it is a class path, or stands in a file."""
+    source: str | None = None
+    """Where it was written, if not where all the others were."""
 
 
 def current(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def tell(hints: Iterable[Hint], source: str, mark: str = "") -> None:
     """Say on stderr what to write instead, in one line and once for each option; `mark` stands before an option."""
     for hint in hints:
         sign = mark if hint.is_option else ""
-        _tell_once(f"{source}: {sign}{hint.old} is now {sign}{hint.new}")
+        _tell_once(f"{hint.source or source}: {sign}{hint.old} is now {sign}{hint.new}")
 
 
 @cache

@@ -235,7 +235,7 @@ class TestRun:
     @pytest.mark.slow  # the compiler alone takes a minute and more
     def test_a_compiled_run_saves_plain_names(self, config, tmp_path):
         where = ["--trainer.default_root_dir", str(tmp_path / "run"), "--trainer.max_steps", "2"]
-        assert main(["fit", "-c", str(config), *where, "--model.compile", "true"]) == 0
+        assert main(["fit", "-c", str(config), *where, "--model.execution.compile", "true"]) == 0
         assert pretext.load(tmp_path / "run").backbone(torch.rand(2, 3, 32, 32)).pooled.isfinite().all()
 
     def test_one_seed_seeds_everything(self, config, tmp_path):

@@ -33,7 +33,7 @@ model:
     turn: {class_path: pretext.Rotation}
     split: {class_path: pretext.Contrast, init_args: {outputs: 8}}
   augment: {class_path: pretext.Augment, init_args: {crop: 12}}
-  optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 0.01, weight_decay: 0.1}}
+  optim: {optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 0.01, weight_decay: 0.1}}}
 data: {class_path: datamodules.Digits, init_args: {size: 16, batch_size: 32, limit: 160}}
 trainer: {max_epochs: 2, accelerator: cpu}
 evolve:
@@ -230,7 +230,7 @@ class TestFitness:
 class TestFailure:
     @pytest.mark.parametrize("steps", ["7", "1"])
     def test_divergence_is_found_in_the_loss_and_after_the_last_step_in_the_features(self, steps):
-        wild = Objective(search("--steps", steps, "--model.optimizer.lr", "1e30"), PLACE)
+        wild = Objective(search("--steps", steps, "--model.optim.optimizer.lr", "1e30"), PLACE)
         with pytest.raises(FloatingPointError, match="the loss is nan at step" if steps == "7" else "NaN or infinity"):
             wild(FixedTrial(BOTH))
 

@@ -155,7 +155,15 @@ class TestCandidates:
 
 class TestTraining:
     def test_options_of_the_training_config_go_there(self):
-        options = ("--data.limit", "100", "--model.warmup=0.2", "--trainer.gradient_clip_val", "1.0", "--steps", "5")
+        options = (
+            "--data.limit",
+            "100",
+            "--model.optim.warmup=0.2",
+            "--trainer.gradient_clip_val",
+            "1.0",
+            "--steps",
+            "5",
+        )
         found = search(*options, "--seed_everything", "8", "--seed", "4")
         assert found.config["data"]["init_args"]["limit"] == 100
         assert found.config["model"]["optim"]["warmup"] == 0.2
@@ -218,7 +226,7 @@ class TestAgreement:
             "--weights=[turn]",
             "--fitness=EffectiveRank",
             "--fitness.k=9",
-            "--model.warmup=0.9",
+            "--model.optim.warmup=0.9",
             "--model.backbone.width=9",
             "--data.batch_size=9",
             "--data.size=9",

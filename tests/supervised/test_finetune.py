@@ -277,7 +277,8 @@ model:
   class_path: pretext.supervised.finetune.FineTune
   init_args:
     layer_decay: 0.5
-    optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.1, momentum: 0.9}}
+    optim:
+      optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.1, momentum: 0.9}}
 data: {class_path: datamodules.Digits, init_args: {size: 16, limit: 300}}
 trainer:
   max_epochs: 2

@@ -166,6 +166,19 @@ class TestCommandLine:
         assert bool(hints) == (old != new)
         assert renamed(new, KNOWN) == (new, [])
 
+    def test_data_of_a_file_of_their_own(self, tmp_path):
+        old = written(tmp_path, {"class_path": "old_data.Grouped", "init_args": {"workers": 1}}, "data")
+        words, (hint,) = renamed(["--data", str(old), "--data.reading.cache=no"], {"data": "old_data.Flat"})
+        assert words[0] == "--data"
+        assert yaml.safe_load(words[1]) == {"class_path": "old_data.Grouped", "init_args": {"reading": {"workers": 1}}}
+        assert words[2:] == ["--data.reading.cache=no"]
+        assert (hint.old, hint.new, hint.source) == ("init_args.workers", "init_args.reading.workers", str(old))
+        new = written(tmp_path, yaml.safe_load(words[1]), "data")
+        assert renamed(["--data", str(new)], {}) == (["--data", str(new)], [])
+        assert renamed(["--data", str(new), "--data.val", "0.5"], {})[0][2:] == ["--data.split.val", "0.5"]
+        data = build_data([*words, "--data.workers", "3"])
+        assert (data.reading.workers, data.reading.cache) == (3, "no")
+
     def test_an_evaluator_named_by_the_config(self):
         known = {"model": {"class_path": "pretext.LinearProbe"}}
         assert renamed(["--model.init_args.warmup=0.1"], known)[0] == ["--model.init_args.optim.warmup=0.1"]

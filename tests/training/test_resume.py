@@ -19,7 +19,8 @@ model:
     puzzle: {class_path: pretext.Jigsaw, init_args: {grid: 2, permutations: 24}}
   weighting: {class_path: pretext.nn.weighting.Uncertainty}
   augment: {class_path: pretext.Augment, init_args: {crop: 14, pad: 1}}
-  optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.05, momentum: 0.9}}
+  optim:
+    optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.05, momentum: 0.9}}
 data: {class_path: datamodules.Digits, init_args: {size: 16, batch_size: 64}}
 trainer: {max_epochs: 5, log_every_n_steps: 1, accelerator: cpu, enable_progress_bar: false, gradient_clip_val: 1.0}
 """
@@ -70,14 +71,14 @@ def test_ctrl_c_saves_and_the_run_goes_on_where_it_was(tmp_path):
 def test_more_steps_for_a_finished_run_and_another_rate(tmp_path):
     """Stopped by max_steps inside an epoch and given more, a run sees the batches that one longer run sees."""
     config = tmp_path / "tiny.yaml"
-    config.write_text(CONFIG.replace("model:\n", "model:\n  schedule: constant\n  warmup: 0.0\n"))
+    config.write_text(CONFIG.replace("  optim:\n", "  optim:\n    schedule: constant\n    warmup: 0.0\n"))
     whole, grown = tmp_path / "whole", tmp_path / "grown"
     once = ("-c", config, "--trainer.max_epochs", "-1")
     finish(start(*once, "--trainer.default_root_dir", whole, "--trainer.max_steps", "9"))
     finish(start(*once, "--trainer.default_root_dir", grown, "--trainer.max_steps", "5"))
     finish(start(grown, "--trainer.max_steps", "9"))
     assert losses(whole) == losses(grown)
-    finish(start(grown, "--trainer.max_steps", "11", "--model.optimizer.lr", "0.001"))
+    finish(start(grown, "--trainer.max_steps", "11", "--model.optim.optimizer.lr", "0.001"))
     rates = {key: value for key, value in losses(grown).items() if key[1] == "lr"}
     assert abs(float(rates["8", "lr"]) - 0.05) < 1e-6
     assert abs(float(rates["9", "lr"]) - 0.001) < 1e-6
