@@ -9,9 +9,9 @@ last checkpoint holds of the network and the optimiser, every figure that was lo
 figure of `probe.json` but seconds. The exit code is 1 where one differs.
 
 All runs are on the CPU and, unless `--threads` says otherwise, with one thread (OMP_NUM_THREADS=1), on either side as
-many: sums depend on how they are split, and several threads wait for each other where a machine has other work. About
-four minutes on 2 cores. What the networks learn means nothing: they are thin and take eight steps, on pictures and
-videos that this script makes.
+many: sums depend on how they are split, and several threads wait for each other where a machine has other work. Three
+minutes of one core. What the networks learn means nothing: they are thin and take eight steps, on pictures and videos
+that this script makes.
 """
 
 from __future__ import annotations
@@ -163,13 +163,18 @@ def hashed(tensor: torch.Tensor) -> str:
 
 
 def verdict(old: Facts, new: Facts) -> str:
-    """Return "equal", or the first thing that is not; other names for the same tensors and figures are told, too."""
-    if old.keys() != new.keys():
-        same = sorted(old.values()) == sorted(new.values())
-        first = min(old.keys() ^ new.keys())
+    """Return "equal", or the first thing that is not; tensors may have other names, which is told, figures may not."""
+    if renamed := old.keys() ^ new.keys():
+        first = min(renamed, key=lambda name: (is_tensor(name), name))
+        same = is_tensor(first) and sorted(old.values()) == sorted(new.values())
         return f"{'equal, but for names' if same else 'different'}: only {'old' if first in old else 'new'} has {first}"
     wrong = [name for name in old if old[name] != new[name]]
     return "equal" if not wrong else f"{len(wrong)} differ, first {wrong[0]}: {old[wrong[0]]} and {new[wrong[0]]}"
+
+
+def is_tensor(name: str) -> bool:
+    """Tell a tensor's name from a figure's."""
+    return name.startswith(("weight ", "optimiser "))
 
 
 def draw(folder: Path) -> None:
@@ -203,7 +208,7 @@ def compare(sides: tuple[Side, Side], only: list[str] | None, pictures: Path) ->
     equal = True
     for name in chosen(only):
         old, new = (side.run(name, pictures) for side in sides)
-        tensors = sum(fact.startswith(("weight ", "optimiser ")) for fact in old)
+        tensors = sum(map(is_tensor, old))
         told = verdict(old, new)
         equal &= told.startswith("equal")
         print(f"| {name} | {tensors} | {len(old) - tensors} | {told} |", flush=True)
