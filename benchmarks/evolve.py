@@ -48,12 +48,12 @@ class Study(NamedTuple):
 
 def studies(root: Path, cache: Path) -> dict[str, Study]:
     """Describe both."""
-    dark = {"data": "configs/data/arid6.yaml", "data.root": str(root / "arid6"), "data.cache": str(cache)}
-    dark |= {"data.modalities": ["rgb"], "data.frames": 8, "data.fps": 25, "data.canvas": 56}
+    dark = {"data": "configs/data/arid6.yaml", "data.root": str(root / "arid6"), "data.disk.cache": str(cache)}
+    dark |= {"data.modalities": ["rgb"], "data.windows.frames": 8, "data.windows.fps": 25, "data.canvas": 56}
     arid6 = safe_load(Path("configs/data/arid6.yaml").read_text())
     arid6["init_args"] |= {"root": str(root / "arid6"), "cache": str(cache), "modalities": ["rgb"]}
     arid6["init_args"] |= {"frames": 8, "fps": 25, "canvas": 56, "clips": 3, "batch_size": 8}
-    clips = ["--data", "configs/data/lrwar.yaml", "--data.root", str(root / "lrwar"), "--data.cache", str(cache)]
+    clips = ["--data", "configs/data/lrwar.yaml", "--data.root", str(root / "lrwar"), "--data.disk.cache", str(cache)]
     clips += ["--probe_data", json.dumps(arid6)]
     net: dict[str, Any] = {"layers": [1, 1, 1, 1], "bottleneck": False, "width": 0.25, "stem": "small"}
     adam = {"model.optim.optimizer": "torch.optim.AdamW", "model.optim.optimizer.init_args": {"lr": 0.001}}
@@ -61,16 +61,16 @@ def studies(root: Path, cache: Path) -> dict[str, Study]:
     labels |= {"model.augment.init_args": {"crop": 48}, "data.batch_size": 32}
     small = {"data": "datamodules.ImageFolder", "data.root": str(root / "cifar10"), "data.canvas": 32}
     pictures: dict[str, Any] = {"name": "resnet18", "stem": "small", "stem_stride": 2, "width": 0.25}
-    seen = {"model.backbone.init_args": pictures, **adam, "data.batch_size": 128, "data.limit": 5000}
+    seen = {"model.backbone.init_args": pictures, **adam, "data.batch_size": 128, "data.split.limit": 5000}
     seen |= {"data.root": str(root / "cifar10"), "model.augment.init_args.pad": 0}
     return {
-        "video": Study("configs/evolve/elo.yaml", 50, 150, clips, {**dark, "data.clips": 3}, labels),
+        "video": Study("configs/evolve/elo.yaml", 50, 150, clips, {**dark, "data.sampling.clips": 3}, labels),
         "images": Study(
             "configs/evolve/images.yaml",
             60,
             240,
-            ["--data.root", str(root / "cifar10"), "--data.limit", "5000"],
-            {**small, "data.limit": 5000},
+            ["--data.root", str(root / "cifar10"), "--data.split.limit", "5000"],
+            {**small, "data.split.limit": 5000},
             seen,
         ),
     }

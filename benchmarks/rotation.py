@@ -100,7 +100,7 @@ def main() -> None:
     own = parser.parse_args()
     if own.root is None or not (Path(own.root) / "cifar10").is_dir():
         raise SystemExit("--root (or PRETEXT_DATA) must name a folder that holds cifar10/{train,test}/<class>/*.jpg")
-    data = ["--data.root", str(Path(own.root) / "cifar10"), "--data.limit", str(own.images)]
+    data = ["--data.root", str(Path(own.root) / "cifar10"), "--data.split.limit", str(own.images)]
     if own.epochs:
         data += ["--trainer.max_epochs", str(own.epochs)]
     for seed in own.seeds:

@@ -94,7 +94,7 @@ def rotation(run: Path, cifar: Path, epochs: int, seed: int) -> None:
     data = [
         "--data.root",
         str(cifar),
-        "--data.limit",
+        "--data.split.limit",
         "3000",
         "--data.batch_size",
         "64",

@@ -65,7 +65,7 @@ def options(own: Setting, task: str, root: Path, seed: int) -> list[str]:
     same += [] if task == "split_brain" else ["--model.backbone.init_args", own.backbone]
     optimizer = ["--model.optim.optimizer", "torch.optim.AdamW", "--model.optim.optimizer.init_args", "{lr: 0.001}"]
     crops = ["--model.augment.init_args.pad", "0"]  # what reflection adds gives hidden parts and tiles' places away
-    data = ["--data.root", str(root / own.folder), "--data.limit", str(own.limit)]
+    data = ["--data.root", str(root / own.folder), "--data.split.limit", str(own.limit)]
     return [*same, *optimizer, *crops, *data, "--seed_everything", str(seed)]
 
 

@@ -61,6 +61,6 @@ def first_batch(data: Any, fitting: bool, held_out: bool, asker: str) -> Tree:
     if batch is None and held_out and fitting:
         raise ValueError(
             f"{asker} chooses the stage on items that are held out of the training set, and {type(data).__name__} "
-            "holds out none; set a share, such as --data.val 0.1"
+            "holds out none; set a share, such as --data.split.val 0.1"
         )
     return (batch or next(iter(data.train_dataloader())))["x"]
