@@ -32,7 +32,7 @@ model:
   tasks: {{rotation: {{class_path: pretext.Rotation}}}}
   augment: {{class_path: pretext.Augment, init_args: {{crop: {crop}, pad: {pad}}}}}
   optim:
-    optim: {{optimizer: {{class_path: torch.optim.SGD, init_args: {{lr: 0.01, momentum: 0.9}}}}}}
+    optimizer: {{class_path: torch.optim.SGD, init_args: {{lr: 0.01, momentum: 0.9}}}}
 data:
   class_path: datamodules.ImageFolder
   init_args: {{root: {root}, canvas: {canvas}, batch_size: {batch}}}
