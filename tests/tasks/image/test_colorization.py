@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 from nets import TinyNet
+from tolerance import LAB
 from torch.nn import functional as F
 from training import descend
 
@@ -70,8 +71,8 @@ def test_other_colours_of_the_same_lightness_give_the_same_question():
     one, other = (paint(light, smooth(6, 2, 16, key)) for key in ("one", "other"))
     assert (one - other).abs().max() > 0.1
     asked, again = (pose(Colorization(TinyNet()), x) for x in (one, other))
-    torch.testing.assert_close(asked.question, again.question, rtol=0, atol=2e-6)
-    torch.testing.assert_close(asked.given, again.given, rtol=0, atol=2e-6)
+    torch.testing.assert_close(asked.question, again.question, rtol=0, atol=LAB / 100)
+    torch.testing.assert_close(asked.given, again.given, rtol=0, atol=LAB / 100)
     assert (asked.answer - again.answer).abs().max() > 5
 
 
@@ -91,8 +92,8 @@ def test_the_answer_is_the_colour_of_every_stride_th_pixel(stride, side, asked):
     _, answer, given = pose(Colorization(TinyNet(), stride=stride), x)
     lab = rgb_to_lab(x)[..., start::stride, start::stride]
     assert answer.shape == (2, 2, asked, asked)
-    torch.testing.assert_close(answer, lab[:, 1:], rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(given, lab[:, :1] / 100, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(answer, lab[:, 1:], rtol=0, atol=LAB)
+    torch.testing.assert_close(given, lab[:, :1] / 100, rtol=0, atol=LAB / 100)
 
 
 def test_known_colours_have_the_right_signs_and_come_back():
@@ -330,7 +331,7 @@ def test_a_perfect_prediction_is_drawn_in_the_colours_that_were_asked():
     rows = task.draw(puzzle, 100 * soft(puzzle.answer, 1))
     for image, (asked, true, predicted) in zip(x, rows, strict=True):
         torch.testing.assert_close(true.image, image, rtol=0, atol=1e-3)
-        torch.testing.assert_close(asked.image, (lightness(image) / 100).expand(3, -1, -1), rtol=0, atol=1e-6)
+        torch.testing.assert_close(asked.image, (lightness(image) / 100).expand(3, -1, -1), rtol=0, atol=LAB / 100)
         gap = rgb_to_lab(predicted.image) - rgb_to_lab(image)
         assert gap[0].abs().max() < 0.1
         assert gap[1:].norm(dim=0).max() < 5 * math.sqrt(2) + 0.1

@@ -139,7 +139,7 @@ def test_of_one_clip_over_and_over_there_is_nothing_to_tell(options):
     x["audio"] = one["audio"][..., :80].expand(16, -1, -1)
     loss, rank = examined(options, lambda step: x, steps=20)
     assert loss > 0.99
-    assert abs(rank - 0.5) < 1e-3
+    assert abs(rank - 0.5) < 4 * math.sqrt(1 / 12 / 16)  # rounding may break ties, in every exam alike
 
 
 @pytest.mark.parametrize("options", [{}, {"loss": "nce", "hardest": 0}])
