@@ -32,7 +32,7 @@ from pretext.evaluation.embed import VERSION
 from pretext.evaluation.measure import Protocol
 from pretext.evaluation.probe import SPLITS, Plan, Sight, facts, probe_network
 from pretext.training.cli import PretextCLI
-from pretext.training.networks import of_outsider, of_run
+from pretext.training.networks import of_pretrained, of_run
 from pretext.training.run import CONFIG, LAST, read
 
 Cell = dict[str, Any]
@@ -188,13 +188,13 @@ def _cell(suite: Suite, folder: Path, job: Job) -> Cell:
     entry, data = job.entry, arguments(suite.boards[job.board].data)
     told: Cell = {"command": None, "pretext": None, "seconds": {}}
     if entry.backbone:
-        networks, sight, _ = of_outsider(entry.backbone, entry.weights, data, entry.crop, suite.dims)
+        networks, sight, _ = of_pretrained(entry.backbone, entry.weights, data, entry.crop, suite.dims)
     else:
         run = folder / "runs" / job.board / f"{job.name}-{job.seed}-{_hash(_training(suite, job))}"
         if entry.config:
             told = _train(job, suite.boards[job.board].options, run)
         networks, sight, _ = of_run(entry.run or run, data, entry.modality, suite.dims)
-    network = networks.get("trained", networks["random"])  # an outsider without weights is a random network
+    network = networks.get("trained", networks["random"])  # a network without weights is a random network
     measured = _measured(network, sight, suite)
     others = BASELINES if "trained" in networks else ("raw",)
     compared = [_compared(suite, folder, job, kind, networks[kind], sight) for kind in others]

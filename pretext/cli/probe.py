@@ -13,7 +13,7 @@ from pretext.evaluation.embed import DIMS
 from pretext.evaluation.measure import EVERY, PROTOCOLS
 from pretext.evaluation.probe import Plan, probe_run
 from pretext.report.probe import plot, print_tables
-from pretext.training.networks import of_outsider, of_run
+from pretext.training.networks import of_pretrained, of_run
 
 
 def main(args: list[str]) -> None:
@@ -44,7 +44,7 @@ def main(args: list[str]) -> None:
     if name is not None:
         networks, sight, folder = of_run(name, options, own.modality, own.dims)
     else:
-        networks, sight, folder = of_outsider(own.backbone, own.weights, options, own.crop, own.dims)
+        networks, sight, folder = of_pretrained(own.backbone, own.weights, options, own.crop, own.dims)
     command = shlex.join(["pretext", *args])
     folder = own.out or folder
     result = probe_run(networks, sight, folder, command, Plan(own.protocols, own.views, own.dims))

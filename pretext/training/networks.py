@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 
-from pretext.backbones.pretrained.build import outsider
+from pretext.backbones.pretrained.build import pretrained
 from pretext.core.types import Backbone
 from pretext.evaluation.embed import raw_input
 from pretext.evaluation.probe import Labelled, Sight
@@ -74,20 +74,20 @@ def _forget(backbone: Any) -> None:
             _forget(part)
 
 
-def of_outsider(
+def of_pretrained(
     spec: str, weights: str | None, options: Sequence[str], crop: int | None = None, dims: int | None = None
 ) -> tuple[Networks, Sight, Path]:
     """Find what to probe of a backbone that no run of ours trained, `weights` being a file; without, it is random.
 
     Raises:
-        ValueError: as in `backbones.outsiders.outsider`, or `options` name no data.
+        ValueError: as in `backbones.pretrained.build.pretrained`, or `options` name no data.
 
     """
     data = build_data(options)
-    found = outsider(spec, weights, crop)
+    network = pretrained(spec, weights, crop)
     pl.seed_everything(0, verbose=False)
-    fresh = found.fresh()
-    networks = {} if found.trained is None else {"trained": found.trained()}
+    fresh = network.fresh()
+    networks = {} if network.trained is None else {"trained": network.trained()}
     networks |= {"random": fresh, "raw": _raw(fresh, dims)}
     host = Still(fresh, Augment(crop=crop) if crop else None)
     folder = Path("runs") / "probe" / "".join(c if c.isalnum() or c in "-_." else "-" for c in spec)

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretext.core.types import Tree
-from pretext.ops.geometric import pick, reflect, whole
+from pretext.ops.geometric import gather_pixels, reflect, uniform_to_int
 from pretext.ops.temporal import FLOW_CHANNELS, STILL, opposite
 
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, to torchvision's digits
@@ -129,10 +129,17 @@ class Augment(nn.Module):
         stretch = torch.ones(2, len(x), device=x.device)  # of motion, across and down
         if self.scale == (1.0, 1.0):
             places = x.shape[-1] + 2 * self.pad - side + 1
-            y = unit(self._window(canvas, side, whole(draws[:, 1], places), whole(draws[:, 2], places), flip))
+            y = unit(
+                self._window(
+                    canvas, side, uniform_to_int(draws[:, 1], places), uniform_to_int(draws[:, 2], places), flip
+                )
+            )
         else:
             height, width = self._box(x.shape[-1], draws[:, 3], more[:, 0])
-            top, left = whole(draws[:, 1], x.shape[-1] - height + 1), whole(draws[:, 2], x.shape[-1] - width + 1)
+            top, left = (
+                uniform_to_int(draws[:, 1], x.shape[-1] - height + 1),
+                uniform_to_int(draws[:, 2], x.shape[-1] - width + 1),
+            )
             y = resized_crop(unit(canvas), top, left, height, width, side, flip)
             stretch = side / torch.stack((width, height))
         y = y.view(*x.shape[:-2], side, side)
@@ -174,7 +181,7 @@ class Augment(nn.Module):
         columns = left[:, None] + torch.where(flip[:, None], steps.flip(0), steps) - self.pad
         if self.pad:
             rows, columns = reflect(rows, x.shape[-1]), reflect(columns, x.shape[-1])
-        return pick(x, rows[:, None], columns[:, None])
+        return gather_pixels(x, rows[:, None], columns[:, None])
 
     def _box(self, canvas: int, area: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
         """Make heights and widths (N,) in whole pixels from uniforms (N,)."""
