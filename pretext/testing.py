@@ -48,7 +48,7 @@ def check_task(
         factory: makes the task.
         backbone: is copied, never changed.
         x: (N, C, *S) in [0, 1] or a dict of them, float32, N >= 4; real content is best.
-        random: whether another key poses another puzzle; False where a pose takes no chance, which is then checked.
+        random: whether another key poses another puzzle; False where a pose draws nothing at random, which is then checked.
         kinds: the content without information that must teach nothing; leave out what a task may rightly learn from
             (a constant image can be inpainted), or pass ().
 
@@ -70,14 +70,14 @@ def check_chance_law(factory: TaskFactory, backbone: Backbone, x: Tree, *, rando
     """Check that the same key poses the same puzzle, whatever was drawn before, and another key another one."""
     task, _ = _build(factory, backbone)
     first = _pose(task, x)
-    torch.rand(1)  # moves torch's own chance on: a task that uses it now draws otherwise
-    _must(_same(first, _pose(task, x)), task, "the same key poses different puzzles: take all chance from `rng`")
+    torch.rand(1)  # moves torch's own generator on: a task that uses it now draws otherwise
+    _must(_same(first, _pose(task, x)), task, "the same key poses different puzzles: draw everything from `rng`")
     # Several keys: one choice among few for the whole batch may well come out the same twice.
     differs = any(not _same(first, _pose(task, x, "another", key)) for key in range(16))
     if random:
         _must(differs, task, "another key poses the same puzzle: draw from `rng` (or pass random=False)")
     else:
-        _must(not differs, task, "another key poses another puzzle, though it should take no chance")
+        _must(not differs, task, "another key poses another puzzle, though it should draw nothing at random")
 
 
 def check_input_untouched(factory: TaskFactory, backbone: Backbone, x: Tree) -> None:
@@ -320,12 +320,12 @@ def _solve(task: Task, backbone: Backbone, puzzle: Puzzle) -> Grade:
 def _empty(kind: Content, x: Tree, items: int, key: int) -> Tree:
     """Make a batch without content in the shape of `x`."""
     device = _leaves(x)[0].device
-    chance = rng(device, "content-free", kind, key)
+    generator = rng(device, "content-free", kind, key)
 
     def make(leaf: Tensor) -> Tensor:
         shape = (items, *leaf.shape[1:])
         drawn = shape if kind == "noise" else (*shape[:2], *(1 for _ in shape[2:]))
-        return torch.rand(drawn, generator=chance, device=device, dtype=leaf.dtype).expand(shape).contiguous()
+        return torch.rand(drawn, generator=generator, device=device, dtype=leaf.dtype).expand(shape).contiguous()
 
     return mapped(make, x)
 

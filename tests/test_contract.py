@@ -243,7 +243,7 @@ class CannotBeWon(Honest):
         (testing.check_chance_law, TakesTorchsOwnChance, "same key poses different puzzles"),
         (testing.check_chance_law, Counts, "same key poses different puzzles"),
         (testing.check_chance_law, IgnoresTheKey, "another key poses the same puzzle"),
-        (partial(testing.check_chance_law, random=False), Honest, "though it should take no chance"),
+        (partial(testing.check_chance_law, random=False), Honest, "though it should draw nothing at random"),
         (testing.check_dtype_and_device, OnlyFloat32, "question is torch.float32 where x is torch.bfloat16"),
         (testing.check_dtype_and_device, HeadOnlyFloat32, "cannot be solved in torch.bfloat16"),
         (testing.check_gradients, Detaches, "no gradient reaches the backbone"),

@@ -133,10 +133,10 @@ class TorchVision(Backbone):
                 f"TorchVision: {self.name} was built for {self.image_size} x {self.image_size} px, got "
                 f"{x.shape[-2]} x {x.shape[-1]}; crop or resize, or build it with image_size"
             )
-        seen: dict[str, Tensor] = self.net(self.normalise(x))
-        stages = {name: _grid(seen[name], layout) for name, layout in self.layouts.items()}
+        outputs: dict[str, Tensor] = self.net(self.normalise(x))
+        stages = {name: _grid(outputs[name], layout) for name, layout in self.layouts.items()}
         tokens = self.layouts[self.last] == "nld"
-        return Features(stages, seen[self.last][:, 0] if tokens else stages[self.last].mean((-2, -1)))
+        return Features(stages, outputs[self.last][:, 0] if tokens else stages[self.last].mean((-2, -1)))
 
     def weights(self) -> dict[str, Tensor]:
         """Return the trunk's state dict such that torchvision's own model (of this width) loads it, `strict=False`."""

@@ -68,14 +68,14 @@ def _parts(graph: fx.Graph, shapes: dict[str, tuple[int, ...]]) -> dict[str, fx.
     """
     order = {node: i for i, node in enumerate(graph.nodes)}
     parts: dict[str, fx.Node] = {}
-    seen: set[fx.Node] = set()  # what depends on the image
+    of_the_image: set[fx.Node] = set()  # what depends on the image
     path, reach = "", 0  # reach: the furthest node that reads something computed so far
     for node in graph.nodes:
         path = _part(node) or path
         if path in HEAD or node.target is F.adaptive_avg_pool2d:
             break
-        if node.name in shapes and (node.op == "placeholder" or not seen.isdisjoint(node.all_input_nodes)):
-            seen.add(node)
+        if node.name in shapes and (node.op == "placeholder" or not of_the_image.isdisjoint(node.all_input_nodes)):
+            of_the_image.add(node)
             if path and reach <= order[node] and len(shapes[node.name]) > 2:  # 2: already pooled
                 parts[path] = node
             reach = max([reach, *(order[user] for user in node.users if user.name in shapes)])

@@ -96,12 +96,14 @@ class _Trunk(nn.Module):
                 self.set_submodule(path, _Pool(part.kernel_size, part.stride))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        seen = {}
+        outputs = {}
         for path, stage in self.parts.items():
             x = self.get_submodule(path)(x)
             if stage is not None:
-                seen[stage] = x.permute(0, 4, 1, 2, 3) if "patch_embed" in self.parts else x  # Swin's channels are last
-        return seen
+                outputs[stage] = (
+                    x.permute(0, 4, 1, 2, 3) if "patch_embed" in self.parts else x
+                )  # Swin's channels are last
+        return outputs
 
 
 class _Pool(nn.MaxPool3d):

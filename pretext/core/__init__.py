@@ -1,1 +1,1 @@
-"""The words, chance and the little that everything else stands on."""
+"""The words, random numbers from a key, and the little that everything else stands on."""

@@ -1,4 +1,4 @@
-"""Chance from a key: the same key always deals the same puzzles, on any run, resumed or not.
+"""Random numbers from a key: the same key always deals the same puzzles, on any run, resumed or not.
 
 The key is (seed, split, task, rank, epoch, step). No random state is ever saved; ranks draw differently, adding a task
 does not change another's draws, and validation (epoch 0 in its key) poses the same puzzles in every epoch.

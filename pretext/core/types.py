@@ -83,7 +83,7 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def pose(self, x: Tree, rng: Generator) -> Puzzle:
-        """Make puzzles from `x`, (N, C, *S) in [0, 1], on its device, unchanged; all chance comes from `rng`."""
+        """Make puzzles from `x`, (N, C, *S) in [0, 1], on its device, unchanged; draw everything from `rng`."""
 
     @abstractmethod
     def solve(self, features: Seen, given: Tree) -> Tree:

@@ -109,7 +109,7 @@ class Contrastive(Readout):
         return nn.ModuleList(_hidden(dim, self.width, self.width, std) for dim in dims)
 
     def solve(self, layers: nn.Module, first: Tensor, second: Tensor) -> Tensor:
-        one, two = (head(seen) for head, seen in zip(layers.children(), (first, second), strict=True))
+        one, two = (head(vectors) for head, vectors in zip(layers.children(), (first, second), strict=True))
         return torch.stack((one.repeat_interleave(2, 0), two), 1)
 
     def grade(self, prediction: Tensor, aligned: Tensor) -> Grade:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from pretext.core.errors import name_of, require
 from pretext.core.types import Backbone, Panel
 from pretext.nn.heads import small
-from pretext.ops.drawing import film, panels, rows
+from pretext.ops.drawing import film_strip, panels, rows
 
 LAYERS = 6  # ELo's decoders: six convolutions, https://arxiv.org/abs/2002.12177
 DULL = (1 / 255) ** 2  # variance under which there is nothing to draw: one grey level
@@ -58,12 +58,12 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList([*each, last])
         self.places = nn.Parameter(torch.randn(width, places))
 
-    def forward(self, seen: Tensor, frames: int, height: int, width: int) -> Tensor:
+    def forward(self, map_: Tensor, frames: int, height: int, width: int) -> Tensor:
         """Draw (N, outputs, frames, height, width) from a map (N, inputs, t, h, w), or (N, inputs, h, w)."""
-        seen = seen if seen.ndim == 5 else seen.unsqueeze(2)
-        n, t = len(seen), seen.shape[2]
-        sizes = list(zip(_sizes(seen.shape[-2], height), _sizes(seen.shape[-1], width), strict=True))
-        x: Tensor = self.layers[0](_resized(seen.transpose(1, 2).flatten(0, 1), *sizes[0]))
+        map_ = map_ if map_.ndim == 5 else map_.unsqueeze(2)
+        n, t = len(map_), map_.shape[2]
+        sizes = list(zip(_sizes(map_.shape[-2], height), _sizes(map_.shape[-1], width), strict=True))
+        x: Tensor = self.layers[0](_resized(map_.transpose(1, 2).flatten(0, 1), *sizes[0]))
         places = functional.interpolate(self.places[None], frames, mode="linear", align_corners=True)[0].mT
         each = x.view(n, t, *x.shape[1:])[:, _slices(t, frames, x.device)] + places[..., None, None]
         x = each.flatten(0, 1)  # (N frames, width, h, w)
@@ -98,25 +98,25 @@ class Blind(NamedTuple):
     """(1, C, 1, 1, 1), from the mean."""
 
 
-def shrunk(x: Tensor, by: int) -> Tensor:
+def shrink(x: Tensor, by: int) -> Tensor:
     """Average (N, C, T, H, W) over cells of `by` x `by` pixels; the last ones may be cut off by the border."""
     small = functional.avg_pool2d(x.flatten(0, 1), by, ceil_mode=True, count_include_pad=False)
     return small.view(*x.shape[:2], *small.shape[1:])
 
 
-def blind(target: Tensor) -> Blind:
+def blind_pictures(target: Tensor) -> Blind:
     """Make the blind guess at pictures (N, C, T, h, w)."""
     mean, variance = _moments(target.float())
     guess = mean.expand(-1, -1, *target.shape[2:]).contiguous()
     return Blind(guess.to(target.dtype), variance.sqrt().to(target.dtype))
 
 
-def drawn(said: Tensor, guess: Blind) -> Tensor:
+def as_pictures(said: Tensor, guess: Blind) -> Tensor:
     """Turn what a decoder says (N, C, T, h, w) into pictures: so many deviations from the blind guess, in float32."""
     return guess.picture.float() + guess.deviation.float() * said.float()
 
 
-def errors(prediction: Tensor, target: Tensor) -> Tensor:
+def relative_errors(prediction: Tensor, target: Tensor) -> Tensor:
     """Divide each item's mean squared error by the batch's variance, channel by channel, and average: (N,).
 
     The mean over the batch is exactly 1 for the blind guess, and below where something is known. A target that varies
@@ -131,7 +131,7 @@ def clip_rows(
     asked: Iterable[Panel],
     answer: Tensor,
     prediction: Tensor | None,
-    show: Callable[..., Tensor] = film,
+    show: Callable[..., Tensor] = film_strip,
 ) -> list[list[Panel]]:
     """Lay out a drawing: what was asked, the answer and, if there is one, what was predicted and how far it is off.
 
@@ -145,12 +145,12 @@ def clip_rows(
     columns = [list(asked), panels(map(show, answer), "answer")]
     if prediction is not None:
         images = [show(guess, scale=true) for guess, true in zip(prediction, answer, strict=True)]
-        misses = errors(prediction, answer).tolist()
+        misses = relative_errors(prediction, answer).tolist()
         columns.append(panels(images, [f"prediction: {miss:.2f} of a blind guess's error" for miss in misses]))
     return rows(*columns)
 
 
-def reads(backbone: Backbone, stage: str | None, asker: object) -> tuple[str, int]:
+def stage_to_read(backbone: Backbone, stage: str | None, asker: object) -> tuple[str, int]:
     """Find the stage that a decoder reads and its channels; none: the deepest, because the bottleneck is the point.
 
     Raises:

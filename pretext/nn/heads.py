@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from pretext.ops.resample import line
+from pretext.ops.resample import shared_matrix
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
@@ -51,11 +51,11 @@ class Hypercolumn(nn.Module):
         for name, reader in zip(self.names, self.readers, strict=True):
             stage = stages[name]
             # Averaged down first, so that fewer pixels are read; enlarged last, for the same reason.
-            seen = reader(
+            read = reader(
                 self._resized(stage, [min(a, b) for a, b in zip(stage.shape[-2:], side, strict=True)], "area")
             )
-            size = (seen.shape[-2], seen.shape[-1])
-            grids[size] = grids[size] + seen if size in grids else seen
+            size = (read.shape[-2], read.shape[-1])
+            grids[size] = grids[size] + read if size in grids else read
         parts = [self._resized(grid, side, "bilinear") for grid in grids.values()]
         return torch.stack(parts).sum(0) + self.bias
 
@@ -64,5 +64,7 @@ class Hypercolumn(nn.Module):
         """Resize by two matrix products in x's dtype: far faster than interpolation on the CPU."""
         if tuple(x.shape[-2:]) == tuple(side):
             return x
-        rows, columns = (line(a, b, kernel, x.device).to(x.dtype) for a, b in zip(x.shape[-2:], side, strict=True))
+        rows, columns = (
+            shared_matrix(a, b, kernel, x.device).to(x.dtype) for a, b in zip(x.shape[-2:], side, strict=True)
+        )
         return rows @ (x @ columns.mT)

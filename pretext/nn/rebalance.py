@@ -61,8 +61,8 @@ class Rebalance(nn.Module):
 
         One observation of each class is assumed at the start, so it is uniform as long as nothing was observed.
         """
-        seen = self.counts.float() / UNIT
-        smooth = (seen[:, None] * self.kernel.float()).sum(0) + 1  # no matrix product, which autocast would round
+        observed = self.counts.float() / UNIT
+        smooth = (observed[:, None] * self.kernel.float()).sum(0) + 1  # no matrix product, which autocast would round
         return smooth / smooth.sum()
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from pretext.ops.geometric import MEAN, grey
-from pretext.ops.lab import project
+from pretext.ops.lab import project_aberration
 
 COLOURS = ("drop", "project", "grey", "keep")
 NOISE = 1 / 255  # width of the uniform noise in a dropped colour: one grey level
@@ -15,7 +15,7 @@ NOISE = 1 / 255  # width of the uniform noise in a dropped colour: one grey leve
 def without_aberration(tiles: Tensor, colour: str, rng: Generator) -> Tensor:
     """Take from tiles (M, 3, t, t) the colours by which a lens gives a place away, in one of the ways of `COLOURS`."""
     if colour == "project":
-        return project(tiles)
+        return project_aberration(tiles)
     if colour == "grey":
         return grey(tiles)
     if colour == "keep":

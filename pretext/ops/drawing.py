@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pretext.core.types import Panel, Puzzle
-from pretext.ops.geometric import picture
+from pretext.ops.geometric import drawable
 from pretext.ops.temporal import STILL
 
 GAP = 2  # pixels of white between two frames
@@ -82,12 +82,12 @@ def stacked(pictures: Iterable[Tensor]) -> Tensor:
     return torch.cat([first, *(part for picture in others for part in (white, picture))], 1)
 
 
-def show(clip: Tensor) -> Tensor:
+def thumbnail(clip: Tensor) -> Tensor:
     """Draw a clip (C, T, H, W) as a film, a sound (1, L) as a spectrogram."""
-    return spectrum(clip) if clip.ndim == 2 else film(clip)
+    return spectrogram(clip) if clip.ndim == 2 else film_strip(clip)
 
 
-def film(clip: Tensor, frames: int = 4, scale: Tensor | None = None) -> Tensor:
+def film_strip(clip: Tensor, frames: int = 4, scale: Tensor | None = None) -> Tensor:
     """Lay frames of a clip (C, T, H, W) side by side, first to last, evenly chosen: (3, H, w).
 
     Three channels are RGB, one is grey, two are flow: its direction is the hue and its speed the depth of the colour,
@@ -95,9 +95,9 @@ def film(clip: Tensor, frames: int = 4, scale: Tensor | None = None) -> Tensor:
     """
     count = min(frames, clip.shape[1])
     chosen = [round(k * (clip.shape[1] - 1) / max(1, count - 1)) for k in range(count)]
-    images = picture(clip[:, chosen].transpose(0, 1))  # (count, C, H, W)
+    images = drawable(clip[:, chosen].transpose(0, 1))  # (count, C, H, W)
     if images.shape[1] == 2:
-        images = _wheel(images, picture(clip if scale is None else scale).transpose(0, 1))
+        images = _wheel(images, drawable(clip if scale is None else scale).transpose(0, 1))
     images = images.expand(-1, 3, -1, -1)
     spaced = functional.pad(images, (0, GAP), value=1.0)
     strip = spaced.permute(1, 2, 0, 3).flatten(2)
@@ -118,7 +118,7 @@ def _wheel(flow: Tensor, scale: Tensor) -> Tensor:
     return 1 - depth.unsqueeze(1) * (1 - pure)
 
 
-def spectrum(wave: Tensor) -> Tensor:
+def spectrogram(wave: Tensor) -> Tensor:
     """Draw a waveform (1, L) as a picture of its frequencies over time, low pitch at the bottom: (3, BINS, 4 BINS)."""
     wave = wave.detach().float().cpu().flatten()
     size = 512 if len(wave) >= 1024 else 64

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 MEAN, SPREAD = 0.45, 0.225  # of natural images in [0, 1]: what backbones expect to see
 
 
-def pick(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def gather_pixels(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Pick the pixels where the given rows and columns cross, in one gather.
 
     A window, a mirrored window and a reflecting border are all just lists of rows and columns, so one pass over the
@@ -39,7 +39,7 @@ def reflect(index: Tensor, size: int) -> Tensor:
     return last - (index.remainder(2 * last) - last).abs()
 
 
-def whole(uniform: Tensor, below: Tensor | int) -> Tensor:
+def uniform_to_int(uniform: Tensor, below: Tensor | int) -> Tensor:
     """Turn uniform floats in [0, 1) into whole numbers in [0, below), as int64.
 
     Exact at the upper end: the largest float32 under 1 times n < 2**24 rounds to less than n.
@@ -52,7 +52,7 @@ def wandering(clips: Tensor, jitter: int, rng: Generator) -> Tensor:
     places, device = 2 * jitter + 1, clips.device
     top, left = torch.randint(places, (2, len(clips), 1, 1, 1), generator=rng, device=device)
     height, width = (torch.arange(side - 2 * jitter, device=device) for side in clips.shape[-2:])
-    return pick(clips, top + height, left + width)
+    return gather_pixels(clips, top + height, left + width)
 
 
 def quarter_turn(x: Tensor, k: int) -> Tensor:
@@ -75,6 +75,6 @@ def grey(x: Tensor) -> Tensor:
     return x.mean(-3, keepdim=True).expand_as(x)
 
 
-def picture(x: Tensor) -> Tensor:
+def drawable(x: Tensor) -> Tensor:
     """Make an image that can be drawn, (3, H, W) float32 in [0, 1] on the CPU, of whatever the backbone was shown."""
     return x.detach().float().cpu().clamp(0, 1)

@@ -48,7 +48,7 @@ def lightness(x: Tensor) -> Tensor:
     return _root(_mix(XYZ[1:2], _linear(x.float()))) * LAB[0][1] - OFFSET
 
 
-def project(x: Tensor) -> Tensor:
+def project_aberration(x: Tensor) -> Tensor:
     """Project RGB (..., 3, H, W) onto the plane that is blind to green against red and blue; greys stay as they are.
 
     What a lens shifts between its colours then cannot be measured: https://arxiv.org/abs/1505.05192, section 3.1.

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from pretext.ops.geometric import pick, whole
+from pretext.ops.geometric import gather_pixels, uniform_to_int
 
 BLOCKS = 4  # per image, their sides 1/8 to 1/4 of the image's, so that together they hide a quarter at most
 CELLS = 8  # of noise per side: one is 16 px of 128, as in the authors' pattern (600 enlarged to 10,000, cut to 128)
@@ -32,8 +32,8 @@ def blocks(n: int, height: int, width: int, ring: int, rng: Generator) -> Tensor
     inside = []
     for size in (height, width):
         sides, places = torch.rand(2, n, BLOCKS, 1, generator=rng, device=rng.device)
-        length = size // 8 + whole(sides, size // 4 - size // 8 + 1)
-        start = whole(places, size - length + 1)
+        length = size // 8 + uniform_to_int(sides, size // 4 - size // 8 + 1)
+        start = uniform_to_int(places, size - length + 1)
         along = torch.arange(size, device=rng.device)
         inside.append((along >= start) & (along < start + length))  # (n, BLOCKS, size)
     return (inside[0].unsqueeze(-1) & inside[1].unsqueeze(-2)).any(1, keepdim=True)
@@ -53,12 +53,12 @@ def region(n: int, height: int, width: int, ring: int, rng: Generator) -> Tensor
     pattern = F.interpolate(noise, [(CELLS + 2) * cell for cell in cells], mode="bicubic")
     lines = []
     for size, extent in zip((height, width), pattern.shape[-2:], strict=True):
-        start = whole(torch.rand(n, 1, 1, generator=rng, device=device), extent - size + 1)
+        start = uniform_to_int(torch.rand(n, 1, 1, generator=rng, device=device), extent - size + 1)
         lines.append(start + torch.arange(size, device=device))
-    order = pick(pattern, *lines).flatten(1).argsort(dim=1, stable=True)
+    order = gather_pixels(pattern, *lines).flatten(1).argsort(dim=1, stable=True)
     pixels = height * width
     least, most = math.ceil(REGION[0] * pixels), math.floor(REGION[1] * pixels)
-    count = least + whole(torch.rand(n, 1, generator=rng, device=device), most - least + 1)
+    count = least + uniform_to_int(torch.rand(n, 1, generator=rng, device=device), most - least + 1)
     lowest = torch.arange(pixels, device=device) < count  # (n, pixels), by rank
     hidden = torch.zeros_like(lowest).scatter(1, order, lowest).view(n, 1, height, width)
     return hidden.repeat_interleave(block, 2).repeat_interleave(block, 3)

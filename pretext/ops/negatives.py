@@ -9,8 +9,8 @@ import torch
 from torch import Generator, Tensor
 
 from pretext.core.errors import require
-from pretext.ops.geometric import whole
-from pretext.ops.temporal import draw_starts
+from pretext.ops.geometric import uniform_to_int
+from pretext.ops.temporal import random_starts
 
 KINDS = ("easy", "hard", "super_hard")
 
@@ -118,12 +118,12 @@ class Negatives:
         kinds = (torch.rand(n, 1, generator=rng, device=device) >= shares).sum(1)
         items = torch.arange(n, device=device)
         turn = torch.randint(1, max(2, n), (), generator=rng, device=device)  # a whole turn would meet itself
-        start = other = draw_starts(n, window, frames, rng)
+        start = other = random_starts(n, window, frames, rng)
         source = (items + turn) % n
         for number, (kind, most) in enumerate((("hard", places), ("super_hard", frames - 1)), start=1):
             if mix.get(kind):
                 pairs = moments_apart(places, self.least(kind, frames), most).to(device)
-                drawn = pairs[whole(torch.rand(n, generator=rng, device=device), len(pairs))]
+                drawn = pairs[uniform_to_int(torch.rand(n, generator=rng, device=device), len(pairs))]
                 mine = kinds == number
                 start, other = (torch.where(mine, *two) for two in zip(drawn.unbind(1), (start, other), strict=True))
                 source = torch.where(mine, items, source)

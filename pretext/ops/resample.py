@@ -13,7 +13,7 @@ SUPPORT = {"area": 0.5, "bilinear": 1.0, "bicubic": 2.0, "lanczos": 3.0}  # wher
 CUBIC = -0.5  # slope of the bicubic kernel at distance 1: Keys' choice, which reproduces quadratics
 
 
-def matrix(size_in: int, size_out: int, kernel: str) -> Tensor:
+def resampling_matrix(size_in: int, size_out: int, kernel: str) -> Tensor:
     """Make the matrix that resamples a line of pixels: (size_out, size_in) float32, each row of which sums to 1.
 
     The same as `PIL.Image.resize` with BOX, BILINEAR, BICUBIC or LANCZOS: pixel i spans [i, i + 1], both lines span
@@ -24,13 +24,13 @@ def matrix(size_in: int, size_out: int, kernel: str) -> Tensor:
         ValueError: a size is below 1 or the kernel is none of `KERNELS`.
 
     """
-    return line(size_in, size_out, kernel, torch.device("cpu")).clone()  # the cache keeps its own
+    return shared_matrix(size_in, size_out, kernel, torch.device("cpu")).clone()  # the cache keeps its own
 
 
 def resample(x: Tensor, height: int, width: int, kernel: str) -> Tensor:
     """Resample (N, C, H, W) to (N, C, height, width): two matrix products in float32, in x's dtype, not clamped."""
-    rows = line(x.shape[-2], height, kernel, x.device)
-    columns = line(x.shape[-1], width, kernel, x.device)
+    rows = shared_matrix(x.shape[-2], height, kernel, x.device)
+    columns = shared_matrix(x.shape[-1], width, kernel, x.device)
     return _apply(x, rows, columns)
 
 
@@ -67,7 +67,10 @@ def pixelated(x: Tensor, share: float, area: tuple[float, float], rng: Generator
 def _blurs(side: int, device: torch.device) -> Tensor:
     """Stack the matrices that shrink `side` pixels to 2 ... side - 1 and blow them up again: (side - 2, side, side)."""
     with torch.inference_mode(False):  # the cache outlives the mode, in which no tensor for training can be made
-        ways = [matrix(few, side, "bilinear") @ matrix(side, few, "bilinear") for few in range(2, side)]
+        ways = [
+            resampling_matrix(few, side, "bilinear") @ resampling_matrix(side, few, "bilinear")
+            for few in range(2, side)
+        ]
         return torch.stack(ways).to(device)
 
 
@@ -78,8 +81,8 @@ def _apply(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def line(size_in: int, size_out: int, kernel: str, device: torch.device) -> Tensor:
-    """Share what `matrix` makes, on a device, so that no step copies it there again: not to be written to."""
+def shared_matrix(size_in: int, size_out: int, kernel: str, device: torch.device) -> Tensor:
+    """Share what `resampling_matrix` makes, on a device, so that no step copies it there again: not to be written to."""
     if size_in < 1 or size_out < 1:
         raise ValueError(f"resample: {size_in} pixels to {size_out} asked for; ask for at least 1 of each")
     if kernel not in KERNELS:
@@ -98,7 +101,7 @@ def line(size_in: int, size_out: int, kernel: str, device: torch.device) -> Tens
 def _lines(size_in: int, size_out: int, device: torch.device) -> Tensor:
     """Stack the matrices of all `KERNELS`: (4, size_out, size_in)."""
     with torch.inference_mode(False):
-        return torch.stack([line(size_in, size_out, kernel, device) for kernel in KERNELS])
+        return torch.stack([shared_matrix(size_in, size_out, kernel, device) for kernel in KERNELS])
 
 
 def _weigh(distance: Tensor, kernel: str) -> Tensor:

@@ -13,14 +13,14 @@ from torch.nn import functional
 
 from pretext.core.errors import name_of, require
 from pretext.core.types import Tree
-from pretext.ops.geometric import whole
+from pretext.ops.geometric import uniform_to_int
 
 STILL = 128 / 255  # flow of what does not move
 FLOW_CHANNELS = 2
 SIDE = 32  # frames are compared at this many pixels at most: as telling, and cheap
 
 
-def take(x: Tensor, index: Tensor) -> Tensor:
+def take_frames(x: Tensor, index: Tensor) -> Tensor:
     """Pick frames by number.
 
     Args:
@@ -36,7 +36,7 @@ def take(x: Tensor, index: Tensor) -> Tensor:
     return x.gather(2, wide)
 
 
-def clip(x: Tensor, starts: Tensor, frames: int) -> Tensor:
+def cut_clips(x: Tensor, starts: Tensor, frames: int) -> Tensor:
     """Cut windows out of time.
 
     Args:
@@ -50,13 +50,13 @@ def clip(x: Tensor, starts: Tensor, frames: int) -> Tensor:
     """
     steps = torch.arange(frames, device=x.device)
     if starts.ndim == 1:
-        return take(x, starts[:, None] + steps)
-    several = take(x, (starts[..., None] + steps).flatten(1))  # (N, C, K frames, *S)
+        return take_frames(x, starts[:, None] + steps)
+    several = take_frames(x, (starts[..., None] + steps).flatten(1))  # (N, C, K frames, *S)
     parts = several.view(*x.shape[:2], -1, frames, *x.shape[3:])
     return parts.movedim(2, 1).flatten(0, 1)
 
 
-def span(start: Tensor, frames: int, window: int, samples: int) -> tuple[Tensor, int]:
+def sample_span(start: Tensor, frames: int, window: int, samples: int) -> tuple[Tensor, int]:
     """Find the sound of frames `start` ... `start + frames - 1`: its first sample, and how many there are.
 
     Exact for whole numbers; a half is rounded up. The last samples of a window may fall short by one of what rounding
@@ -67,7 +67,7 @@ def span(start: Tensor, frames: int, window: int, samples: int) -> tuple[Tensor,
     return first.clamp(max=samples - count), count
 
 
-def sound(x: Tensor, starts: Tensor, frames: int, window: int) -> Tensor:
+def cut_sounds(x: Tensor, starts: Tensor, frames: int, window: int) -> Tensor:
     """Cut the sound of clips out of that of their windows.
 
     Args:
@@ -80,13 +80,13 @@ def sound(x: Tensor, starts: Tensor, frames: int, window: int) -> Tensor:
         (N, 1, l) or (N K, 1, l), l = round(frames L / window).
 
     """
-    first, count = span(starts, frames, window, x.shape[-1])
-    return clip(x, first, count)
+    first, count = sample_span(starts, frames, window, x.shape[-1])
+    return cut_clips(x, first, count)
 
 
-def cut(x: Tensor, starts: Tensor, frames: int, window: int) -> Tensor:
+def cut_moments(x: Tensor, starts: Tensor, frames: int, window: int) -> Tensor:
     """Cut clips (N, C, frames, *S), or the sound of clips, out of windows of `window` frames."""
-    return sound(x, starts, frames, window) if x.ndim == 3 else clip(x, starts, frames)
+    return cut_sounds(x, starts, frames, window) if x.ndim == 3 else cut_clips(x, starts, frames)
 
 
 def cut_rows(x: Tensor, rows: Tensor, starts: Tensor, frames: int, window: int) -> Tensor:
@@ -104,12 +104,12 @@ def cut_rows(x: Tensor, rows: Tensor, starts: Tensor, frames: int, window: int) 
 
     """
     if x.ndim == 3:
-        starts, frames = span(starts, frames, window, x.shape[-1])
+        starts, frames = sample_span(starts, frames, window, x.shape[-1])
     steps = starts[:, None] + torch.arange(frames, device=x.device)
     return x[rows[:, None], :, steps].movedim(1, 2)
 
 
-def draw_clip(asker: object, x: Tensor, frames: int, rng: Generator) -> Tensor:
+def random_clip(asker: object, x: Tensor, frames: int, rng: Generator) -> Tensor:
     """Cut a clip of `frames` out of each window (N, C, W, *S), at random.
 
     Raises:
@@ -118,7 +118,7 @@ def draw_clip(asker: object, x: Tensor, frames: int, rng: Generator) -> Tensor:
     """
     got = f"frames={frames}, but the windows have {x.shape[2]}"
     require(x.shape[2] >= frames, asker, got, "lower it, or raise window in the data module")
-    return clip(x, draw_starts(len(x), x.shape[2], frames, rng), frames)
+    return cut_clips(x, random_starts(len(x), x.shape[2], frames, rng), frames)
 
 
 def require_modalities(asker: object, x: Tree, first: str, second: str) -> None:
@@ -164,8 +164,8 @@ def same_moment(
         f"clips of {frames} frames do not fit windows of {window}",
         f"raise `window` in the data module to {frames} or more, or lower frames",
     )
-    starts = draw_starts(len(x[first]), window, frames, rng)
-    return {name: cut(x[name], starts, frames, window) for name in (first, second)}
+    starts = random_starts(len(x[first]), window, frames, rng)
+    return {name: cut_moments(x[name], starts, frames, window) for name in (first, second)}
 
 
 def reverse(x: Tensor) -> Tensor:
@@ -186,9 +186,9 @@ def opposite(flow: Tensor) -> Tensor:
     return 2 * STILL - flow
 
 
-def draw_starts(n: int, window: int, frames: int, rng: Generator) -> Tensor:
+def random_starts(n: int, window: int, frames: int, rng: Generator) -> Tensor:
     """Draw where clips of `frames` begin in windows: (n,) int64, uniform in [0, window - frames]."""
-    return whole(torch.rand(n, generator=rng, device=rng.device), window - frames + 1)
+    return uniform_to_int(torch.rand(n, generator=rng, device=rng.device), window - frames + 1)
 
 
 def shuffled_orders(n: int, frames: int, rng: Generator, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from pretext.core.errors import require
 from pretext.ops.geometric import MEAN, SPREAD, grey
-from pretext.ops.tiles import cell_side, cut, standardise
+from pretext.ops.tiles import cell_side, cut_tiles, standardise
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class TileCut:
         wander = torch.randint(jitter + 1, (*places, 1), generator=rng, device=x.device)
         if channel_jitter:
             wander = wander + torch.randint(channel_jitter + 1, (*places, 3), generator=rng, device=x.device)
-        return cut(x, grid, cells, tile, *(start + wander))
+        return cut_tiles(x, grid, cells, tile, *(start + wander))
 
     def without_clues(self, tiles: Tensor, rng: Generator) -> Tensor:
         """Take the colour from some images' tiles (N, P, 3, t, t), and from all tiles their mean and contrast."""

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from pretext.ops.geometric import pick
+from pretext.ops.geometric import gather_pixels
 
 EXHAUSTIVE = 9  # items up to which all n! permutations (362,880) are candidates
 POOL = 2**17  # candidates drawn for more items
@@ -20,7 +20,7 @@ def cell_side(height: int, width: int, grid: int) -> int:
     return min(height, width) // grid
 
 
-def cut(x: Tensor, grid: int, cells: Tensor, side: int, top: Tensor, left: Tensor) -> Tensor:
+def cut_tiles(x: Tensor, grid: int, cells: Tensor, side: int, top: Tensor, left: Tensor) -> Tensor:
     """Cut tiles out of the cells of a centred grid, in one gather.
 
     Args:
@@ -42,19 +42,19 @@ def cut(x: Tensor, grid: int, cells: Tensor, side: int, top: Tensor, left: Tenso
     first_column = (width - grid * cell) // 2 + cells.remainder(grid) * cell
     rows = (first_row[..., None] + top)[..., None] + steps  # (N, P, C, side)
     columns = (first_column[..., None] + left)[..., None] + steps
-    return pick(x.unsqueeze(1), rows, columns)
+    return gather_pixels(x.unsqueeze(1), rows, columns)
 
 
 def quadrants(x: Tensor) -> Tensor:
-    """Cut images (N, C, S, S) into their quadrants, row by row: (N, 4, C, S/2, S/2). `mount` undoes it."""
+    """Cut images (N, C, S, S) into their quadrants, row by row: (N, 4, C, S/2, S/2). `mount_tiles` undoes it."""
     half = x.shape[-1] // 2
     return x.reshape(*x.shape[:2], 2, half, 2, half).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
 
 
-def mount(tiles: Tensor, grid: int, gap: int = 0, fill: float = 1.0) -> Tensor:
+def mount_tiles(tiles: Tensor, grid: int, gap: int = 0, fill: float = 1.0) -> Tensor:
     """Mount tiles (N, grid * grid, C, t, t), row by row, with `gap` pixels of `fill` between them: (N, C, S, S).
 
-    With no gap it undoes the `cut` of whole cells.
+    With no gap it undoes the `cut_tiles` of whole cells.
     """
     tiles = functional.pad(tiles, (0, gap, 0, gap), value=fill)
     items, _, channels, side, _ = tiles.shape
@@ -63,7 +63,7 @@ def mount(tiles: Tensor, grid: int, gap: int = 0, fill: float = 1.0) -> Tensor:
     return whole[..., : grid * side - gap, : grid * side - gap]
 
 
-def restore(tiles: Tensor, order: Tensor) -> Tensor:
+def restore_order(tiles: Tensor, order: Tensor) -> Tensor:
     """Put tiles (N, P, ...) back in the order of the cells, where tile s of item n came from cell `order[n, s]`."""
     back = order.argsort(1)
     return tiles[torch.arange(len(tiles), device=tiles.device)[:, None], back]

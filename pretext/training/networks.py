@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 
-from pretext.backbones.pretrained.build import outsider
+from pretext.backbones.pretrained.build import pretrained
 from pretext.core.types import Backbone
 from pretext.evaluation.baselines import raw_input
 from pretext.evaluation.probe import Labelled, ProbedData
@@ -73,14 +73,14 @@ def from_pretrained(
     """Find what to probe of a backbone that no run of ours trained, `weights` being a file; without, it is random.
 
     Raises:
-        ValueError: as in `pretrained.build.outsider`, or `options` name no data.
+        ValueError: as in `pretrained.build.pretrained`, or `options` name no data.
 
     """
     data = build_data(options)
-    pretrained = outsider(spec, weights, crop)
+    network = pretrained(spec, weights, crop)
     pl.seed_everything(0, verbose=False)
-    fresh = pretrained.fresh()
-    networks = {} if pretrained.trained is None else {"trained": pretrained.trained()}
+    fresh = network.fresh()
+    networks = {} if network.trained is None else {"trained": network.trained()}
     networks |= {"random": fresh, "raw": _raw(fresh, dims)}
     inputs = InputPipeline(fresh, Augment(crop=crop) if crop else None)
     folder = Path("runs") / "probe" / "".join(c if c.isalnum() or c in "-_." else "-" for c in spec)

@@ -12,7 +12,7 @@ from torch import nn
 from pretext.backbones import NIN
 from pretext.backbones.export import export
 from pretext.backbones.image import IMAGENET_MEAN, IMAGENET_STD
-from pretext.backbones.pretrained.build import outsider
+from pretext.backbones.pretrained.build import pretrained
 from pretext.backbones.timm import _indices
 from pretext.backbones.wrapped import Wrapped
 
@@ -83,36 +83,36 @@ def test_wrapped_finds_no_stages_in_a_transformer():
         Wrapped(torchvision.models.VisionTransformer(64, 32, 1, 2, 64, 128), image_size=64)
 
 
-def test_an_outsider_is_built_with_and_without_its_weights(model, expected, tmp_path):
+def test_a_network_is_built_with_and_without_its_weights(model, expected, tmp_path):
     torch.save({"net": model.state_dict()}, tmp_path / "w.pth")
     for spec in ("torchvision:resnet18", "pretext.TorchVision,name=resnet18"):
-        one = outsider(spec, str(tmp_path / "w.pth"), image_size=64)
+        one = pretrained(spec, str(tmp_path / "w.pth"), image_size=64)
         check(one.trained(), expected)
         torch.manual_seed(3)
         fresh = one.fresh().eval()
         assert not torch.allclose(fresh(X).pooled, expected["pooled"]), "random"
         torch.manual_seed(3)
         torch.testing.assert_close(one.fresh().eval()(X).pooled, fresh(X).pooled)  # by torch's seed
-    wrapped = outsider("torchvision.models.resnet18", str(tmp_path / "w.pth"), image_size=64).trained()
+    wrapped = pretrained("torchvision.models.resnet18", str(tmp_path / "w.pth"), image_size=64).trained()
     assert isinstance(wrapped, Wrapped)
     with torch.no_grad():
         assert_rounded(wrapped.eval()(X).pooled, expected["pooled"], NETWORK)
-    assert outsider("torchvision:resnet18").trained is None
-    assert outsider("torchvision:resnet18,stem=small,width=0.25").fresh().dim == 128
+    assert pretrained("torchvision:resnet18").trained is None
+    assert pretrained("torchvision:resnet18,stem=small,width=0.25").fresh().dim == 128
 
 
-def test_an_outsider_of_any_class_loads_its_own_names(tmp_path):
+def test_a_network_of_any_class_loads_its_own_names(tmp_path):
     torch.manual_seed(0)
     net = NIN(blocks=3).eval()
     export(net, tmp_path / "w.safetensors", "safetensors")
-    back = outsider("pretext.NIN,blocks=3", str(tmp_path / "w.safetensors")).trained().eval()
+    back = pretrained("pretext.NIN,blocks=3", str(tmp_path / "w.safetensors")).trained().eval()
     assert torch.equal(back(X).pooled, net(X).pooled)
 
 
-def test_an_outsider_for_clips_loads_torchvisions_names(tmp_path):
+def test_a_network_for_clips_loads_torchvisions_names(tmp_path):
     theirs = torchvision.models.video.s3d()
     torch.save(theirs.state_dict(), tmp_path / "w.pth")
-    back = outsider("torchvision:s3d", str(tmp_path / "w.pth")).trained()
+    back = pretrained("torchvision:s3d", str(tmp_path / "w.pth")).trained()
     assert all(torch.equal(theirs.state_dict()[key], value) for key, value in back.net.state_dict().items())
 
 
@@ -128,15 +128,15 @@ def test_an_outsider_for_clips_loads_torchvisions_names(tmp_path):
         ("builtins.dict,size=3", r"builtins\.dict makes a dict, not a torch\.nn\.Module"),
     ],
 )
-def test_an_unknown_outsider_is_told_what_is_near(spec, message):
+def test_an_unknown_network_is_told_what_is_near(spec, message):
     with pytest.raises(ValueError, match=message):
-        outsider(spec).fresh()
+        pretrained(spec).fresh()
 
 
 def test_without_timm_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ImportError, match=r"Timm: needs the package timm; install pretext\[timm\]"):
-        outsider("timm:resnet18").fresh()
+        pretrained("timm:resnet18").fresh()
 
 
 def test_of_timms_stages_the_last_at_each_resolution_is_chosen():

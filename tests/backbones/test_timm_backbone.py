@@ -9,7 +9,7 @@ import torchvision
 from tolerance import NETWORK, assert_rounded
 from torch import nn
 
-from pretext.backbones.pretrained.build import outsider
+from pretext.backbones.pretrained.build import pretrained
 from pretext.backbones.timm import Timm
 
 timm = pytest.importorskip("timm", reason="timm is not installed: pip install pretext[timm]")
@@ -155,7 +155,7 @@ def test_what_timm_cannot_do_is_said(arguments, message):
         Timm(**arguments)
 
 
-def test_an_outsider_of_timm_gets_the_size_that_it_will_be_shown():
-    assert outsider(f"timm:{VIT},image_size=32", image_size=64).fresh().image_size == 32
-    assert outsider(f"timm:{VIT}", image_size=64).fresh().image_size == 64
-    assert outsider("timm:resnet18", image_size=64).fresh().image_size is None
+def test_a_network_of_timm_gets_the_size_that_it_will_be_shown():
+    assert pretrained(f"timm:{VIT},image_size=32", image_size=64).fresh().image_size == 32
+    assert pretrained(f"timm:{VIT}", image_size=64).fresh().image_size == 64
+    assert pretrained("timm:resnet18", image_size=64).fresh().image_size is None

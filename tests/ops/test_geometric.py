@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretext.ops.geometric import grey, pick, picture, quarter_turn, reflect, whole
+from pretext.ops.geometric import drawable, gather_pixels, grey, quarter_turn, reflect, uniform_to_int
 
 
 @pytest.fixture
@@ -37,24 +37,26 @@ def test_a_turn_moves_pixels_and_makes_none(x, k):
 
 def test_picking_is_indexing_by_rows_and_columns(x):
     rows, columns = torch.tensor([[4, 0], [1, 1]]), torch.tensor([[6, 0, 3], [2, 2, 5]])
-    out = pick(x, rows[:, None], columns[:, None])
+    out = gather_pixels(x, rows[:, None], columns[:, None])
     for i in range(2):
         assert torch.equal(out[i], x[i][:, rows[i]][:, :, columns[i]])
 
 
 def test_picking_all_rows_and_columns_changes_nothing_and_copies(x):
-    out = pick(x, torch.arange(5)[None, None], torch.arange(7)[None, None])
+    out = gather_pixels(x, torch.arange(5)[None, None], torch.arange(7)[None, None])
     assert torch.equal(out, x)
     assert out.data_ptr() != x.data_ptr()
 
 
 def test_picking_reads_channels_last_memory_too(x):
     rows, columns = torch.tensor([[[3, 1]]]), torch.tensor([[[0, 6]]])
-    assert torch.equal(pick(x.to(memory_format=torch.channels_last), rows, columns), pick(x, rows, columns))
+    assert torch.equal(
+        gather_pixels(x.to(memory_format=torch.channels_last), rows, columns), gather_pixels(x, rows, columns)
+    )
 
 
 def test_picking_keeps_bytes_bytes():
-    assert pick(torch.zeros(4, 4, dtype=torch.uint8), torch.arange(2), torch.arange(2)).dtype == torch.uint8
+    assert gather_pixels(torch.zeros(4, 4, dtype=torch.uint8), torch.arange(2), torch.arange(2)).dtype == torch.uint8
 
 
 @pytest.mark.parametrize("size", [2, 5, 8])
@@ -76,8 +78,8 @@ def test_reflection_further_than_the_image_still_lands_inside():
 @pytest.mark.parametrize("below", [1, 2, 17, 97, 2**24 - 1])
 def test_whole_numbers_never_reach_their_bound(below):
     largest = torch.tensor(1 - 2.0**-24)  # the largest that torch.rand draws
-    assert whole(largest, below) == below - 1
-    assert whole(torch.tensor(0.0), below) == 0
+    assert uniform_to_int(largest, below) == below - 1
+    assert uniform_to_int(torch.tensor(0.0), below) == 0
 
 
 def test_grey_is_the_mean_of_the_channels_and_idempotent(x):
@@ -88,7 +90,7 @@ def test_grey_is_the_mean_of_the_channels_and_idempotent(x):
 
 
 def test_a_picture_is_what_a_plot_wants():
-    shown = picture(torch.tensor([[[-1.0, 0.5, 2.0]]], dtype=torch.bfloat16, requires_grad=True))
+    shown = drawable(torch.tensor([[[-1.0, 0.5, 2.0]]], dtype=torch.bfloat16, requires_grad=True))
     assert shown.tolist() == [[[0.0, 0.5, 1.0]]]
     assert shown.dtype == torch.float32
     assert not shown.requires_grad

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from pretext.ops.resample import KERNELS, matrix, resample, resample_any
+from pretext.ops.resample import KERNELS, resample, resample_any, resampling_matrix
 
 PILLOW = {
     "area": Image.Resampling.BOX,
@@ -36,7 +36,7 @@ def test_it_gives_pillows_numbers(kernel, size, new):
 @every_kernel
 @pytest.mark.parametrize("sizes", [(32, 16), (30, 7), (7, 30), (5, 5), (9, 1), (1, 9)])
 def test_rows_sum_to_one_so_that_a_constant_stays_constant(kernel, sizes):
-    weights = matrix(*sizes, kernel)
+    weights = resampling_matrix(*sizes, kernel)
     assert weights.shape == sizes[::-1]
     assert weights.dtype == torch.float32
     torch.testing.assert_close(weights.sum(1), torch.ones(sizes[1]))
@@ -55,7 +55,7 @@ def test_area_by_a_whole_factor_is_the_mean_of_blocks_and_back_repeats_pixels(fa
 
 @every_kernel
 def test_the_same_size_changes_nothing(kernel):
-    torch.testing.assert_close(matrix(13, 13, kernel), torch.eye(13), rtol=0, atol=1e-7)
+    torch.testing.assert_close(resampling_matrix(13, 13, kernel), torch.eye(13), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_a_ramp_stays_where_it_is(sizes, kernels):
     at = (torch.arange(new) + 0.5) * size / new
     inside = (at > 3 * stretch) & (at < size - 3 * stretch)
     for kernel in kernels:
-        moved = matrix(size, new, kernel) @ (torch.arange(size) + 0.5)
+        moved = resampling_matrix(size, new, kernel) @ (torch.arange(size) + 0.5)
         torch.testing.assert_close(moved[inside], at[inside])
 
 
 @every_kernel
 def test_it_is_its_mirror_image_mirrored(kernel):
     for sizes in ((32, 16), (10, 40), (24, 8)):
-        weights = matrix(*sizes, kernel)
+        weights = resampling_matrix(*sizes, kernel)
         torch.testing.assert_close(weights.flip(0, 1), weights)
 
 
@@ -89,7 +89,9 @@ def test_it_is_its_mirror_image_mirrored(kernel):
 def test_fine_stripes_do_not_alias_when_shrinking(kernel):
     """Stripes of one pixel hold nothing that 3 times fewer pixels could show but their mean."""
     stripes = (torch.arange(48) % 2).float()
-    assert ((matrix(48, 16, kernel) @ stripes)[3:-3] - 0.5).abs().max() < 0.17  # a block of 3 is off by 1/6 at most
+    assert (
+        (resampling_matrix(48, 16, kernel) @ stripes)[3:-3] - 0.5
+    ).abs().max() < 0.17  # a block of 3 is off by 1/6 at most
 
 
 def test_the_kernel_chosen_by_a_tensor_is_that_kernel():
@@ -124,12 +126,12 @@ def test_what_was_made_in_inference_mode_can_be_differentiated_later():
 
 
 def test_a_changed_matrix_does_not_change_the_next_one():
-    matrix(8, 4, "area").zero_()
-    assert matrix(8, 4, "area").sum() == 4
+    resampling_matrix(8, 4, "area").zero_()
+    assert resampling_matrix(8, 4, "area").sum() == 4
 
 
 def test_what_cannot_be_made_is_refused():
     with pytest.raises(ValueError, match="no kernel 'cubic'; choose one of area, bilinear, bicubic, lanczos"):
-        matrix(8, 4, "cubic")
+        resampling_matrix(8, 4, "cubic")
     with pytest.raises(ValueError, match="8 pixels to 0 asked for"):
-        matrix(8, 0, "area")
+        resampling_matrix(8, 0, "area")

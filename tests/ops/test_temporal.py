@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from pretext.core.rng import rng
-from pretext.ops.temporal import STILL, clip, draw_clip, draw_starts, opposite, reverse, same_moment, sound, span, take
+from pretext.ops.temporal import (
+    STILL,
+    cut_clips,
+    cut_sounds,
+    opposite,
+    random_clip,
+    random_starts,
+    reverse,
+    same_moment,
+    sample_span,
+    take_frames,
+)
 
 
 def numbered(n=3, channels=2, window=10, side=4):
@@ -16,7 +27,7 @@ def numbered(n=3, channels=2, window=10, side=4):
 
 def test_frames_are_taken_by_number():
     x, index = numbered(), torch.tensor([[0, 9, 3], [5, 5, 1], [2, 0, 8]])
-    picked = take(x, index)
+    picked = take_frames(x, index)
     for i in range(3):
         for k in range(3):
             assert torch.equal(picked[i, :, k], x[i, :, index[i, k]])
@@ -24,13 +35,13 @@ def test_frames_are_taken_by_number():
 
 def test_clips_are_windows_of_their_own_item():
     x, starts = numbered(), torch.tensor([0, 4, 7])
-    for i, one in enumerate(clip(x, starts, 3)):
+    for i, one in enumerate(cut_clips(x, starts, 3)):
         assert torch.equal(one, x[i, :, starts[i] : starts[i] + 3])
 
 
 def test_several_clips_of_an_item_come_item_by_item():
     x, starts = numbered(), torch.tensor([[0, 7], [4, 1], [2, 2]])
-    parts = clip(x, starts, 3)
+    parts = cut_clips(x, starts, 3)
     assert parts.shape == (6, 2, 3, 4, 4)
     for row in range(6):
         i, k = divmod(row, 2)
@@ -41,7 +52,7 @@ def test_several_clips_of_an_item_come_item_by_item():
 def test_frame_i_begins_at_sample_round_i_l_over_w(window, samples):
     for frames in range(1, window + 1):
         starts = torch.arange(window - frames + 1)
-        first, count = span(starts, frames, window, samples)
+        first, count = sample_span(starts, frames, window, samples)
         assert count == int(Fraction(frames * samples, window) + Fraction(1, 2))  # a half is rounded up
         exact = [int(Fraction(i * samples, window) + Fraction(1, 2)) for i in starts.tolist()]
         assert all(at <= samples - count + 1 for at in exact)
@@ -50,10 +61,10 @@ def test_frame_i_begins_at_sample_round_i_l_over_w(window, samples):
 
 def test_the_sound_of_a_clip_is_that_of_its_frames():
     x = torch.arange(240.0).view(1, 1, -1).repeat(2, 1, 1)  # each sample tells its number
-    cut = sound(x, torch.tensor([0, 5]), frames=4, window=12)
+    cut = cut_sounds(x, torch.tensor([0, 5]), frames=4, window=12)
     assert torch.equal(cut[0, 0], torch.arange(80.0))
     assert torch.equal(cut[1, 0], torch.arange(100.0, 180.0))
-    several = sound(x, torch.tensor([[0, 5], [8, 1]]), frames=4, window=12)
+    several = cut_sounds(x, torch.tensor([[0, 5], [8, 1]]), frames=4, window=12)
     assert several[:, 0, 0].tolist() == [0, 100, 160, 20]
 
 
@@ -74,11 +85,11 @@ def test_flow_is_also_negated_exactly_as_its_bytes_would_be():
 
 
 def test_starts_are_uniform_over_all_that_fit_and_on_no_other():
-    starts = draw_starts(9000, window=10, frames=8, rng=rng("cpu", "starts"))
+    starts = random_starts(9000, window=10, frames=8, rng=rng("cpu", "starts"))
     counts = starts.bincount(minlength=3)
     assert len(counts) == 3
     assert (counts - 3000).abs().max() < 4 * (9000 * 2 / 9) ** 0.5
-    assert draw_starts(5, window=8, frames=8, rng=rng("cpu")).tolist() == [0] * 5
+    assert random_starts(5, window=8, frames=8, rng=rng("cpu")).tolist() == [0] * 5
 
 
 class Asker:
@@ -102,4 +113,4 @@ def test_what_is_missing_or_too_short_is_said():
     with pytest.raises(ValueError, match=r"Asker: clips of 7 frames do not fit windows of 6; raise `window`"):
         same_moment(Asker(), x, "rgb", "audio", 7, rng("cpu"))
     with pytest.raises(ValueError, match=r"Asker: frames=7, but the windows have 6; lower it, or raise window"):
-        draw_clip(Asker(), x["rgb"], 7, rng("cpu"))
+        random_clip(Asker(), x["rgb"], 7, rng("cpu"))

@@ -11,12 +11,12 @@ from pretext.core.rng import rng
 from pretext.ops.tiles import (
     affine_set,
     cell_side,
-    cut,
+    cut_tiles,
     exchange,
     hamming,
-    mount,
+    mount_tiles,
     permutation_set,
-    restore,
+    restore_order,
     standardise,
 )
 
@@ -35,16 +35,16 @@ def straight(n, grid):
 def test_mounting_undoes_cutting_bit_for_bit(grid, side):
     x = rand(2, 3, side, side)
     cells, zero = straight(2, grid)
-    assert torch.equal(mount(cut(x, grid, cells, side // grid, zero, zero), grid), x)
+    assert torch.equal(mount_tiles(cut_tiles(x, grid, cells, side // grid, zero, zero), grid), x)
 
 
 def test_shuffled_tiles_restored_and_mounted_are_the_image():
     x = rand(4, 3, 12, 12)
     order = permutation_set(9, 50)[[3, 0, 49, 17]]
     zero = torch.zeros(4, 9, 1, dtype=torch.int64)
-    tiles = cut(x, 3, order, 4, zero, zero)
-    assert torch.equal(mount(restore(tiles, order), 3), x)
-    assert not torch.equal(mount(tiles, 3), x)
+    tiles = cut_tiles(x, 3, order, 4, zero, zero)
+    assert torch.equal(mount_tiles(restore_order(tiles, order), 3), x)
+    assert not torch.equal(mount_tiles(tiles, 3), x)
 
 
 def test_every_tile_and_channel_is_cut_at_its_own_offset():
@@ -52,7 +52,7 @@ def test_every_tile_and_channel_is_cut_at_its_own_offset():
     gen = torch.Generator().manual_seed(1)
     cells = torch.randint(4, (2, 6), generator=gen)  # more tiles than cells: any number may be cut
     top, left = torch.randint(6, (2, 2, 6, 3), generator=gen)
-    tiles = cut(x, grid, cells, side, top, left)
+    tiles = cut_tiles(x, grid, cells, side, top, left)
     for n, p, c in itertools.product(range(2), range(6), range(3)):
         i = int(cells[n, p]) // 2 * 10 + int(top[n, p, c])
         j = (23 - 20) // 2 + int(cells[n, p]) % 2 * 10 + int(left[n, p, c])
@@ -65,7 +65,7 @@ def test_cells_are_square_and_the_rest_is_left_out():
 
 
 def test_mounting_with_gaps_puts_fill_between_tiles_only():
-    out = mount(torch.zeros(1, 9, 1, 2, 2), 3, gap=1, fill=1.0)
+    out = mount_tiles(torch.zeros(1, 9, 1, 2, 2), 3, gap=1, fill=1.0)
     line = [0, 0, 1, 0, 0, 1, 0, 0]
     assert out[0, 0].tolist() == [[max(a, b) for b in line] for a in line]
 

@@ -23,7 +23,7 @@ Builder = Callable[[str | None], Backbone]
 FORMS = "torchvision:NAME, timm:NAME or package.Class, and options after commas: torchvision:resnet18,stem=small"
 
 
-class Outsider(NamedTuple):
+class Pretrained(NamedTuple):
     """How to build one network, as often as one likes."""
 
     name: str
@@ -34,7 +34,7 @@ class Outsider(NamedTuple):
     """Build it with the weights; none: no file was given."""
 
 
-def outsider(spec: str, weights: str | None = None, image_size: int | None = None) -> Outsider:
+def pretrained(spec: str, weights: str | None = None, image_size: int | None = None) -> Pretrained:
     """Name any network, and the file of its weights.
 
     "torchvision:NAME" is a `TorchVision`, or a `TorchVideo` if it reads clips; "timm:NAME" is a `Timm`; "package.Class"
@@ -59,17 +59,17 @@ def outsider(spec: str, weights: str | None = None, image_size: int | None = Non
     elif colon or "." not in name:
         close = get_close_matches(kind, ("torchvision", "timm"), n=1)
         hint = f"did you mean {close[0]}:{model or 'NAME'}? " if close else ""
-        raise ValueError(f"outsider: {spec!r} names no network; {hint}the forms are {FORMS}")
+        raise ValueError(f"pretrained: {spec!r} names no network; {hint}the forms are {FORMS}")
     else:
         build = _of_class(_imported(name), name, options, image_size)
-    return Outsider(spec, lambda: build(None), None if weights is None else lambda: build(weights))
+    return Pretrained(spec, lambda: build(None), None if weights is None else lambda: build(weights))
 
 
 def _option(part: str, spec: str) -> tuple[str, Any]:
     """Read `name=value`; a value that is no Python literal is a string."""
     name, equals, text = part.partition("=")
     if not equals or not name.isidentifier():
-        raise ValueError(f"outsider: cannot read {part!r} in {spec!r}; the forms are {FORMS}")
+        raise ValueError(f"pretrained: cannot read {part!r} in {spec!r}; the forms are {FORMS}")
     try:
         return name, ast.literal_eval(text)
     except (SyntaxError, ValueError):
@@ -102,7 +102,7 @@ def _of_class(make: Callable[..., object], name: str, options: dict[str, Any], s
         made = make(**options, **({"weights": weights} if reads and weights is not None else {}))
         if not isinstance(made, nn.Module):
             raise ValueError(
-                f"outsider: {name} makes a {type(made).__name__}, not a torch.nn.Module; name one that does"
+                f"pretrained: {name} makes a {type(made).__name__}, not a torch.nn.Module; name one that does"
             )
         if weights is not None and not reads:
             load_weights(made, weights)
@@ -119,10 +119,10 @@ def _imported(name: str) -> Callable[..., object]:
     try:
         module = importlib.import_module(home)
     except ModuleNotFoundError as error:
-        raise ValueError(f"outsider: cannot import {home!r} for {name} ({error}); the forms are {FORMS}") from error
-    found = getattr(module, last, None)
-    if not callable(found):
+        raise ValueError(f"pretrained: cannot import {home!r} for {name} ({error}); the forms are {FORMS}") from error
+    maker = getattr(module, last, None)
+    if not callable(maker):
         close = get_close_matches(last, dir(module), n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else f"the forms are {FORMS}"
-        raise ValueError(f"outsider: {home} has no class {last!r}; {hint}")
-    return found  # type: ignore[no-any-return]  # whatever it makes is checked then
+        raise ValueError(f"pretrained: {home} has no class {last!r}; {hint}")
+    return maker  # type: ignore[no-any-return]  # whatever it makes is checked then

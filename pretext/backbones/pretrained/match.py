@@ -91,15 +91,15 @@ def load_weights(
     shapes = {key: value.shape for key, value in model.state_dict().items()}
     trunk = {key: shape for key, shape in shapes.items() if not _under(key, head)}
     place, others = _choose(model, file, read.tensors, trunk, prefixes)
-    found = {place.name(key): tensor for key, tensor in read.tensors.items() if key.startswith(place.prefix)}
-    weights = OrderedDict((k, t) for k, t in found.items() if not _under(k, head) or shapes.get(k) == t.shape)
+    renamed = {place.name(key): tensor for key, tensor in read.tensors.items() if key.startswith(place.prefix)}
+    weights = OrderedDict((k, t) for k, t in renamed.items() if not _under(k, head) or shapes.get(k) == t.shape)
     weights._metadata = _layouts(model, read, place)  # type: ignore[attr-defined]  # where torch keeps them
     where = f" (under {place.prefix!r})" if place.prefix else ""
     about = f"load_weights: {file}{where} does not fit {type(model).__name__}"
     missing, unexpected = _try(model, about, weights, shapes, head)
     model.load_state_dict(weights, strict=False)
     matched = tuple(key for key in shapes if key not in missing)
-    left = tuple(key for key in found if key not in weights or key in unexpected)
+    left = tuple(key for key in renamed if key not in weights or key in unexpected)
     return Loaded(matched, missing, left, place.prefix, others)
 
 

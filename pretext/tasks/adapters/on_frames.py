@@ -11,7 +11,7 @@ from pretext.backbones.frames import OneFrame, still
 from pretext.core.errors import require, require_input
 from pretext.core.tree import mapped
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, TaskFactory, Tree, reads_axes
-from pretext.ops.temporal import take
+from pretext.ops.temporal import take_frames
 
 RGB = 3
 
@@ -58,7 +58,9 @@ class OnFrames(Task):
         got = f"frames={self.frames}, but the clips have {window}"
         require(window >= self.frames, self, got, "lower it, or raise window in the data module")
         order = torch.rand(n, window, generator=rng, device=x.device).argsort(1)
-        images = take(x, order[:, : self.frames].sort(1).values).transpose(1, 2).flatten(0, 1)  # (N frames, C, H, W)
+        images = (
+            take_frames(x, order[:, : self.frames].sort(1).values).transpose(1, 2).flatten(0, 1)
+        )  # (N frames, C, H, W)
         puzzle = self.task.pose(images.expand(-1, RGB, -1, -1).contiguous(), rng)
         grey = x.shape[1] == 1
         return puzzle._replace(question=mapped(lambda image: self._asked(image, grey), puzzle.question))

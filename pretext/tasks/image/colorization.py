@@ -11,7 +11,7 @@ from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, r
 from pretext.nn.colour_targets import ColourClasses, ColourTarget
 from pretext.nn.heads import Hypercolumn
 from pretext.ops.drawing import panels, rows
-from pretext.ops.geometric import picture
+from pretext.ops.geometric import drawable
 from pretext.ops.lab import lab_to_rgb, lightness, rgb_to_lab
 
 WHITE = 100.0  # lightness L of white
@@ -94,7 +94,7 @@ class Colorization(Task):
         """Draw the lightness, the true colours on it (as coarse as they are asked), and the predicted ones."""
         light = puzzle.question[:, :1].detach().float().cpu() * WHITE
         ab = puzzle.answer.detach().float().cpu()
-        columns = [panels(picture(puzzle.question), "which colours?"), panels(_paint(light, ab), "answer")]
+        columns = [panels(drawable(puzzle.question), "which colours?"), panels(_paint(light, ab), "answer")]
         if prediction is not None:
             guess = self.target.decode(prediction.detach().float().cpu())
             misses = (guess - ab).square().sum(1).mean((1, 2)).sqrt().tolist()

@@ -12,7 +12,7 @@ from pretext.core.errors import require
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 from pretext.nn.losses import cosines, nt_xent, ranking_of_partners
 from pretext.ops.drawing import panels, rows
-from pretext.ops.geometric import picture
+from pretext.ops.geometric import drawable
 from pretext.views.augment import Augment
 
 
@@ -94,7 +94,7 @@ class Contrast(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw both views of each image, and the view that the prediction finds most similar to the first."""
-        views, partners = picture(puzzle.question), puzzle.answer.cpu()
+        views, partners = drawable(puzzle.question), puzzle.answer.cpu()
         first, other = views[::2], views[partners[::2]]
         columns = [panels(first, "which view is of the same image?"), panels(other, "answer: its other view")]
         if prediction is not None:

@@ -9,9 +9,9 @@ from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 from pretext.nn.heads import small
 from pretext.ops.drawing import bars, panels, rows
-from pretext.ops.geometric import grey, picture
+from pretext.ops.geometric import drawable, grey
 from pretext.ops.resample import KERNELS, resample_any
-from pretext.ops.tiles import mount, quadrants
+from pretext.ops.tiles import mount_tiles, quadrants
 
 GRID = 2  # quadrants: an image shrunk by 2 is as large as each of them, so that all five views fit one network
 VIEWS = 1 + GRID**2
@@ -102,11 +102,11 @@ class Counting(Task):
 
         A bar is one of the 16 things that are counted most in the row; all bars of a row have one scale.
         """
-        views = picture(puzzle.question)
+        views = drawable(puzzle.question)
         views = views.reshape(-1, VIEWS, *views.shape[1:])
         partners = puzzle.answer.tolist()
         columns = [
-            panels(mount(views[:, 1:], GRID, max(1, views.shape[-1] // 16)), "do the counts of these four"),
+            panels(mount_tiles(views[:, 1:], GRID, max(1, views.shape[-1] // 16)), "do the counts of these four"),
             panels(views[:, 0], "add up to the counts of this?"),
             panels(views[partners, 0], [f"answer: yes, and not to the counts of image {p + 1}" for p in partners]),
         ]

@@ -15,7 +15,7 @@ from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, r
 from pretext.nn.adversarial import Discriminator, adversarial
 from pretext.nn.heads import small
 from pretext.ops.drawing import panels, rows
-from pretext.ops.geometric import MEAN, SPREAD, picture
+from pretext.ops.geometric import MEAN, SPREAD, drawable
 from pretext.ops.masks import MASKS
 
 FILL = (0.485, 0.456, 0.406)  # ImageNet's mean colour: a constant, because a statistic of the image would tell of it
@@ -124,13 +124,13 @@ class Inpainting(Task):
 
     def solve(self, features: Features, given: Tensor) -> Tensor:
         """Paint whole images (N, 3, H, W), in float32: half precision has no fine shades."""
-        seen = self.squeeze(features.stages[self.stage])
+        map_ = self.squeeze(features.stages[self.stage])
         side = (self.grid, self.grid)
-        if min(seen.shape[-2:]) >= self.grid:
-            seen = F.adaptive_avg_pool2d(seen, side)
+        if min(map_.shape[-2:]) >= self.grid:
+            map_ = F.adaptive_avg_pool2d(map_, side)
         else:
-            seen = F.interpolate(seen, side, mode="bilinear")
-        painted = MEAN + SPREAD * self.paint(self.places(F.relu(seen))).float()
+            map_ = F.interpolate(map_, side, mode="bilinear")
+        painted = MEAN + SPREAD * self.paint(self.places(F.relu(map_))).float()
         size = given.shape[-2:]
         return painted if painted.shape[-2:] == size else F.interpolate(painted, size, mode="bilinear", antialias=True)
 
@@ -155,13 +155,13 @@ class Inpainting(Task):
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the image with its hole, the whole image, and the prediction pasted into the hole."""
         target, _, hidden = puzzle.answer
-        original, shares = picture(target), hidden.float().mean((1, 2, 3)).tolist()
+        original, shares = drawable(target), hidden.float().mean((1, 2, 3)).tolist()
         columns = [
-            panels(picture(puzzle.question), "what was hidden?"),
+            panels(drawable(puzzle.question), "what was hidden?"),
             panels(original, [f"answer: {share:.0%} were hidden" for share in shares]),
         ]
         if prediction is not None:
-            columns.append(panels(torch.where(hidden.cpu(), picture(prediction), original), "prediction"))
+            columns.append(panels(torch.where(hidden.cpu(), drawable(prediction), original), "prediction"))
         return rows(*columns)
 
     def extra_repr(self) -> str:

@@ -13,9 +13,9 @@ from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, r
 from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess, cross_entropy
 from pretext.ops.drawing import panels, rows
-from pretext.ops.geometric import picture
+from pretext.ops.geometric import drawable
 from pretext.ops.tile_cut import TileCut
-from pretext.ops.tiles import affine_set, cut, exchange, hamming, mount, permutation_set, restore
+from pretext.ops.tiles import affine_set, cut_tiles, exchange, hamming, mount_tiles, permutation_set, restore_order
 
 PHOTOS = TileCut()  # the paper's lengths
 
@@ -91,8 +91,8 @@ class Jigsaw(Task):
         got = f"{foreign=}, but permutations that differ in {self.min_distance} places only can be told apart without "
         most = f"{self.min_distance - 1} tiles at most"
         require(0 <= foreign < self.min_distance, self, got + most, "lower foreign, or permutations")
-        seen = backbone.dim if view == "tiles" else list(backbone.stages.values())[-1]
-        self.each = nn.Sequential(nn.Linear(seen, width), nn.ReLU())
+        inputs = backbone.dim if view == "tiles" else list(backbone.stages.values())[-1]
+        self.each = nn.Sequential(nn.Linear(inputs, width), nn.ReLU())
         # Two layers, because one could only let every tile vote for its own place, never compare two tiles.
         last = nn.Linear(hidden, len(table))
         self.together = nn.Sequential(nn.Linear(grid**2 * width, hidden), nn.ReLU(), last)
@@ -114,7 +114,7 @@ class Jigsaw(Task):
         tiles = self.cut.without_clues(tiles, rng)
         orders = self.table[labels]
         if self.view == "mosaic":
-            return Puzzle(mount(_shuffle(tiles, orders)[:, 0], self.grid), labels.flatten())
+            return Puzzle(mount_tiles(_shuffle(tiles, orders)[:, 0], self.grid), labels.flatten())
         return Puzzle(tiles.flatten(0, 1), labels.flatten(), orders)
 
     def pixels(self, height: int, width: int) -> tuple[int, int, int, int]:
@@ -147,9 +147,9 @@ class Jigsaw(Task):
         table, answers = self.table.cpu(), puzzle.answer.cpu()
         tiles = self._shuffled(puzzle)  # (N * puzzles, P, 3, t, t)
         seam = max(1, tiles.shape[-1] // 8)
-        solved = mount(restore(tiles, table[answers]), self.grid, seam)
+        solved = mount_tiles(restore_order(tiles, table[answers]), self.grid, seam)
         columns = [
-            panels(mount(tiles, self.grid, seam), "which shuffle?"),
+            panels(mount_tiles(tiles, self.grid, seam), "which shuffle?"),
             panels(solved, [f"answer: permutation {label}" for label in answers.tolist()]),
         ]
         if prediction is not None:
@@ -157,7 +157,9 @@ class Jigsaw(Task):
             matches = (table[guesses] == table[answers]).sum(1).tolist()
             pairs = zip(guesses.tolist(), matches, strict=True)
             captions = [f"prediction: permutation {k}, {match} of {self.grid**2} in place" for k, match in pairs]
-            columns.append(panels(mount(restore(tiles, table[guesses]), self.grid, seam), captions, guesses == answers))
+            columns.append(
+                panels(mount_tiles(restore_order(tiles, table[guesses]), self.grid, seam), captions, guesses == answers)
+            )
         return rows(*columns)
 
     def extra_repr(self) -> str:
@@ -181,12 +183,12 @@ class Jigsaw(Task):
 
     def _shuffled(self, puzzle: Puzzle) -> Tensor:
         """Show the tiles of every puzzle in the order that is asked, (N * puzzles, P, 3, t, t), for a drawing."""
-        seen = picture(puzzle.question)
+        shown = drawable(puzzle.question)
         if puzzle.given is not None:
-            return _shuffle(seen.view(-1, self.grid**2, *seen.shape[1:]), puzzle.given.cpu()).flatten(0, 1)
-        cells = torch.arange(self.grid**2).expand(len(seen), -1)
+            return _shuffle(shown.view(-1, self.grid**2, *shown.shape[1:]), puzzle.given.cpu()).flatten(0, 1)
+        cells = torch.arange(self.grid**2).expand(len(shown), -1)
         flush = torch.zeros(*cells.shape, 1, dtype=torch.int64)
-        return cut(seen, self.grid, cells, seen.shape[-1] // self.grid, flush, flush)
+        return cut_tiles(shown, self.grid, cells, shown.shape[-1] // self.grid, flush, flush)
 
 
 def _shuffle(tiles: Tensor, orders: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess
 from pretext.ops.aberration import COLOURS, without_aberration
 from pretext.ops.drawing import panels, rows
-from pretext.ops.geometric import MEAN, picture
+from pretext.ops.geometric import MEAN, drawable
 from pretext.ops.resample import pixelated
 from pretext.ops.tile_cut import whole_gap
-from pretext.ops.tiles import cut, mount, standardise
+from pretext.ops.tiles import cut_tiles, mount_tiles, standardise
 
 GRID, CENTRE, PLACES = 3, 4, 8
 SPREAD = 50 / 255  # of a normalised tile
@@ -122,7 +122,9 @@ class RelativePosition(Task):
         cells = torch.arange(GRID**2, device=x.device).expand(len(x), -1)
         shape = (2, *cells.shape, 1)
         wander = torch.randint(-jitter, jitter + 1, shape, generator=rng, device=x.device) + gap // 2
-        tiles = cut(x, GRID, cells, tile, *wander).flatten(0, 1).float()  # exact: a grey level is less than bfloat16's
+        tiles = (
+            cut_tiles(x, GRID, cells, tile, *wander).flatten(0, 1).float()
+        )  # exact: a grey level is less than bfloat16's
         tiles = without_aberration(pixelated(tiles, self.pixelate, (COARSE, FINE), rng), self.colour, rng)
         if self.normalise:
             tiles = MEAN + SPREAD * standardise(tiles)
@@ -158,7 +160,7 @@ class RelativePosition(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the centre and a neighbour of it, twice per image: the question, the true place, the predicted one."""
-        tiles = picture(puzzle.question)
+        tiles = drawable(puzzle.question)
         tiles = tiles.view(-1, GRID**2, *tiles.shape[1:])
         from_centre = (self.pairs[:, 0] == CENTRE).nonzero().flatten()
         item = torch.arange(2 * len(tiles)) // 2
@@ -212,4 +214,4 @@ def _placed(tiles: Tensor, cell: int, place: int) -> Tensor:
     shown = 1 - FADED + FADED * tiles
     shown[CENTRE] = tiles[CENTRE]
     shown[place + (place >= CENTRE)] = tiles[cell]
-    return mount(shown[None], GRID, max(1, tiles.shape[-1] // 8))[0]
+    return mount_tiles(shown[None], GRID, max(1, tiles.shape[-1] // 8))[0]

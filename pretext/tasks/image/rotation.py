@@ -11,9 +11,9 @@ from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
 from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess, cross_entropy
-from pretext.ops.drawing import choices, film, panels
-from pretext.ops.geometric import picture
-from pretext.ops.temporal import draw_clip, is_flow
+from pretext.ops.drawing import choices, film_strip, panels
+from pretext.ops.geometric import drawable
+from pretext.ops.temporal import is_flow, random_clip
 from pretext.ops.turns import TURNS, turn, turn_each
 
 
@@ -58,7 +58,7 @@ class Rotation(Task):
         wanted = "square clips (N, C, W, S, S)" if self.clips else "square images (N, 3, S, S)"
         how = "crop them to a square first (Augment's crop, or the data module's canvas), or wrap the task in OnFrames"
         require_input(x.ndim == (5 if self.clips else 4) and x.shape[-1] == x.shape[-2], self, wanted, x, how)
-        x = x if self.frames is None else draw_clip(self, x, self.frames, rng)
+        x = x if self.frames is None else random_clip(self, x, self.frames, rng)
         if self.turns == "all":
             every = torch.stack([turn(x, k, is_flow(x)) for k in range(TURNS)], dim=1)  # (N, 4, C, ..., S, S)
             return Puzzle(every.flatten(0, 1), torch.arange(TURNS, device=x.device).repeat(len(x)))
@@ -78,7 +78,7 @@ class Rotation(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the turned image, the upright one, and the image as the prediction would put it upright."""
-        x, show = puzzle.question, film if self.clips else picture
+        x, show = puzzle.question, film_strip if self.clips else drawable
         asked = panels(map(show, x), "which way is up?")
         return choices(
             asked, puzzle, prediction, lambda i, k: show(turn(x[i], -k, is_flow(x))), lambda k: f"turned {90 * k}°"

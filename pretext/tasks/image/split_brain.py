@@ -12,7 +12,7 @@ from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task
 from pretext.nn.heads import Hypercolumn
 from pretext.nn.split_targets import Pair, SplitClasses, SplitTarget
 from pretext.ops.drawing import panels, rows
-from pretext.ops.geometric import picture
+from pretext.ops.geometric import drawable
 from pretext.ops.lab import lab_to_rgb, rgb_to_lab
 
 SHOWN = 60.0  # lightness at which colours alone are drawn, where the gamut is wide
@@ -81,7 +81,7 @@ class SplitBrain(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Pair | None) -> list[list[Panel]]:
         """Draw what either half sees, the image, and both predictions: colours on true lightness, and lightness."""
-        lab = rgb_to_lab(torch.stack([picture(image) for image in puzzle.question]))
+        lab = rgb_to_lab(torch.stack([drawable(image) for image in puzzle.question]))
         bare, flat = torch.zeros_like(lab[:, 1:]), torch.full_like(lab[:, :1], SHOWN)
         columns = {
             "lightness: what colour is it?": (lab[:, :1], bare),
@@ -95,7 +95,7 @@ class SplitBrain(Task):
             columns["prediction: colour"] = (lab[:, :1], ab)
             columns["prediction: lightness"] = (light, bare)
         images = {caption: lab_to_rgb(torch.cat(parts, 1)) for caption, parts in columns.items()}
-        return rows(*(panels(map(picture, column), caption) for caption, column in images.items()))
+        return rows(*(panels(map(drawable, column), caption) for caption, column in images.items()))
 
     def extra_repr(self) -> str:
         return f"stride={self.stride}, target={self.target}"

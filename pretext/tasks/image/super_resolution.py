@@ -13,7 +13,7 @@ from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, r
 from pretext.nn.adversarial import Discriminator, adversarial
 from pretext.nn.heads import Hypercolumn, small
 from pretext.ops.drawing import panels, rows
-from pretext.ops.geometric import picture
+from pretext.ops.geometric import drawable
 from pretext.ops.resample import KERNELS, resample, resample_any
 
 COARSE = 2  # the head works at half the small image's sides, the resolution of most networks' first stage
@@ -120,11 +120,11 @@ class SuperResolution(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the small image in large pixels, what it was, and the prediction with its gain over bicubic."""
-        large = picture(puzzle.question).repeat_interleave(self.scale, -1).repeat_interleave(self.scale, -2)
-        truth, base = (picture(images) for images in puzzle.answer)
+        large = drawable(puzzle.question).repeat_interleave(self.scale, -1).repeat_interleave(self.scale, -2)
+        truth, base = (drawable(images) for images in puzzle.answer)
         columns = [panels(large, f"{self.scale} times as large?"), panels(truth, "answer")]
         if prediction is not None:
-            made = picture(prediction)
+            made = drawable(prediction)
             errors = [(images - truth).square().mean((1, 2, 3)) for images in (made, base)]
             gains = -10 * _ratio(errors[0], errors[1], SMALLEST).log10()
             captions = [f"prediction: {gain:+.2f} dB over bicubic" for gain in gains.tolist()]

@@ -11,7 +11,7 @@ from pretext.backbones.multimodal import pair_of
 from pretext.core.errors import require
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task
 from pretext.nn.alignment_readouts import Binary, Readout
-from pretext.ops.drawing import show
+from pretext.ops.drawing import thumbnail
 from pretext.ops.negatives import Negatives
 from pretext.ops.temporal import cut_rows, window_of
 
@@ -114,14 +114,14 @@ class Alignment(Task):
         verdicts: list[bool] | list[None] = [None] * len(puzzle.answer.aligned)
         if prediction is not None:
             verdicts = self.readout.takes_for_aligned(prediction.detach()).tolist()
-        rows = [[Panel(show(clip), "do these belong together?")] for clip in puzzle.question[self.first]]
+        rows = [[Panel(thumbnail(clip), "do these belong together?")] for clip in puzzle.question[self.first]]
         answers = zip(*(part.tolist() for part in puzzle.answer), strict=True)
         shown = zip(puzzle.question[self.second], answers, verdicts, strict=True)
         for i, (clip, (aligned, shift, source), verdict) in enumerate(shown):
             caption = f"answer: {_relation(i // 2, bool(aligned), shift, source)}"
             if verdict is not None:
                 caption += f"; prediction: {'aligned' if verdict else 'not aligned'}"
-            rows[i // 2].append(Panel(show(clip), caption, None if verdict is None else verdict == bool(aligned)))
+            rows[i // 2].append(Panel(thumbnail(clip), caption, None if verdict is None else verdict == bool(aligned)))
         return rows
 
     def extra_repr(self) -> str:

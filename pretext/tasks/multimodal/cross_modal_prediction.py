@@ -8,8 +8,17 @@ from torch import Generator, Tensor
 from pretext.backbones.multimodal import needs_several
 from pretext.core.errors import require
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
-from pretext.nn.decoder import Blind, Decoder, blind, clip_rows, drawn, errors, reads, shrunk
-from pretext.ops.drawing import film, panels
+from pretext.nn.decoder import (
+    Blind,
+    Decoder,
+    as_pictures,
+    blind_pictures,
+    clip_rows,
+    relative_errors,
+    shrink,
+    stage_to_read,
+)
+from pretext.ops.drawing import film_strip, panels
 from pretext.ops.temporal import require_modalities, same_moment
 
 CHANNELS = {"rgb": 3, "grey": 1, "flow": 2}
@@ -50,16 +59,16 @@ class CrossModalPrediction(Task):
     ) -> None:
         super().__init__()
         several = needs_several(self, backbone)
-        seen, asked = ", ".join(several.dims), ", ".join(CHANNELS)
+        sources, targets = ", ".join(several.dims), ", ".join(CHANNELS)
         fits = source in several.dims and target in CHANNELS and source != target
-        wanted = f"choose one of the backbone's ({seen}) to see and another of {asked} to draw"
+        wanted = f"choose one of the backbone's ({sources}) to see and another of {targets} to draw"
         require(fits, self, f"{source=}, {target=}", wanted)
         least = "give at least 1 of each, or no frames for the whole window"
         require(min(shrink, frames or 1) >= 1 and frames != 0, self, f"{frames=}, {shrink=}", least)
         network = several.network(source)
         reads_axes("thw", network, self)
         self.source, self.target, self.frames, self.shrink = source, target, frames, shrink
-        self.stage, depth = reads(network, stage, self)
+        self.stage, depth = stage_to_read(network, stage, self)
         self.decoder = Decoder(depth, CHANNELS[target], width)
 
     def pose(self, x: dict[str, Tensor], rng: Generator) -> Puzzle:
@@ -70,33 +79,33 @@ class CrossModalPrediction(Task):
 
         """
         require_modalities(self, x, self.source, self.target)
-        seen, asked = x[self.source], x[self.target]
+        shown, asked = x[self.source], x[self.target]
         channels = CHANNELS[self.target]
         require(
-            seen.ndim == 5 and asked.shape == (len(seen), channels, *seen.shape[2:]),
+            shown.ndim == 5 and asked.shape == (len(shown), channels, *shown.shape[2:]),
             self,
             f"wants clips (N, C, W, H, W) alike but for the channels ({self.target}: {channels}), got "
-            f"{tuple(seen.shape)} and {tuple(asked.shape)}",
+            f"{tuple(shown.shape)} and {tuple(asked.shape)}",
             "let one data module deliver both",
         )
         if self.frames is not None:
-            seen, asked = same_moment(self, x, self.source, self.target, self.frames, rng).values()
-        answer = shrunk(asked, self.shrink)
-        return Puzzle({self.source: seen}, answer, blind(answer))
+            shown, asked = same_moment(self, x, self.source, self.target, self.frames, rng).values()
+        answer = shrink(asked, self.shrink)
+        return Puzzle({self.source: shown}, answer, blind_pictures(answer))
 
     def solve(self, features: dict[str, Features], given: Blind) -> Tensor:
         """Draw (N, C, T, h, w), in float32."""
-        return drawn(self.decoder(features[self.source].stages[self.stage], *given.picture.shape[2:]), given)
+        return as_pictures(self.decoder(features[self.source].stages[self.stage], *given.picture.shape[2:]), given)
 
     def grade(self, prediction: Tensor, answer: Tensor) -> Grade:
-        return Grade(errors(prediction, answer).mean(), {})
+        return Grade(relative_errors(prediction, answer).mean(), {})
 
     def chance(self) -> Grade:
         return Grade(torch.tensor(1.0), {})
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the clip as it was seen, as the other modality shows it, and as it was predicted."""
-        asked = panels(map(film, puzzle.question[self.source]), f"{self.target} of this {self.source}?")
+        asked = panels(map(film_strip, puzzle.question[self.source]), f"{self.target} of this {self.source}?")
         return clip_rows(asked, puzzle.answer, prediction)
 
     def extra_repr(self) -> str:

@@ -13,7 +13,7 @@ from pretext.core.errors import require
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, Tree
 from pretext.nn.heads import small
 from pretext.nn.teachers import Teacher, TeacherFactory
-from pretext.ops.drawing import panels, rows, show, stripes
+from pretext.ops.drawing import panels, rows, stripes, thumbnail
 from pretext.ops.temporal import same_moment
 
 POOLED = "pooled"
@@ -96,8 +96,8 @@ class Distillation(Task):
         if self.copy is None:
             return Puzzle(clips, None)
         shown = clips.pop(self.teacher)
-        seen = self.copy(shown.to(next(self.copy.parameters()).dtype))
-        return Puzzle(clips, tuple(part.to(shown.dtype) for part in _vectors(seen, self.stages.values())))
+        features = self.copy(shown.to(next(self.copy.parameters()).dtype))
+        return Puzzle(clips, tuple(part.to(shown.dtype) for part in _vectors(features, self.stages.values())))
 
     def solve(self, features: dict[str, Features], given: None) -> Tree:
         """Give guesses (N, D_i) of each stage; beside them what the teacher saw if it is joint."""
@@ -123,9 +123,11 @@ class Distillation(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Tree | None) -> list[list[Panel]]:
         """Draw each clip, what a joint teacher looks at, and the deepest target above its guess with the error."""
-        columns = [panels(map(show, puzzle.question[self.student]), f"what does the network of {self.teacher} see?")]
+        columns = [
+            panels(map(thumbnail, puzzle.question[self.student]), f"what does the network of {self.teacher} see?")
+        ]
         if self.copy is None:
-            columns.append(panels(map(show, puzzle.question[self.teacher]), "answer: its features of this"))
+            columns.append(panels(map(thumbnail, puzzle.question[self.teacher]), "answer: its features of this"))
         if prediction is not None:
             guesses, taught = (side[-1].detach().float().cpu() for side in self._sides(prediction, puzzle.answer))
             wanted = targets(taught)
@@ -156,9 +158,9 @@ class Distillation(Task):
         return guesses, taught
 
 
-def targets(seen: Tensor) -> Tensor:
+def targets(vectors: Tensor) -> Tensor:
     """Tell how vectors (N, D) differ from the others: standardised each, less the batch's mean, of mean square 1."""
-    apart = functional.layer_norm(seen.float(), seen.shape[1:])
+    apart = functional.layer_norm(vectors.float(), vectors.shape[1:])
     apart = apart - apart.mean(0)
     return apart * apart.square().mean().clamp(min=DULL).rsqrt()
 

@@ -11,7 +11,7 @@ from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task
 from pretext.nn.embedding_losses import EmbeddingLoss, MaxMargin
 from pretext.nn.heads import small
 from pretext.nn.losses import ranking
-from pretext.ops.drawing import panels, rows, show
+from pretext.ops.drawing import panels, rows, thumbnail
 from pretext.ops.temporal import same_moment
 
 Pair = tuple[Tensor, Tensor]
@@ -81,8 +81,8 @@ class Embed(Task):
 
     def solve(self, features: dict[str, Features], given: None) -> Pair:
         """Give the embeddings of both modalities, (N, outputs) each."""
-        seen = (features[self.first].pooled, features[self.second].pooled)
-        one, two = (head(pooled) for head, pooled in zip(self.heads, seen, strict=True))
+        pooled = (features[self.first].pooled, features[self.second].pooled)
+        one, two = (head(vectors) for head, vectors in zip(self.heads, pooled, strict=True))
         return one, two
 
     def grade(self, prediction: Pair, answer: Tensor) -> Grade:
@@ -102,9 +102,9 @@ class Embed(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Pair | None) -> list[list[Panel]]:
         """Draw each first with its second, and the second that the prediction finds most like the first."""
-        seconds, answer = [show(clip) for clip in puzzle.question[self.second]], puzzle.answer.tolist()
+        seconds, answer = [thumbnail(clip) for clip in puzzle.question[self.second]], puzzle.answer.tolist()
         columns = [
-            panels(map(show, puzzle.question[self.first]), f"which {self.second} is of this clip?"),
+            panels(map(thumbnail, puzzle.question[self.first]), f"which {self.second} is of this clip?"),
             panels([seconds[own] for own in answer], "answer: its own"),
         ]
         if prediction is not None:

@@ -14,8 +14,8 @@ from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
 from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess, cross_entropy
-from pretext.ops.drawing import choices, film, panels, spectrum
-from pretext.ops.temporal import clip, draw_starts, reverse
+from pretext.ops.drawing import choices, film_strip, panels, spectrogram
+from pretext.ops.temporal import cut_clips, random_starts, reverse
 
 NAMES = ("forward", "backward")
 
@@ -69,7 +69,7 @@ class ArrowOfTime(Task):
         least, how = self.frames or 2, "raise window in the data module, or lower frames"
         require_input(x.ndim == self.dims and x.shape[2] >= least, self, f"{kind} of at least {least}", x, how)
         if self.frames is not None:
-            x = clip(x, draw_starts(len(x), x.shape[2], self.frames, rng), self.frames)
+            x = cut_clips(x, random_starts(len(x), x.shape[2], self.frames, rng), self.frames)
         every = torch.stack((x, reverse(x)), 1)
         if self.directions == "both":
             return Puzzle(every.flatten(0, 1), torch.arange(2, device=x.device).repeat(len(x)))
@@ -99,4 +99,4 @@ class ArrowOfTime(Task):
 
 
 def _shown(clip: Tensor) -> Tensor:
-    return spectrum(clip) if clip.ndim == 2 else film(clip, 6)
+    return spectrogram(clip) if clip.ndim == 2 else film_strip(clip, 6)

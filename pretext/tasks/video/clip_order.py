@@ -11,10 +11,10 @@ from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
 from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess, cross_entropy
-from pretext.ops.drawing import film, panels, rows, show, stacked
-from pretext.ops.geometric import wandering, whole
-from pretext.ops.temporal import clip
-from pretext.ops.tiles import restore
+from pretext.ops.drawing import film_strip, panels, rows, stacked, thumbnail
+from pretext.ops.geometric import uniform_to_int, wandering
+from pretext.ops.temporal import cut_clips
+from pretext.ops.tiles import restore_order
 
 MOST = 6  # pieces: 720 orders
 
@@ -107,7 +107,7 @@ class ClipOrder(Task):
         if self.reversible:
             back = torch.rand(len(x), 1, generator=rng, device=x.device) < 0.5
             shown = torch.where(back, self.pieces - 1 - shown, shown)
-        pieces = clip(x, self._starts(len(x), x.shape[2], rng, x.device).gather(1, shown), self.frames)
+        pieces = cut_clips(x, self._starts(len(x), x.shape[2], rng, x.device).gather(1, shown), self.frames)
         if self.jitter:
             pieces = wandering(pieces, self.jitter, rng)
         if self.channel_splitting:
@@ -135,7 +135,7 @@ class ClipOrder(Task):
 
         def ordered(who: str, chosen: Tensor, note: str = "", right: Tensor | None = None) -> list[Panel]:
             orders = [" ".join(str(piece + 1) for piece in order) for order in table[chosen].tolist()]  # as one counts
-            images = map(_pile, restore(pieces, table[chosen]))
+            images = map(_pile, restore_order(pieces, table[chosen]))
             return panels(images, [f"{who}: {order}{either}{note}" for order in orders], right)
 
         columns = [
@@ -158,7 +158,7 @@ class ClipOrder(Task):
         least = (self.gap + 1) // 2
         gaps = torch.randint(least, self.gap + 1, (n, self.pieces - 1), generator=rng, device=device)
         steps = (self.frames + gaps).cumsum(1)
-        start = whole(torch.rand(n, generator=rng, device=device), window - steps[:, -1] - self.frames + 1)
+        start = uniform_to_int(torch.rand(n, generator=rng, device=device), window - steps[:, -1] - self.frames + 1)
         return torch.cat((start[:, None], start[:, None] + steps), 1)
 
     def _fits(self, x: Tensor) -> None:
@@ -187,5 +187,5 @@ def orders(pieces: int, reversible: bool) -> Tensor:
 def _pile(pieces: Tensor) -> Tensor:
     """Draw images side by side, and clips or sounds one below the other, first to last."""
     if pieces.ndim == 4:
-        return film(pieces.transpose(0, 1), len(pieces))
-    return stacked(map(show, pieces))
+        return film_strip(pieces.transpose(0, 1), len(pieces))
+    return stacked(map(thumbnail, pieces))

@@ -9,9 +9,19 @@ from torch import Generator, Tensor
 
 from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
-from pretext.nn.decoder import DULL, Blind, Decoder, blind, clip_rows, drawn, errors, reads, shrunk
-from pretext.ops.drawing import film, panels
-from pretext.ops.temporal import draw_clip
+from pretext.nn.decoder import (
+    DULL,
+    Blind,
+    Decoder,
+    as_pictures,
+    blind_pictures,
+    clip_rows,
+    relative_errors,
+    shrink,
+    stage_to_read,
+)
+from pretext.ops.drawing import film_strip, panels
+from pretext.ops.temporal import random_clip
 
 
 class Future(NamedTuple):
@@ -65,7 +75,7 @@ class FuturePrediction(Task):
         got = f"{frames=}, {future=}, {channels=}, {shrink=}"
         require(min(frames, future, channels, shrink) >= 1, self, got, "give at least 1 of each")
         self.frames, self.future, self.channels, self.shrink = frames, future, channels, shrink
-        self.stage, depth = reads(backbone, stage, self)
+        self.stage, depth = stage_to_read(backbone, stage, self)
         self.decoder = Decoder(depth, channels, width, places=future)
 
     def pose(self, x: Tensor, rng: Generator) -> Puzzle:
@@ -80,23 +90,25 @@ class FuturePrediction(Task):
         require_input(fits, self, kind, x, "set channels to what the clips have")
         got = f"frames={self.frames} and future={self.future} take windows of {length} frames, got {x.shape[2]}"
         require(x.shape[2] >= length, self, got, "raise window in the data module, or lower them")
-        both = draw_clip(self, x, length, rng)
-        small = shrunk(both[:, :, self.frames - 1 :], self.shrink)
+        both = random_clip(self, x, length, rng)
+        small = shrink(both[:, :, self.frames - 1 :], self.shrink)
         answer = Future(small[:, :, 1:].contiguous(), small[:, :, :1].contiguous())
-        return Puzzle(both[:, :, : self.frames].contiguous(), answer, blind(answer.frames))
+        return Puzzle(both[:, :, : self.frames].contiguous(), answer, blind_pictures(answer.frames))
 
     def solve(self, features: Features, given: Blind) -> Tensor:
         """Draw (N, C, future, h, w), in float32."""
         map_ = features.stages[self.stage]
         newest = map_[:, :, -1:] if map_.ndim == 5 else map_  # some maps have no axis of time
-        return drawn(self.decoder(newest, *given.picture.shape[2:]), given)
+        return as_pictures(self.decoder(newest, *given.picture.shape[2:]), given)
 
     def grade(self, prediction: Tensor, answer: Future) -> Grade:
         """Score the loss and `copy`, which counts less than a grey level of motion as one."""
         said, true, last = prediction.detach().float(), answer.frames.float(), answer.last.float()
         mean = true.mean((0, 2, 3, 4), keepdim=True)
         simple = torch.minimum((last - true).square().mean(), (mean - true).square().mean()).clamp(min=DULL)
-        return Grade(errors(prediction, answer.frames).mean(), {"copy": (said - true).square().mean() / simple})
+        return Grade(
+            relative_errors(prediction, answer.frames).mean(), {"copy": (said - true).square().mean() / simple}
+        )
 
     def chance(self) -> Grade:
         """Return what the batch's mean costs, and what copying scores."""
@@ -104,7 +116,7 @@ class FuturePrediction(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the clip, the frames that follow and those that were predicted, as strips of up to four."""
-        return clip_rows(panels(map(film, puzzle.question), "what comes next?"), puzzle.answer.frames, prediction)
+        return clip_rows(panels(map(film_strip, puzzle.question), "what comes next?"), puzzle.answer.frames, prediction)
 
     def extra_repr(self) -> str:
         return f"frames={self.frames}, future={self.future}, channels={self.channels}, shrink={self.shrink}"

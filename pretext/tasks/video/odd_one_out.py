@@ -11,8 +11,8 @@ from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
 from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess, cross_entropy
-from pretext.ops.drawing import choices, film, full_contrast, panels, stacked
-from pretext.ops.temporal import shuffled_orders, take
+from pretext.ops.drawing import choices, film_strip, full_contrast, panels, stacked
+from pretext.ops.temporal import shuffled_orders, take_frames
 
 ENCODINGS = ("frames", "differences")
 SHOWN = 6  # frames of a clip, in a drawing
@@ -80,7 +80,7 @@ class OddOneOut(Task):
         is_odd = (torch.arange(self.clips, device=x.device) == odd[:, None])[..., None]
         straight = torch.arange(self.frames, device=x.device)
         order = torch.where(is_odd, shuffled_orders(len(x), self.frames, rng, x.device)[:, None], straight)
-        frames = take(x, (starts + order).flatten(1))  # (N, C, clips * T, H, W), clip by clip
+        frames = take_frames(x, (starts + order).flatten(1))  # (N, C, clips * T, H, W), clip by clip
         clips = frames.view(*frames.shape[:2], self.clips, -1, *x.shape[3:]).transpose(1, 2).flatten(0, 1)
         return Puzzle(0.5 + clips.diff(dim=2) / 2 if self.encoding == "differences" else clips, odd)
 
@@ -101,7 +101,7 @@ class OddOneOut(Task):
         """Draw all clips, each a strip of its frames, then the odd one, then the one that the prediction names."""
         items = puzzle.question.view(-1, self.clips, *puzzle.question.shape[1:])
         shown = map(full_contrast, items) if self.encoding == "differences" else items
-        strips = [[film(clip, SHOWN) for clip in clips] for clips in shown]
+        strips = [[film_strip(clip, SHOWN) for clip in clips] for clips in shown]
         asked = panels(map(stacked, strips), "in which clip, from the top, are the frames shuffled?")
         return choices(asked, puzzle, prediction, lambda i, k: strips[i][k], lambda k: f"clip {k + 1}")
 

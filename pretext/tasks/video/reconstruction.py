@@ -7,10 +7,19 @@ from torch import Generator, Tensor
 
 from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
-from pretext.nn.decoder import Blind, Decoder, blind, clip_rows, drawn, errors, reads, shrunk
-from pretext.ops.drawing import film, panels, spectrum
+from pretext.nn.decoder import (
+    Blind,
+    Decoder,
+    as_pictures,
+    blind_pictures,
+    clip_rows,
+    relative_errors,
+    shrink,
+    stage_to_read,
+)
+from pretext.ops.drawing import film_strip, panels, spectrogram
 from pretext.ops.mel import LogMel
-from pretext.ops.temporal import draw_clip
+from pretext.ops.temporal import random_clip
 
 
 class Reconstruction(Task):
@@ -55,7 +64,7 @@ class Reconstruction(Task):
         require(mel is None or self.sound, self, "mel belongs to sound", "for clips leave it out")
         self.frames, self.channels, self.shrink = frames, 1 if self.sound else channels, shrink
         self.mel = (LogMel() if mel is None else mel) if self.sound else None
-        self.stage, depth = reads(backbone, stage, self)
+        self.stage, depth = stage_to_read(backbone, stage, self)
         self.decoder = Decoder(depth, self.channels, width)
 
     def pose(self, x: Tensor, rng: Generator) -> Puzzle:
@@ -69,21 +78,21 @@ class Reconstruction(Task):
         fits = x.ndim == (3 if self.sound else 5) and x.shape[1] == self.channels
         how = "set channels to what the clips have, or choose another backbone"
         require_input(fits, self, wanted, x, how)
-        asked = x if self.frames is None else draw_clip(self, x, self.frames, rng)
+        asked = x if self.frames is None else random_clip(self, x, self.frames, rng)
         # A sound's picture is a clip of one frame.
         pictures = asked if self.mel is None else self.mel(asked).unsqueeze(2)
-        answer = shrunk(pictures, self.shrink)
-        return Puzzle(asked, answer, blind(answer))
+        answer = shrink(pictures, self.shrink)
+        return Puzzle(asked, answer, blind_pictures(answer))
 
     def solve(self, features: Features, given: Blind) -> Tensor:
         """Draw (N, C, T, h, w), or (N, 1, 1, bands, moments) of sound, in float32."""
-        seen = features.stages[self.stage]
-        if self.sound and seen.ndim == 3:
-            seen = seen.unsqueeze(2)  # a map without pitch
-        return drawn(self.decoder(seen, *given.picture.shape[2:]), given)
+        map_ = features.stages[self.stage]
+        if self.sound and map_.ndim == 3:
+            map_ = map_.unsqueeze(2)  # a map without pitch
+        return as_pictures(self.decoder(map_, *given.picture.shape[2:]), given)
 
     def grade(self, prediction: Tensor, answer: Tensor) -> Grade:
-        return Grade(errors(prediction, answer).mean(), {})
+        return Grade(relative_errors(prediction, answer).mean(), {})
 
     def chance(self) -> Grade:
         return Grade(torch.tensor(1.0), {})
@@ -97,9 +106,9 @@ class Reconstruction(Task):
         low, range_ = (0.0, 1.0) if not self.sound else (true.min(), (true.max() - true.min()).clamp(min=1e-6))
 
         def show(picture: Tensor, scale: Tensor | None = None) -> Tensor:
-            return film((picture.float().flip(-2) - low) / range_ if self.sound else picture, scale=scale)
+            return film_strip((picture.float().flip(-2) - low) / range_ if self.sound else picture, scale=scale)
 
-        look, what = (spectrum, "what did it sound like?") if self.sound else (film, "what did it look like?")
+        look, what = (spectrogram, "what did it sound like?") if self.sound else (film_strip, "what did it look like?")
         asked = panels(map(look, puzzle.question), what)
         return clip_rows(asked, true, None if prediction is None else prediction.detach(), show)
 

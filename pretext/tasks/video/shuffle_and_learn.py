@@ -11,9 +11,9 @@ from torch.nn import functional
 from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
 from pretext.nn.heads import small
-from pretext.ops.drawing import film, panels, rows
-from pretext.ops.geometric import whole
-from pretext.ops.temporal import frame_differences, take
+from pretext.ops.drawing import film_strip, panels, rows
+from pretext.ops.geometric import uniform_to_int
+from pretext.ops.temporal import frame_differences, take_frames
 
 FIVE = 5  # moments a < b < c < d < e
 TUPLE = 3
@@ -80,9 +80,9 @@ class ShuffleAndLearn(Task):
         self.span, self.apart, self.positives = span, apart, positives
         self.unlike, self.candidates, self.tuples = unlike, candidates, tuples
         self.clips = "t" in backbone.axes
-        seen, inner = backbone.dim if self.clips else TUPLE * backbone.dim, 0 if self.clips else hidden
-        last = nn.Linear(inner or seen, 2)
-        self.head = nn.Sequential(nn.Linear(seen, inner), nn.ReLU(), last) if inner else nn.Sequential(last)
+        inputs, inner = backbone.dim if self.clips else TUPLE * backbone.dim, 0 if self.clips else hidden
+        last = nn.Linear(inner or inputs, 2)
+        self.head = nn.Sequential(nn.Linear(inputs, inner), nn.ReLU(), last) if inner else nn.Sequential(last)
         small(last)
         with torch.no_grad():
             last.bias.copy_(torch.tensor([1 - positives, positives]).log())
@@ -107,14 +107,14 @@ class ShuffleAndLearn(Task):
         a, b, c, d, e = fives.unbind(1)
         tuples = torch.stack((b, torch.where(right, c, torch.where(other < 0.5, a, e)), d), 1)
         tuples = torch.where(back[:, None] < 0.5, tuples.flip(1), tuples)
-        frames = take(x, tuples.view(len(x), -1)).transpose(1, 2)  # (N, tuples * 3, C, H, W')
+        frames = take_frames(x, tuples.view(len(x), -1)).transpose(1, 2)  # (N, tuples * 3, C, H, W')
         frames = frames.reshape(-1, *frames.shape[2:])
         return Puzzle(_clips(frames) if self.clips else frames, tuples)
 
     def solve(self, features: Features, given: None) -> Tensor:
         """Give logits (N * tuples, 2): out of order, in order."""
-        seen = features.pooled if self.clips else features.pooled.view(-1, TUPLE * features.pooled.shape[1])
-        logits: Tensor = self.head(seen)
+        vectors = features.pooled if self.clips else features.pooled.view(-1, TUPLE * features.pooled.shape[1])
+        logits: Tensor = self.head(vectors)
         return logits
 
     def grade(self, prediction: Tensor, answer: Tensor) -> Grade:
@@ -137,8 +137,8 @@ class ShuffleAndLearn(Task):
         labels = in_order(moments).long()
         answers = zip((moments + 1).tolist(), labels.tolist(), strict=True)
         captions = [f"answer: frames {', '.join(map(str, m))}, {names[label]}; here sorted" for m, label in answers]
-        ordered = [film(clip[:, order]) for clip, order in zip(clips, moments.argsort(1), strict=True)]
-        asked = [film(clip) for clip in clips]
+        ordered = [film_strip(clip[:, order]) for clip, order in zip(clips, moments.argsort(1), strict=True)]
+        asked = [film_strip(clip) for clip in clips]
         columns = [panels(asked, "in order, forward or backward?"), panels(ordered, captions)]
         if prediction is not None:
             guesses = prediction.argmax(1)
@@ -166,10 +166,10 @@ class ShuffleAndLearn(Task):
         """Draw fives in windows: (n, candidates, 5), as likely as they would be were time turned round."""
         u = torch.rand(FIVE, n, self.candidates, generator=rng, device=device)
         low, high = self.span
-        span = low + whole(u[0], high - low + 1)
-        b = self.apart + whole(u[1], window - 2 * self.apart - span)
-        c, d = b + 1 + whole(u[2], span - 1), b + span
-        a, e = whole(u[3], b - self.apart + 1), d + self.apart + whole(u[4], window - d - self.apart)
+        span = low + uniform_to_int(u[0], high - low + 1)
+        b = self.apart + uniform_to_int(u[1], window - 2 * self.apart - span)
+        c, d = b + 1 + uniform_to_int(u[2], span - 1), b + span
+        a, e = uniform_to_int(u[3], b - self.apart + 1), d + self.apart + uniform_to_int(u[4], window - d - self.apart)
         return torch.stack((a, b, c, d, e), -1)
 
 

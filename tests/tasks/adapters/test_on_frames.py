@@ -12,7 +12,7 @@ from pretext import NIN
 from pretext.backbones.frames import OneFrame
 from pretext.core.rng import rng
 from pretext.core.types import Features, Grade, Panel, Puzzle, Task
-from pretext.ops.temporal import take
+from pretext.ops.temporal import take_frames
 from pretext.tasks.adapters.on import On
 from pretext.tasks.adapters.on_frames import OnFrames
 from pretext.tasks.image.colorization import Colorization
@@ -121,7 +121,7 @@ def test_it_is_the_task_itself_on_those_frames():
     puzzle = task.pose(x, chance)
     chance = rng("cpu", "same")
     order = torch.rand(4, 5, generator=chance).argsort(1)[:, :2].sort(1).values
-    frames = take(x, order).transpose(1, 2).flatten(0, 1)
+    frames = take_frames(x, order).transpose(1, 2).flatten(0, 1)
     expected = alone.pose(frames, chance)
     assert torch.equal(puzzle.question.squeeze(2), expected.question)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(puzzle.answer, expected.answer, strict=True))

@@ -10,7 +10,7 @@ from pretext.core.rng import rng
 from pretext.core.types import Features
 from pretext.ops.geometric import grey
 from pretext.ops.resample import KERNELS, resample
-from pretext.ops.tiles import mount, quadrants
+from pretext.ops.tiles import mount_tiles, quadrants
 from pretext.tasks.image.counting import Counting
 from pretext.testing import check_initial_loss, check_task
 
@@ -56,7 +56,7 @@ def test_quadrants_mounted_are_the_image_and_all_views_have_half_its_side():
     puzzle = pose(SMALL(TinyNet(), grey=0.0), x)
     assert puzzle.question.shape == (30, 3, 8, 8)
     assert puzzle.given is None
-    assert torch.equal(mount(views_of(puzzle)[:, 1:], 2), x)
+    assert torch.equal(mount_tiles(views_of(puzzle)[:, 1:], 2), x)
     assert torch.equal(quadrants(x)[:, 1], x[..., :8, 8:])
 
 

@@ -18,7 +18,7 @@ from pretext.core.rng import rng
 from pretext.core.types import Backbone, Features
 from pretext.ops.geometric import MEAN, SPREAD
 from pretext.ops.tile_cut import TileCut
-from pretext.ops.tiles import hamming, mount, restore
+from pretext.ops.tiles import hamming, mount_tiles, restore_order
 from pretext.tasks.image.jigsaw import Jigsaw
 from pretext.testing import check_task
 
@@ -105,8 +105,8 @@ def test_tile_s_comes_from_the_cell_that_the_answers_permutation_names():
 def test_the_answer_is_enough_to_undo_the_question():
     x, task = images(6, 33), WHOLE(TinyNet())
     puzzle = pose(task, x)
-    assert torch.equal(mount(restore(shuffled(task, puzzle), task.table[puzzle.answer]), 3), x)
-    assert not torch.equal(mount(shuffled(task, puzzle), 3), x)
+    assert torch.equal(mount_tiles(restore_order(shuffled(task, puzzle), task.table[puzzle.answer]), 3), x)
+    assert not torch.equal(mount_tiles(shuffled(task, puzzle), 3), x)
 
 
 def corners(task, size, steps=20):
@@ -292,7 +292,7 @@ def test_a_mosaic_is_the_shuffled_tiles_and_its_embeddings_are_theirs():
     assert given is None
     cells = x.unfold(2, 10, 10).unfold(3, 10, 10)[..., 1:9, 1:9].permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
     expected = torch.stack([tiles[order] for tiles, order in zip(cells, task.table[answer], strict=True)])
-    assert torch.equal(question, mount(expected, 3))
+    assert torch.equal(question, mount_tiles(expected, 3))
     patches = nn.functional.avg_pool2d(question, 4)
     seen = task._patches(Features({"early": question, "last": patches}, patches.mean((2, 3))))
     torch.testing.assert_close(seen, expected.mean((-2, -1)))
@@ -367,7 +367,7 @@ def bars(side):
     """Bars whose direction and width differ from cell to cell: a net that sees tiles one by one can sort them."""
     line = torch.arange(float(side))
     waves = [(line[:, None] * a + line * b).sin() * 0.5 + 0.5 for a in (0.0, 0.8, 2.2) for b in (0.0, 0.8, 2.2)]
-    return mount(torch.stack(waves)[None, :, None].expand(16, 9, 3, side, side), 3)
+    return mount_tiles(torch.stack(waves)[None, :, None].expand(16, 9, 3, side, side), 3)
 
 
 def learnt(net, factory, x, steps=150):
@@ -460,7 +460,7 @@ def test_the_drawing_shows_the_shuffle_the_answer_and_what_the_head_would_make_o
     assert [row[2].right for row in rows] == [True, False]
     seams = [i for i in range(35) if i % 12 != 11]  # tiles of 11, seams of 1
     for i, (question, answer, predicted) in enumerate(rows):
-        assert torch.equal(question.image[:, seams][:, :, seams], mount(shuffled(task, puzzle), 3)[i])
+        assert torch.equal(question.image[:, seams][:, :, seams], mount_tiles(shuffled(task, puzzle), 3)[i])
         assert torch.equal(answer.image[:, seams][:, :, seams], x[i])
         assert not torch.equal(question.image, answer.image)
         assert torch.equal(predicted.image, answer.image) == predicted.right

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from pretext.core.rng import rng
 from pretext.core.types import Backbone, Features
-from pretext.ops.lab import project
-from pretext.ops.tiles import mount
+from pretext.ops.lab import project_aberration
+from pretext.ops.tiles import mount_tiles
 from pretext.tasks.image.relative_position import (
     CENTRE,
     COARSE,
@@ -156,7 +156,7 @@ def test_projected_tiles_do_not_know_green_from_magenta_and_greys_stay():
     x, task, keep = images(8), SMALL(TinyNet(), colour="project"), SMALL(TinyNet(), colour="keep")
     red, green, blue = pose(task, x).question.unbind(1)
     torch.testing.assert_close(2 * green, red + blue, rtol=0, atol=1e-5)
-    torch.testing.assert_close(pose(task, project(x)), pose(task, x), rtol=0, atol=1e-4)
+    torch.testing.assert_close(pose(task, project_aberration(x)), pose(task, x), rtol=0, atol=1e-4)
     grey = x[:, :1].expand_as(x)
     torch.testing.assert_close(pose(task, grey), pose(keep, grey), rtol=0, atol=1e-4)
 
@@ -286,7 +286,7 @@ def test_it_learns_where_every_cell_shows_its_place(pairs):
     torch.manual_seed(0)
     line = torch.arange(16.0)
     waves = [(line[:, None] * a + line * b).sin() * 0.5 + 0.5 for a in (0.0, 0.8, 2.2) for b in (0.0, 0.8, 2.2)]
-    x = mount(torch.stack(waves)[None, :, None].expand(16, 9, 3, 16, 16), 3)
+    x = mount_tiles(torch.stack(waves)[None, :, None].expand(16, 9, 3, 16, 16), 3)
     net = TinyNet(16)
     assert learnt(SMALL(net, pairs=pairs, pixelate=0.0), net, lambda step: x, 100) > 0.9
 
@@ -379,7 +379,7 @@ def test_the_drawing_places_the_tile_where_it_is_and_where_it_was_guessed(pairs)
             assert torch.equal(asked.image, tiles[cell])
             shown = 1 - FADED + FADED * tiles
             shown[[CENTRE, cell]] = tiles[[CENTRE, cell]]
-            assert torch.equal(answer.image, mount(shown[None], 3, 1)[0])
+            assert torch.equal(answer.image, mount_tiles(shown[None], 3, 1)[0])
             assert torch.equal(predicted.image, answer.image) == predicted.right == right
     assert len({row[2].caption for row in rows}) > 4  # not always the same neighbours
     assert {len(row) for row in task.draw(puzzle._replace(question=puzzle.question.bfloat16()), None)} == {3}

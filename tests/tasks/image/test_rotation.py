@@ -12,7 +12,7 @@ from training import descend
 
 from pretext.core.rng import rng
 from pretext.core.types import Features
-from pretext.ops.drawing import film
+from pretext.ops.drawing import film_strip
 from pretext.ops.geometric import quarter_turn
 from pretext.ops.temporal import STILL
 from pretext.tasks.image.rotation import Rotation
@@ -231,6 +231,6 @@ def test_the_drawing_of_a_clip_is_a_strip_of_frames(x):
     puzzle = pose(task, x)
     rows = task.draw(puzzle, torch.eye(4)[[0, 1, 2, 3, 0, 1, 2, 2]])
     for i, (asked, answer, predicted) in enumerate(rows):
-        assert torch.equal(asked.image, film(puzzle.question[i]))
-        torch.testing.assert_close(answer.image, film(x[i // 4]), rtol=0, atol=1e-5)
+        assert torch.equal(asked.image, film_strip(puzzle.question[i]))
+        torch.testing.assert_close(answer.image, film_strip(x[i // 4]), rtol=0, atol=1e-5)
         assert torch.equal(predicted.image, answer.image) == predicted.right == (i < 7)

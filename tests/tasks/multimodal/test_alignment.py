@@ -14,7 +14,7 @@ from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng
 from pretext.nn.alignment_readouts import Binary, Contrastive
 from pretext.ops.negatives import KINDS, Negatives, moments_apart
-from pretext.ops.temporal import clip, sound
+from pretext.ops.temporal import cut_clips, cut_sounds
 from pretext.tasks.multimodal.alignment import Alignment
 from pretext.testing import check_task
 
@@ -98,7 +98,7 @@ def test_the_sound_of_a_clip_begins_at_the_sample_of_its_first_frame(window, sam
         assert question["audio"].shape == (2 * n, 1, count)
         assert question["audio"][:, 0, 0].tolist() == [min(start, samples - count) for start in wanted]
         assert (question["audio"].diff(dim=-1) == 1).all()
-        assert torch.equal(question["audio"], sound(x["audio"][answer.source], first, frames, window))
+        assert torch.equal(question["audio"], cut_sounds(x["audio"][answer.source], first, frames, window))
 
 
 def test_the_second_may_be_pictures_and_the_first_sound():
@@ -107,7 +107,7 @@ def test_the_second_may_be_pictures_and_the_first_sound():
     task = alignment(tiny_multimodal(True), second="grey", frames=4, negatives=MIX)
     question, answer, _ = pose(task, x)
     starts = question["rgb"][:, 0, 0, 0, 0].long().repeat_interleave(2) % 1000 + answer.shift
-    assert torch.equal(question["grey"], clip(x["grey"][answer.source], starts, 4))
+    assert torch.equal(question["grey"], cut_clips(x["grey"][answer.source], starts, 4))
     turned = pose(alignment(tiny_multimodal(), "audio", "rgb", frames=4, negatives=MIX), x)
     assert torch.equal(turned.question["audio"], pose(task, x | {"rgb": x["audio"], "grey": x["grey"]}).question["rgb"])
     assert torch.equal(turned.question["rgb"][:, :1] + 0.5, question["grey"])

@@ -10,7 +10,7 @@ from training import descend
 
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng
-from pretext.ops.drawing import film
+from pretext.ops.drawing import film_strip
 from pretext.ops.temporal import STILL
 from pretext.tasks.multimodal.cross_modal_prediction import CrossModalPrediction
 from pretext.testing import check_task
@@ -166,8 +166,8 @@ def test_the_drawing_shows_both_modalities_and_the_prediction(factory):
     task = factory(tiny_multimodal())
     puzzle = pose(task, batch(2))
     for i, (asked, answer, predicted) in enumerate(task.draw(puzzle, puzzle.answer)):
-        assert torch.equal(asked.image, film(puzzle.question["rgb"][i]))
+        assert torch.equal(asked.image, film_strip(puzzle.question["rgb"][i]))
         assert asked.caption == f"{task.target} of this rgb?"
-        assert torch.equal(answer.image, film(puzzle.answer[i]))
+        assert torch.equal(answer.image, film_strip(puzzle.answer[i]))
         assert torch.equal(predicted.image, answer.image)
     assert [len(row) for row in task.draw(puzzle, None)] == [2, 2]

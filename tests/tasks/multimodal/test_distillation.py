@@ -12,7 +12,7 @@ from training import descend
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng
 from pretext.nn.teachers import Frozen, Momentum
-from pretext.ops.temporal import clip, sound
+from pretext.ops.temporal import cut_clips, cut_sounds
 from pretext.tasks.multimodal.distillation import Distillation, targets
 from pretext.testing import check_task
 
@@ -64,11 +64,11 @@ def test_both_networks_see_the_same_moment(teacher, kind):
     x = batch(30)
     task, net = made(teacher=teacher, kind=kind)
     puzzle = pose(task, x)
-    places = torch.stack([clip(x["rgb"], torch.full((30,), start), 4) for start in range(9)])
+    places = torch.stack([cut_clips(x["rgb"], torch.full((30,), start), 4) for start in range(9)])
     found = (places == puzzle.question["rgb"]).flatten(2).all(2).int().argmax(0)
-    assert torch.equal(puzzle.question["rgb"], clip(x["rgb"], found, 4))
+    assert torch.equal(puzzle.question["rgb"], cut_clips(x["rgb"], found, 4))
     assert len(found.unique()) > 4
-    theirs = sound(x["audio"], found, 4, 12) if teacher == "audio" else clip(x["flow"], found, 4)
+    theirs = cut_sounds(x["audio"], found, 4, 12) if teacher == "audio" else cut_clips(x["flow"], found, 4)
     if kind == "joint":
         assert puzzle.question.keys() == {"rgb", teacher}
         assert torch.equal(puzzle.question[teacher], theirs)

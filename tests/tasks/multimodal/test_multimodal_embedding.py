@@ -11,7 +11,7 @@ from training import descend
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng
 from pretext.nn.embedding_losses import InfoNCE, MaxMargin
-from pretext.ops.temporal import clip, sound
+from pretext.ops.temporal import cut_clips, cut_sounds
 from pretext.tasks.multimodal.multimodal_embedding import Embed
 from pretext.testing import check_task
 
@@ -48,10 +48,10 @@ def test_both_modalities_show_the_same_moment_of_the_same_clip():
         question, answer, given = pose(embed(tiny_multimodal(), frames=4), x, key)
         assert given is None
         assert torch.equal(answer, torch.arange(50))
-        places = torch.stack([clip(x["rgb"], torch.full((50,), start), 4) for start in range(9)])
+        places = torch.stack([cut_clips(x["rgb"], torch.full((50,), start), 4) for start in range(9)])
         found = (places == question["rgb"]).flatten(2).all(2).int().argmax(0)
-        assert torch.equal(question["rgb"], clip(x["rgb"], found, 4))
-        assert torch.equal(question["audio"], sound(x["audio"], found, 4, 12))
+        assert torch.equal(question["rgb"], cut_clips(x["rgb"], found, 4))
+        assert torch.equal(question["audio"], cut_sounds(x["audio"], found, 4, 12))
         starts |= set(found.tolist())
     assert starts == set(range(9))
 

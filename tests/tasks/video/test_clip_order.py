@@ -12,7 +12,7 @@ from nets import TinyNet
 
 from pretext.core.rng import rng
 from pretext.core.types import Features
-from pretext.ops.tiles import restore
+from pretext.ops.tiles import restore_order
 from pretext.tasks.video.clip_order import ClipOrder, orders
 from pretext.testing import check_task
 
@@ -40,7 +40,7 @@ def pieces_of(task, puzzle):
 
 def solved(task, puzzle):
     """The pieces as the answer would order them."""
-    return restore(pieces_of(task, puzzle), task.table[puzzle.answer])
+    return restore_order(pieces_of(task, puzzle), task.table[puzzle.answer])
 
 
 @pytest.mark.parametrize(

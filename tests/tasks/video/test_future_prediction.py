@@ -9,7 +9,7 @@ from nets import TinyNet
 from training import descend
 
 from pretext.core.rng import rng
-from pretext.ops.drawing import film
+from pretext.ops.drawing import film_strip
 from pretext.tasks.video.future_prediction import Future, FuturePrediction
 from pretext.testing import check_task
 
@@ -149,8 +149,8 @@ def test_the_drawing_shows_clip_future_and_prediction(channels):
     puzzle = pose(task, x)
     blind = puzzle.given.picture.expand_as(puzzle.answer.frames)
     for i, (asked, answer, predicted) in enumerate(task.draw(puzzle, blind)):
-        assert torch.equal(asked.image, film(puzzle.question[i]))
-        assert torch.equal(answer.image, film(puzzle.answer.frames[i]))
-        assert torch.equal(predicted.image, film(blind[i], scale=puzzle.answer.frames[i]))
+        assert torch.equal(asked.image, film_strip(puzzle.question[i]))
+        assert torch.equal(answer.image, film_strip(puzzle.answer.frames[i]))
+        assert torch.equal(predicted.image, film_strip(blind[i], scale=puzzle.answer.frames[i]))
         assert predicted.caption.startswith("prediction: ")
     assert [len(row) for row in task.draw(puzzle, None)] == [2, 2]

@@ -10,7 +10,7 @@ from training import descend
 
 from pretext.backbones.audio import Sound
 from pretext.core.rng import rng
-from pretext.ops.drawing import film, spectrum
+from pretext.ops.drawing import film_strip, spectrogram
 from pretext.ops.mel import LogMel
 from pretext.tasks.video.reconstruction import Reconstruction
 from pretext.testing import check_task
@@ -145,8 +145,8 @@ def test_the_drawing_of_clips_shows_strips():
     puzzle = pose(task, x)
     rows = task.draw(puzzle, puzzle.answer)
     for i, (asked, answer, predicted) in enumerate(rows):
-        assert torch.equal(asked.image, film(puzzle.question[i]))
-        assert torch.equal(answer.image, film(puzzle.answer[i]))
+        assert torch.equal(asked.image, film_strip(puzzle.question[i]))
+        assert torch.equal(answer.image, film_strip(puzzle.answer[i]))
         assert torch.equal(predicted.image, answer.image)
         assert predicted.caption.startswith("prediction: 0.00")
     assert [len(row) for row in task.draw(puzzle, None)] == [2, 2]
@@ -158,7 +158,7 @@ def test_the_drawing_of_sounds_has_the_low_pitch_at_the_bottom_and_one_scale():
     x, task = torch.stack((low, 0.01 * high)).unsqueeze(1), SOUNDS(TinySound(), shrink=1)
     puzzle = pose(task, x)
     (first, second) = task.draw(puzzle, puzzle.answer)
-    assert torch.equal(first[0].image, spectrum(x[0]))
+    assert torch.equal(first[0].image, spectrogram(x[0]))
     assert first[1].image.shape == (3, 6, 12)
     assert first[1].image[0].mean(1).argmax() >= 4  # of 6 rows, the highest is 0
     assert second[1].image[0].mean(1).argmax() <= 2
