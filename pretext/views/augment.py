@@ -130,10 +130,22 @@ class Augment(nn.Module):
         stretch = torch.ones(2, len(x), device=x.device)  # of motion, across and down
         if self.scale == (1.0, 1.0):
             places = x.shape[-1] + 2 * self.pad - side + 1
-            y = unit(window(canvas, side, self.pad, uniform_to_int(draws[:, 1], places), uniform_to_int(draws[:, 2], places), flip))
+            y = unit(
+                window(
+                    canvas,
+                    side,
+                    self.pad,
+                    uniform_to_int(draws[:, 1], places),
+                    uniform_to_int(draws[:, 2], places),
+                    flip,
+                )
+            )
         else:
             height, width = boxes(x.shape[-1], self.scale, self.aspect, draws[:, 3], more[:, 0])
-            top, left = uniform_to_int(draws[:, 1], x.shape[-1] - height + 1), uniform_to_int(draws[:, 2], x.shape[-1] - width + 1)
+            top, left = (
+                uniform_to_int(draws[:, 1], x.shape[-1] - height + 1),
+                uniform_to_int(draws[:, 2], x.shape[-1] - width + 1),
+            )
             y = resized_crop(unit(canvas), top, left, height, width, side, flip)
             stretch = side / torch.stack((width, height))
         y = y.view(*x.shape[:-2], side, side)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pretext.ops.geometric import pick, reflect
+from pretext.ops.geometric import gather_pixels, reflect
 
 
 def check_box(crop: int | None, pad: int, scale: tuple[float, float], aspect: tuple[float, float]) -> None:
@@ -47,7 +47,7 @@ def window(x: Tensor, side: int, pad: int, top: Tensor, left: Tensor, flip: Tens
     columns = left[:, None] + torch.where(flip[:, None], steps.flip(0), steps) - pad
     if pad:
         rows, columns = reflect(rows, x.shape[-1]), reflect(columns, x.shape[-1])
-    return pick(x, rows[:, None], columns[:, None])
+    return gather_pixels(x, rows[:, None], columns[:, None])
 
 
 def boxes(

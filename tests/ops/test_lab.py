@@ -126,7 +126,9 @@ def test_the_projection_is_the_one_of_the_paper():
 def test_leading_dimensions_are_free():
     x = torch.rand(2, 5, 3, 4, 6, generator=rng("cpu", "lead"))
     torch.testing.assert_close(rgb_to_lab(x)[1, 2], rgb_to_lab(x[1, 2]), rtol=0, atol=LAB)
-    torch.testing.assert_close(project_aberration(x)[1, 2], project_aberration(x[1, 2]), rtol=0, atol=rounding(1, 3))  # three products
+    torch.testing.assert_close(
+        project_aberration(x)[1, 2], project_aberration(x[1, 2]), rtol=0, atol=rounding(1, 3)
+    )  # three products
 
 
 def test_constants_first_made_in_inference_mode_serve_training_too():
