@@ -143,5 +143,5 @@ def _importance(found: Importance) -> Table:
     rows = []
     for name, share in found.shares.items():
         bar, words = bars({"searched": share}, most, found.luck), f"{share:.2f}" + " *" * (share > found.luck)
-        rows.append(Row([Cell(name, picture=breakable(name)), Cell(share, picture=bar, style="width:45%"), words]))
+        rows.append(Row([Cell(name, picture=breakable(name)), Cell(share, picture=bar, style="width:40%"), words]))
     return Table("Importance of each weight", columns, rows, look="wide facts")

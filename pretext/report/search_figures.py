@@ -95,8 +95,10 @@ def weight_map(results: Results) -> Markup:
     title = "Weights of every candidate, the fittest on the left"
     drawn = macro("box", title, svg(title, 560, tall + 18, *parts, kind="scatter map"))
     shades = plot.Shades(0.0, 1.0)
-    scale = (plot.swatch(f"{weight:g}", f"background:{shades.hue(weight)}") for weight in (0, 0.25, 0.5, 0.75, 1))
-    return drawn + tag("p", "Weight: ", *scale, kind="soft")
+    scale: list[object] = ["Weight: "]
+    for weight in (0, 0.25, 0.5, 0.75, 1):
+        scale += [tag("span", kind="swatch", style=f"background:{shades.hue(weight)}"), f"{weight:g}\u2003"]
+    return drawn + tag("p", *scale, kind="soft")
 
 
 def _png(shares: np.ndarray[Any, Any]) -> bytes:

@@ -212,6 +212,23 @@ def test_a_worker_that_slept_too_long_drops_its_candidate_and_goes_on(tmp_path, 
     assert study.trials[5].params == study.trials[3].params
 
 
+def test_a_job_that_is_taken_away_after_the_last_note_of_its_worker_is_dropped_too(tmp_path, monkeypatch):
+    """Where Optuna itself finds the trial failed that it is about to complete."""
+    study, other = opened(tmp_path), opened(tmp_path)
+    note, told = optuna.Trial.set_user_attr, []
+
+    def noted(self, key, value):
+        note(self, key, value)
+        if key == "ended" and self.number == 3:
+            other.tell(3, state=TrialState.FAIL)  # the others take this worker for dead
+            put_back(other, PLANNED)
+
+    monkeypatch.setattr(optuna.Trial, "set_user_attr", noted)
+    assert work(study, height, told.append) == 5
+    assert [c.index for c in told] == [0, 1, 2, 4, 3]
+    assert [(c.state, c.tries) for c in read(study)] == [("done", 2 if c.index == 3 else 1) for c in read(study)]
+
+
 def test_a_worker_that_slept_too_long_still_stops_when_asked_to(tmp_path):
     study, other = opened(tmp_path), opened(tmp_path)
 
