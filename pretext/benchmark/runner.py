@@ -26,6 +26,7 @@ from pretext.benchmark.results import Board, CellResult
 from pretext.benchmark.suite import BASELINES, Job, Options, Suite, jobs
 from pretext.core.files import write_json
 from pretext.core.types import Backbone
+from pretext.evaluation.available import with_sources
 from pretext.evaluation.cache import digest
 from pretext.evaluation.embed import VERSION
 from pretext.evaluation.probe import SPLITS, ProbedData, ProbePlan, facts, probe_network
@@ -127,7 +128,9 @@ def _named(others: Mapping[str, Cell], users: Mapping[str, list[str]]) -> list[C
 def file_of(suite: Suite, folder: Path, job: Job) -> Path:
     """Return the file of a finished cell; its name changes with what the YAML and the files that it names say of it."""
     board = suite.boards[job.board]
-    key = _hash(VERSION, _training(suite, job), _stamped(board.data), suite.protocols, suite.dims, suite.views)
+    key = _hash(
+        VERSION, _training(suite, job), _stamped(board.data), with_sources(suite.protocols), suite.dims, suite.views
+    )
     return folder / "cells" / job.board / f"{job.name}-{job.seed}-{key}.json"
 
 
@@ -204,7 +207,7 @@ def _cell(suite: Suite, folder: Path, job: Job) -> Cell:
 def _compared(suite: Suite, folder: Path, job: Job, kind: str, network: Backbone, probed: ProbedData) -> str:
     """Measure a network at random initialisation, or the raw input, once for all entries that have the same."""
     seen = [probed.view_key, probed.modality, *(probed.data.fingerprint(split) for split in SPLITS)]
-    key = _hash(VERSION, digest(network), seen, suite.protocols, suite.dims, suite.views)
+    key = _hash(VERSION, digest(network), seen, with_sources(suite.protocols), suite.dims, suite.views)
     file = folder / "cells" / job.board / f"={kind}-{key}.json"
     with FileLock(file.with_suffix(".lock")):
         if not file.exists():

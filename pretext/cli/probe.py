@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from argparse import Namespace
 from pathlib import Path
 
 from rich.console import Console
@@ -19,40 +20,42 @@ from pretext.training.networks import of_outsider, of_run
 def main(args: list[str]) -> None:
     """Measure what every stage of a backbone learned. Options override: --data datamodules.X --data.root DIR."""
     name, rest = run_of(args)
-    parser = Parser("probe", "RUN | --backbone SPEC", main.__doc__)
+    own, options = _parser(main.__doc__).parse_known_args(rest)
+    _check(name, own)
+    protocols = protocols_named(own.protocols)  # a mistake is told before anything is embedded
+    if name is not None:
+        networks, probed, folder = of_run(name, options, own.modality, own.dims)
+    else:
+        networks, probed, folder = of_outsider(own.backbone, own.weights, options, own.crop, own.dims)
+    folder = own.out or folder
+    plan = ProbePlan(protocols, own.views, own.dims)
+    result = probe_run(networks, probed, folder, shlex.join(["pretext", *args]), plan)
+    with whole(folder / "probe.png") as draft:
+        plot(result).savefig(draft, dpi=150, format="png")
+    print_tables(result, Console())
+
+
+def _parser(about: str | None) -> Parser:
+    parser = Parser("probe", "RUN | --backbone SPEC", about)
     parser.add_argument("--backbone", help="instead of a run: torchvision:NAME, timm:NAME or a class")
     parser.add_argument("--weights", help="file with that backbone's weights")
     parser.add_argument("--crop", type=int, help="centre of the canvas that it is shown (default: all of it)")
     parser.add_argument("--out", type=Path, help="folder of the results (default: the run, or runs/probe/SPEC)")
     parser.add_argument("--modality", help="which network of a MultiModal backbone to probe (default: the first)")
-    parser.add_argument(
-        "--protocols",
-        nargs="+",
-        metavar="NAME",
-        default=DEFAULT,
-        help=f"of {', '.join(EVERY)}, or classes of your own by path (default {' '.join(DEFAULT)})",
-    )
-    parser.add_argument(
-        "--views", type=int, default=0, help="augmented views of each training image to add (default 0)"
-    )
+    names = f"of {', '.join(EVERY)}, or a class of your own by its path (default {' '.join(DEFAULT)})"
+    parser.add_argument("--protocols", nargs="+", metavar="NAME", default=DEFAULT, help=names)
+    views = "augmented views of each training image to add (default 0)"
+    parser.add_argument("--views", type=int, default=0, help=views)
     parser.add_argument("--dims", type=int, default=DIMS, help=f"values that a stage is pooled to (default {DIMS})")
-    own, options = parser.parse_known_args(rest)
-    if (name is None) == (own.backbone is None):
+    return parser
+
+
+def _check(run: str | None, own: Namespace) -> None:
+    if (run is None) == (own.backbone is None):
         raise ValueError("give either a run, before any option, or --backbone SPEC")
-    if name is not None and (own.weights or own.crop):
+    if run is not None and (own.weights or own.crop):
         raise ValueError("--weights and --crop go with --backbone; a run has its own")
-    if name is None and own.modality:
+    if run is None and own.modality:
         raise ValueError("--modality goes with a run; a --backbone is one network")
     if own.dims < 1 or own.views < 0:
         raise ValueError(f"--dims is at least 1 and --views at least 0, got {own.dims} and {own.views}")
-    protocols = protocols_named(own.protocols)  # before anything is embedded
-    if name is not None:
-        networks, probed, folder = of_run(name, options, own.modality, own.dims)
-    else:
-        networks, probed, folder = of_outsider(own.backbone, own.weights, options, own.crop, own.dims)
-    command = shlex.join(["pretext", *args])
-    folder = own.out or folder
-    result = probe_run(networks, probed, folder, command, ProbePlan(protocols, own.views, own.dims))
-    with whole(folder / "probe.png") as draft:
-        plot(result).savefig(draft, dpi=150, format="png")
-    print_tables(result, Console())

@@ -21,12 +21,12 @@ class Batches(Protocol):
 
 
 class Augmented:
-    """The `k`-th augmented view of a set: its batches, each with "x" augmented as a whole by chance.
+    """The `k`-th augmented view of a set: its batches, each with "x" augmented as a whole, at random.
 
-    To be embedded as it is: `embed(backbone, Augmented(batches, augment, seed, k), view=lambda x: x)`. Chance is keyed
-    by (seed, "views", k, first index of the batch), so the same seed and k give the same view whenever the same batches
-    come, of the same size; its name, `str`, is what a cache of features may go by. Rows that share an index (parts of
-    one video) are augmented each for itself.
+    To be embedded as it is: `embed(backbone, Augmented(batches, augment, seed, k), view=lambda x: x)`. The random
+    numbers are keyed by (seed, "views", k, first index of the batch), so the same seed and k give the same view
+    whenever the same batches come, of the same size; its name, `str`, is what a cache of features may go by. Rows that
+    share an index (parts of one video) are augmented each for itself.
 
     Args:
         batches: {"x", "index", ...} as loaded; all but "x" is passed on.
@@ -59,9 +59,9 @@ class Augmented:
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.batches:
-            chance = rng(self.device, self.seed, "views", self.k, int(batch["index"][0]))
+            generator = rng(self.device, self.seed, "views", self.k, int(batch["index"][0]))
             with torch.no_grad():
-                yield {**batch, "x": self.augment(moved(batch["x"], self.device), chance)}
+                yield {**batch, "x": self.augment(moved(batch["x"], self.device), generator)}
 
     def __len__(self) -> int:
         return len(self.batches)

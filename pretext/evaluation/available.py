@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from hashlib import blake2b
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pretext.evaluation.protocol import Description, Protocol
@@ -60,6 +63,16 @@ def descriptions(described: Mapping[str, Mapping[str, Any]] | None = None) -> tu
 def plugins_described(protocols: Sequence[Protocol]) -> dict[str, dict[str, Any]]:
     """Return what is to be kept beside a result: the descriptions of protocols that are not this project's own."""
     return {p.description.name: p.description.to_json() for p in protocols if type(p) not in OURS}
+
+
+def with_sources(names: Iterable[str]) -> list[str]:
+    """Return names, a class path with a hash of its source beside it, so that a changed plug-in is known as another."""
+    return [name if name in EVERY else f"{name} {_source_hash(name)}" for name in names]
+
+
+def _source_hash(path: str) -> str:
+    (protocol,) = protocols_named([path])
+    return blake2b(Path(inspect.getfile(type(protocol))).read_bytes(), digest_size=8).hexdigest()
 
 
 def _built(name: str | Protocol, ours: Mapping[str, type[Protocol]]) -> Protocol:

@@ -6,8 +6,7 @@ image, 96 kB: 1.3 M images take 125 GB of disk and the memory of one batch (with
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from math import prod
@@ -15,13 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
 from pretext.core.types import Backbone
 from pretext.evaluation.cache import Columns, cached, digest
+from pretext.evaluation.progress import with_progress
 
 VERSION = 2  # of what this file computes: raise it with any change to that, and old caches are left behind
 # Of a stage pooled to a grid. The published sizes come out: 64 x 12 x 12, 256 x 6 x 6, 512 x 4 x 4, 1024 x 3 x 3 and
@@ -34,7 +32,7 @@ HALF = (2.0**-6, 2.0**10)
 Batch = Mapping[str, Any]
 """{"x": a tensor or a dict of them by modality, "index": (N,), and "y": (N,) where labelled}."""
 View = Callable[[Any], Tensor]
-"""Turns the "x" of a batch, as it is loaded, into what the backbone sees, floats, without chance.
+"""Turns the "x" of a batch, as it is loaded, into what the backbone sees, floats; always the same for the same batch.
 
 It may make several rows of each, item by item: the features of all rows that belong to one index are averaged.
 """
@@ -121,7 +119,7 @@ def _look(
     """Yield the rows of each batch: "mean/<stage>", "grid/<stage>" where there is a grid, "labels" where there are."""
     device = next((t.device for t in chain(backbone.parameters(), backbone.buffers())), torch.device("cpu"))
     dtypes: dict[str, torch.dtype] = {}
-    for batch in _progress(batches, title):
+    for batch in with_progress(batches, title):
         first, of = _items(batch["index"])
         rows = _rows(backbone, moved(batch["x"], device), view, dims, dtype)
         items = {name: _averaged(values, of, len(first)) for name, values in rows.items()}
@@ -155,9 +153,9 @@ def _averaged(rows: Tensor, of: Tensor, items: int) -> Tensor:
 
 @torch.inference_mode()
 def _rows(backbone: Backbone, x: Any, view: View, dims: int, dtype: torch.dtype) -> Columns:
-    seen, low = view(x), dtype == torch.bfloat16
-    with torch.autocast(seen.device.type, torch.bfloat16, enabled=low):  # not enabled: off, also within another one
-        stages = backbone(seen).stages
+    shown, low = view(x), dtype == torch.bfloat16
+    with torch.autocast(shown.device.type, torch.bfloat16, enabled=low):  # not enabled: off, also within another one
+        stages = backbone(shown).stages
     rows = {}
     for name, stage in stages.items():
         rows[f"mean/{name}"] = stage.float().flatten(2).mean(2) if stage.ndim > 2 else stage.float()
@@ -195,20 +193,6 @@ def evaluating(backbone: Backbone) -> Iterator[None]:
     finally:
         for module, was in training.items():
             module.training = was
-
-
-def _progress(batches: Iterable[Batch], title: str) -> Iterator[Batch]:
-    """Yield the batches; where stderr is a terminal, show how many images a second."""
-    console, begin, images = Console(stderr=True), time.perf_counter(), 0
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[speed]}"))
-    with Progress(*columns, console=console, disable=not title or not console.is_terminal, transient=True) as bar:
-        total = len(batches) if isinstance(batches, Sized) else None
-        task = bar.add_task(title, total=total, speed="")
-        for batch in batches:
-            yield batch
-            images += len(batch["index"])
-            speed = f"{images} items, {images / (time.perf_counter() - begin):.0f}/s"
-            bar.update(task, advance=1, speed=speed)
 
 
 def _gather(chunks: Iterable[Columns]) -> Columns:

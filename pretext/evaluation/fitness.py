@@ -224,8 +224,8 @@ class FewLabels(Fitness):
         """Learn from some items of each class and return the accuracy on the others."""
         given, asked = [], []
         for label, items in members.items():
-            chance = rng("cpu", self.seed, "few labels", draw, label)
-            order = items[torch.randperm(len(items), generator=chance)]
+            generator = rng("cpu", self.seed, "few labels", draw, label)
+            order = items[torch.randperm(len(items), generator=generator)]
             given.append(order[: self.labels])
             asked.append(order[self.labels :])
         learnt, others = torch.cat(given).to(z.device), torch.cat(asked).to(z.device)

@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 
 from pretext.core.rng import rng
-from pretext.evaluation.multilabel import presence
+from pretext.evaluation.multilabel import labels_by_class
 from pretext.evaluation.solvers.linear_svm import (
     COSTS,
     FOLDS,
     Array,
-    Choice,
+    ChosenCosts,
     check_choice,
-    choose,
-    planes,
-    scores,
-    unit,
+    choose_costs,
+    decision_values,
+    fit_classes,
+    unit_length,
 )
 from pretext.evaluation.statistics.average_precision import average_precision
 from pretext.evaluation.statistics.intervals import student
@@ -79,13 +79,13 @@ def low_shot(
         ValueError: as in `protocols.svm.svm`; a `k` below 1; less than two draws.
 
     """
-    y, wanted = presence("low_shot", train, labels, test, answers, 1)
+    y, wanted = labels_by_class("low_shot", train, labels, test, answers, 1)
     check_choice("low_shot", costs, folds)
     if draws < 2 or not ks or min(ks) < 1:
         raise ValueError(
             f"low_shot got draws={draws}, ks={tuple(ks)}; it wants at least 2 draws, and each k at least 1"
         )
-    x, enough = unit(train), [k for k in ks if k <= int((y == 1).sum(0).min())]
+    x, enough = unit_length(train), [k for k in ks if k <= int((y == 1).sum(0).min())]
     return [_shots(k, x, y, test, wanted, labels.ndim == 1, draws, costs, folds) for k in enough]
 
 
@@ -103,9 +103,13 @@ def _shots(
     each, fits, unconverged = [], 0, 0
     for draw in range(draws):
         few = _draw(y, k, draw)
-        choice = choose(x, few, costs, folds, shared=True) if k > 1 else Choice([SINGLE_COST] * y.shape[1], nan, 0, 0)
-        fitted = planes(x, few, choice.costs)
-        each.append(_value(scores(fitted, test), wanted, single))
+        choice = (
+            choose_costs(x, few, costs, folds, shared=True)
+            if k > 1
+            else ChosenCosts([SINGLE_COST] * y.shape[1], nan, 0, 0)
+        )
+        fitted = fit_classes(x, few, choice.costs)
+        each.append(_value(decision_values(fitted, test), wanted, single))
         fits += choice.fits + len(fitted)
         unconverged += choice.unconverged + sum(not plane.converged for plane in fitted)
     return Shots(k, mean(each), stdev(each), *student(each), each, fits, unconverged)
@@ -115,15 +119,15 @@ def _draw(y: Tensor, k: int, draw: int) -> Tensor:
     """Leave of `y` (N, K) in each class k present and 19 k absent items, the others not to be judged."""
     few = torch.full_like(y, -1)
     for c in range(y.shape[1]):
-        chance = rng("cpu", "svm", "shots", draw, c)
+        generator = rng("cpu", "svm", "shots", draw, c)
         for label, count in ((1, k), (0, NEGATIVES * k)):
             items = (y[:, c] == label).nonzero()[:, 0]
-            few[items[torch.randperm(len(items), generator=chance)[:count]], c] = label
+            few[items[torch.randperm(len(items), generator=generator)[:count]], c] = label
     return few
 
 
-def _value(found: Tensor, wanted: Tensor, single: bool) -> float:
+def _value(decisions: Tensor, wanted: Tensor, single: bool) -> float:
     """Return the accuracy or the mean average precision of scores (M, K)."""
     if single:
-        return float((found.argmax(1) == wanted.argmax(1)).double().mean())
-    return mean(average_precision(found[:, k], wanted[:, k]) for k in range(found.shape[1]))
+        return float((decisions.argmax(1) == wanted.argmax(1)).double().mean())
+    return mean(average_precision(decisions[:, k], wanted[:, k]) for k in range(decisions.shape[1]))

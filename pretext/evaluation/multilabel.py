@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def presence(
+def labels_by_class(
     asker: str, train: Tensor, labels: Tensor, test: Tensor, answers: Tensor, least: int
 ) -> tuple[Tensor, Tensor]:
     """Return the labels of both sets as (N, K) and (M, K) of 1, 0 and -1, int8; of (N,), one column for each class.

@@ -138,10 +138,10 @@ def _decay(values: Tensor, first: int, last: int) -> float:
     share[: len(values)] = values / values[0]
     share[0] = 1  # also where all are 0: less than one direction is shown as one
     share = share.nan_to_num(0)
-    seen = int((share > NOISE).sum())
-    if seen <= first:
-        first, seen = 1, seen + 1
-    y = share[first - 1 : min(last, seen)].clamp(min=NOISE).log()
+    known = int((share > NOISE).sum())
+    if known <= first:
+        first, known = 1, known + 1
+    y = share[first - 1 : min(last, known)].clamp(min=NOISE).log()
     index = torch.arange(first, first + len(y), dtype=y.dtype, device=y.device)
     x, weight = index.log(), 1 / index
     x, y = x - (weight * x).sum() / weight.sum(), y - (weight * y).sum() / weight.sum()

@@ -65,7 +65,7 @@ def masses_of(
     k-means (k-means++, Lloyd, the best of `restarts`) gives centroids c. An item belongs to each of them by
     softmax(-|x - c|^2 / temperature), and a cluster's mass is the mean of that over the items. The paper has the
     temperature 1, which on the sphere makes all masses nearly equal. The scale of each item does not matter, nor does
-    rotation but for the chance of k-means (as `seed`: some hundredths of `kl`). All items are in memory, as float32.
+    rotation but for the random start of k-means (`seed`; some hundredths of `kl`). All items are in memory, as float32.
 
     Raises:
         ValueError: as `rankme`, k not in 2..N, a temperature or restarts not above 0.

@@ -12,7 +12,7 @@ from pretext.__main__ import main
 from pretext.benchmark.compare import compared
 from pretext.benchmark.suite import read_suite
 from pretext.benchmark.summary import summary
-from pretext.evaluation.available import DEFAULT, EVERY, protocols_named
+from pretext.evaluation.available import DEFAULT, EVERY, protocols_named, with_sources
 from pretext.evaluation.embed import Embedded
 from pretext.evaluation.measure import measure
 from pretext.evaluation.protocol import Curve, Description, Metric, Protocol, Sets
@@ -167,6 +167,16 @@ def test_a_mistake_in_a_name_is_told_by_both_verbs(home, tmp_path, capsys, name,
     with pytest.raises(ValueError, match=r"bench: .*suite\.yaml: ") as refused:
         read_suite(tmp_path / "suite.yaml")
     assert told in str(refused.value)
+
+
+def test_a_changed_plugin_is_another(home, tmp_path, monkeypatch):
+    assert with_sources(list(EVERY)) == list(EVERY)  # so a benchmark finds what release 0.1 measured
+    (tmp_path / "other_protocol.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    (before,) = with_sources(["other_protocol.NearestMean"])
+    assert with_sources(["other_protocol.NearestMean"]) == [before]
+    (tmp_path / "other_protocol.py").write_text(PLUGIN + "# another word")
+    assert with_sources(["other_protocol.NearestMean"]) != [before]
 
 
 class Cheat(Protocol):

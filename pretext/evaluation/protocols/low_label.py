@@ -18,9 +18,17 @@ from pretext.evaluation.folds import stratified, stratified_folds
 from pretext.evaluation.protocol import Curve, Description, Metric, Protocol, Sets
 from pretext.evaluation.results import Score
 from pretext.evaluation.solvers.lbfgs import solve
-from pretext.evaluation.solvers.logistic_problem import Several, Shared
-from pretext.evaluation.solvers.logistic_regression import FINE, ROUGH, STRENGTHS, Linear, check, choose, positive
-from pretext.evaluation.solvers.standardize import MOST_AXES, Frame, frame, principal
+from pretext.evaluation.solvers.logistic_problem import SeparateDesigns, SharedDesign
+from pretext.evaluation.solvers.logistic_regression import (
+    FINE,
+    ROUGH,
+    STRENGTHS,
+    Linear,
+    check,
+    choose_strength,
+    positive,
+)
+from pretext.evaluation.solvers.standardize import MOST_AXES, Standardizer, principal_axes, standardizer_of
 from pretext.evaluation.statistics.intervals import student, wilson
 
 # The strength where each class has one item, so that none can be held out. It hardly matters there: from 1e-4 to 100,
@@ -76,16 +84,18 @@ def low_label(
     positive(strengths)
     classes, positions = torch.unique(labels, return_inverse=True)
     sizes = _sizes(positions.bincount().cpu(), per_class, shares, draws)
-    found, fitted = frame(train, most=0), []
+    standardizer, fitted = standardizer_of(train, most=0), []
     for _, counts in sizes:
         chosen = _draws(positions, counts, 1 if int(counts.sum()) == len(train) else draws).to(train.device)
         of = torch.arange(len(classes)).repeat_interleave(counts).to(train.device)
         together = chosen.shape[1] <= TOGETHER
-        several = [_together(train, chosen, of, found, strengths)] if together else []
-        alone = [] if together else [_alone(train[rows], of, found, strengths) for rows in chosen]
+        several = [_solve_together(train, chosen, of, standardizer, strengths)] if together else []
+        alone = [] if together else [_solve_alone(train[rows], of, standardizer, strengths) for rows in chosen]
         fitted.append(torch.cat(several + alone))
-    said = classes[Linear(found, torch.cat(fitted)).predict(test)].split([len(solutions) for solutions in fitted])
-    right = [(predictions == answers).sum(1).tolist() for predictions in said]
+    predicted = classes[Linear(standardizer, torch.cat(fitted)).predict(test)].split(
+        [len(solutions) for solutions in fitted]
+    )
+    right = [(predictions == answers).sum(1).tolist() for predictions in predicted]
     return [_point(name, int(counts.sum()), hits, len(test)) for (name, counts), hits in zip(sizes, right, strict=True)]
 
 
@@ -117,41 +127,43 @@ def _draws(positions: Tensor, counts: Tensor, draws: int) -> Tensor:
     return torch.stack(chosen)
 
 
-def _together(train: Tensor, chosen: Tensor, of: Tensor, found: Frame, strengths: Sequence[float]) -> Tensor:
+def _solve_together(
+    train: Tensor, chosen: Tensor, of: Tensor, standardizer: Standardizer, strengths: Sequence[float]
+) -> Tensor:
     """Solve all draws, `chosen` (B, n), in one batch, of their folds and strengths another; solutions (B, K, D + 1)."""
-    x = torch.stack([found.standardise(train[rows]) for rows in chosen]).double()
+    x = torch.stack([standardizer.standardise(train[rows]) for rows in chosen]).double()
     squared, turn = torch.linalg.eigh(x @ x.mT)  # the penalty keeps the weights among the n items: z = turn * length
     length = squared.clamp_min(1e-9 * squared[:, -1:]).sqrt()[:, None]
-    z = torch.cat([turn * length, torch.ones_like(turn[..., :1])], dim=2).to(found.centre)
-    best = _chosen_together(z, of, strengths) if bool((of.bincount() > 1).any()) else [SINGLE] * len(chosen)
+    z = torch.cat([turn * length, torch.ones_like(turn[..., :1])], dim=2).to(standardizer.centre)
+    best = _strengths_together(z, of, strengths) if bool((of.bincount() > 1).any()) else [SINGLE] * len(chosen)
     start = z.new_zeros(len(z), int(of.max()) + 1, z.shape[2])
-    solved = solve(Several(z), of, torch.tensor(best), start, FINE).weight
-    back = (solved[..., :-1].double() / length) @ (turn.mT @ x)
-    return torch.cat([back.to(solved), solved[..., -1:]], dim=2)
+    solved = solve(SeparateDesigns(z), of, torch.tensor(best), start, FINE).weight
+    to_features = (solved[..., :-1].double() / length) @ (turn.mT @ x)
+    return torch.cat([to_features.to(solved), solved[..., -1:]], dim=2)
 
 
-def _chosen_together(z: Tensor, of: Tensor, strengths: Sequence[float]) -> list[float]:
+def _strengths_together(z: Tensor, of: Tensor, strengths: Sequence[float]) -> list[float]:
     """Choose a strength for each of the draws z (B, n, R) by stratified folds; of equals, the strongest."""
     held, order = stratified_folds(of, FOLDS), sorted(strengths, reverse=True)
     problems = z.repeat_interleave(len(order) * len(held), 0)  # draw by draw, strength by strength, fold by fold
     numbers = torch.tensor(order).repeat_interleave(len(held)).repeat(len(z))
     start = z.new_zeros(len(problems), int(of.max()) + 1, z.shape[2])
     fitted = (~held).repeat(len(z) * len(order), 1)
-    solved = solve(Several(problems), of, numbers, start, ROUGH, fitted)
+    solved = solve(SeparateDesigns(problems), of, numbers, start, ROUGH, fitted)
     named = (solved.logits.argmax(1) == of).view(len(z), len(order), *held.shape) & held
     return [order[i] for i in named.sum((2, 3)).cpu().numpy().argmax(1)]  # NumPy's is the first of equals
 
 
-def _alone(rows: Tensor, of: Tensor, found: Frame, strengths: Sequence[float]) -> Tensor:
+def _solve_alone(rows: Tensor, of: Tensor, standardizer: Standardizer, strengths: Sequence[float]) -> Tensor:
     """Solve one draw of n items (n, D), (1, K, D + 1)."""
-    own = found._replace(axes=principal(rows, found) if min(rows.shape) <= MOST_AXES else None)
-    items = Shared(rows, own)
-    strength, start = SINGLE, rows.new_zeros(1, int(of.max()) + 1, items.width, dtype=torch.float32)
+    own = standardizer._replace(axes=principal_axes(rows, standardizer) if min(rows.shape) <= MOST_AXES else None)
+    design = SharedDesign(rows, own)
+    strength, start = SINGLE, rows.new_zeros(1, int(of.max()) + 1, design.width, dtype=torch.float32)
     if int(of.bincount().max()) > 1:  # else there is nothing to hold out
         held = stratified_folds(of, FOLDS) if len(rows) <= FOLDED else stratified(of)[None]
-        strength, _, start = choose(items, of, int(of.max()) + 1, strengths, held)
-    solved = solve(items, of, torch.tensor([strength]), start, FINE).weight
-    return torch.cat([own.back(solved[..., :-1]), solved[..., -1:]], dim=2)
+        strength, _, start = choose_strength(design, of, int(of.max()) + 1, strengths, held)
+    solved = solve(design, of, torch.tensor([strength]), start, FINE).weight
+    return torch.cat([own.to_features(solved[..., :-1]), solved[..., -1:]], dim=2)
 
 
 def _point(name: str, items: int, right: list[int], total: int) -> Point:

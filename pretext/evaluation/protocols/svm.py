@@ -17,21 +17,21 @@ from typing import Any, NamedTuple
 from torch import Generator, Tensor
 
 from pretext.evaluation.low_shot import low_shot as low_shot  # where it was in release 0.1
-from pretext.evaluation.multilabel import presence
+from pretext.evaluation.multilabel import labels_by_class
 from pretext.evaluation.protocol import Description, Metric, Protocol, Sets
 from pretext.evaluation.results import Score
 from pretext.evaluation.solvers.linear_svm import (
     COSTS,
     FOLDS,
     check_choice,
-    choose,
-    planes,
-    scores,
-    span,
-    turned_back,
-    unit,
+    choose_costs,
+    decision_values,
+    fit_classes,
+    in_feature_space,
+    in_span,
+    unit_length,
 )
-from pretext.evaluation.solvers.linear_svm import FAIR_COSTS as FAIR_COSTS  # as above
+from pretext.evaluation.solvers.linear_svm import FAIR_COSTS as FAIR_COSTS  # where it was in release 0.1
 from pretext.evaluation.statistics.average_precision import average_precision, mean_average_precision
 from pretext.evaluation.statistics.intervals import wilson
 
@@ -84,27 +84,27 @@ def svm(
             that no training item has; a cost that is not positive; less than two folds.
 
     """
-    y, wanted = presence("svm", train, labels, test, answers, 2)
+    y, wanted = labels_by_class("svm", train, labels, test, answers, 2)
     check_choice("svm", costs, folds)
     single = labels.ndim == 1
-    x, axes = span(unit(train))
-    choice = choose(x, y, costs, folds, shared=single)
-    fitted = planes(x, y, choice.costs)
-    found = scores([turned_back(plane, axes) for plane in fitted], test)
+    x, axes = in_span(unit_length(train))
+    choice = choose_costs(x, y, costs, folds, shared=single)
+    fitted = fit_classes(x, y, choice.costs)
+    decisions = decision_values([in_feature_space(plane, axes) for plane in fitted], test)
     unfinished = sum(not plane.converged for plane in fitted)
     effort = (choice.fits + len(fitted), choice.unconverged + unfinished, unfinished)
     chosen = (choice.costs, choice.validation)
     if single:
-        right = int((found.argmax(1) == wanted.argmax(1)).sum())
-        each = [_precision(found[:, k], wanted[:, k]) for k in range(len(fitted))]
-        return Svm(found, None, right / len(found), *wilson(right, len(found)), each, *chosen, *effort)
-    mean_precision = mean_average_precision(found, wanted)
+        right = int((decisions.argmax(1) == wanted.argmax(1)).sum())
+        each = [_precision(decisions[:, k], wanted[:, k]) for k in range(len(fitted))]
+        return Svm(decisions, None, right / len(decisions), *wilson(right, len(decisions)), each, *chosen, *effort)
+    mean_precision = mean_average_precision(decisions, wanted)
     interval = (mean_precision.low, mean_precision.high)
-    return Svm(found, mean_precision.value, None, *interval, mean_precision.each, *chosen, *effort)
+    return Svm(decisions, mean_precision.value, None, *interval, mean_precision.each, *chosen, *effort)
 
 
-def _precision(found: Tensor, wanted: Tensor) -> float:
-    return average_precision(found, wanted) if (wanted == 1).any() else nan
+def _precision(decisions: Tensor, wanted: Tensor) -> float:
+    return average_precision(decisions, wanted) if (wanted == 1).any() else nan
 
 
 class LinearSvm(Protocol):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pretext.evaluation.solvers.logistic_problem import Items
+from pretext.evaluation.solvers.logistic_problem import Design
 
 HISTORY = 10
 REFRESH = 10  # iterations after which the curvature is looked at again: half the iterations where the penalty is weak
@@ -58,7 +58,7 @@ class _Problems:
 
 @torch.no_grad()
 def solve(
-    items: Items,
+    design: Design,
     labels: Tensor,
     strengths: Tensor,
     start: Tensor,
@@ -72,24 +72,24 @@ def solve(
     it they weigh alike. A problem is finished when the decrease that its quadratic model promises, or that of the last
     `REFRESH` iterations, is below `tolerance` of its loss (see `FLOOR`), or after `most` iterations.
     """
-    state = _begin(items, labels, strengths, start, share)
+    state = _begin(design, labels, strengths, start, share)
     solved, alive = Solved(start.clone(), state.logits.clone()), torch.arange(len(strengths), device=start.device)
     moved = torch.ones_like(alive, dtype=torch.bool)
     for count in range(most):
         enough = tolerance * state.loss.clamp_min(FLOOR)
         if count % REFRESH == 0:
             moved &= state.before - state.loss > enough
-            state.before, state.curvature = state.loss, _curvature(state, items)
-        direction = _direction(state, items)
+            state.before, state.curvature = state.loss, _curvature(state, design)
+        direction = _direction(state, design)
         slope = _dot(state.gradient, direction)
         going = (-slope / 2 > enough) & moved
         if not going.all():
             _store(solved, alive, state)
-            alive, direction, slope, items = alive[going], direction[going], slope[going], items.keep(going)
+            alive, direction, slope, design = alive[going], direction[going], slope[going], design.keep(going)
             state.keep(going)
             if len(alive) == 0:
                 return solved
-        moved = _advance(state, items, direction, slope)
+        moved = _advance(state, design, direction, slope)
     _store(solved, alive, state)
     return solved
 
@@ -98,43 +98,43 @@ def _store(solved: Solved, alive: Tensor, state: _Problems) -> None:
     solved.weight[alive], solved.logits[alive] = state.weight, state.logits
 
 
-def _begin(items: Items, labels: Tensor, strengths: Tensor, start: Tensor, share: Tensor | None) -> _Problems:
+def _begin(design: Design, labels: Tensor, strengths: Tensor, start: Tensor, share: Tensor | None) -> _Problems:
     """Set up the state at `start`."""
     target = labels.expand(len(strengths), labels.shape[-1])[:, None]
     share = start.new_ones(target[:, 0].shape) if share is None else share.to(start)
     share = share / share.sum(1, keepdim=True)
-    strength, logits = strengths.to(start.device, torch.float64), items.logits(start)
+    strength, logits = strengths.to(start.device, torch.float64), design.logits(start)
     never = torch.full_like(strength, torch.inf)
     state = _Problems(target, share, strength, start, logits, never, never, start, start)
     state.loss = _cross_entropy(state, logits) + strength * _inner(start, start) / 2
-    state.gradient = _gradient(state, items)
+    state.gradient = _gradient(state, design)
     return state
 
 
-def _direction(state: _Problems, items: Items) -> Tensor:
+def _direction(state: _Problems, design: Design) -> Tensor:
     """Return the descent direction by the two-loop recursion, (P, K, R); a pair with 1/<., .> = 0 is idle."""
     q, shares = state.gradient.clone(), []
     for step, bend, rho in reversed(state.pairs):
         shares.append(rho * _dot(step, q))
         q -= _each(shares[-1], q) * bend
-    q = items.divide(q, state.curvature)
+    q = design.precondition(q, state.curvature)
     if state.pairs:  # scale the curvature seen to that met last
         _, bend, rho = state.pairs[-1]
-        met = rho * _dot(bend, items.divide(bend, state.curvature))
+        met = rho * _dot(bend, design.precondition(bend, state.curvature))
         q *= _each(torch.where(met > 0, 1 / met, 1.0), q)
     for (step, bend, rho), share in zip(state.pairs, reversed(shares), strict=True):
         q += _each(share - rho * _dot(bend, q), q) * step
     return -q
 
 
-def _advance(state: _Problems, items: Items, direction: Tensor, slope: Tensor) -> Tensor:
+def _advance(state: _Problems, design: Design, direction: Tensor, slope: Tensor) -> Tensor:
     """Step along `direction` (P, K, R) and note the curvature met; returns (P,), false where no step decreased."""
-    change = items.logits(direction)
+    change = design.logits(direction)
     length, state.loss = _search(state, change, direction, slope)
     step = direction * _each(length, direction)
     state.weight = state.weight + step
     state.logits = torch.addcmul(state.logits, change, _each(length, change))
-    before, state.gradient = state.gradient, _gradient(state, items)
+    before, state.gradient = state.gradient, _gradient(state, design)
     bend = state.gradient - before
     along = _dot(step, bend)
     state.pairs = [*state.pairs[1 - HISTORY :], (step, bend, torch.where(along > 0, 1 / along, 0.0))]
@@ -168,19 +168,19 @@ def _cross_entropy(state: _Problems, logits: Tensor) -> Tensor:
     return (each * state.share).sum(1, dtype=torch.float64)
 
 
-def _gradient(state: _Problems, items: Items) -> Tensor:
+def _gradient(state: _Problems, design: Design) -> Tensor:
     """Return the gradient of the objective, (P, K, R)."""
     excess = state.logits.softmax(1)
     excess.scatter_add_(1, state.target, -torch.ones_like(excess[:, :1]))
-    gradient = items.pull(excess.mul_(state.share[:, None]))
+    gradient = design.weighted_sum(excess.mul_(state.share[:, None]))
     gradient[..., :-1] += _each(state.strength, gradient) * state.weight[..., :-1]
     return gradient
 
 
-def _curvature(state: _Problems, items: Items) -> Tensor:
+def _curvature(state: _Problems, design: Design) -> Tensor:
     """Let the items look at the objective's second derivative."""
-    chance = state.logits.softmax(1)
-    return items.curvature(chance * (1 - chance) * state.share[:, None], state.strength)
+    probability = state.logits.softmax(1)
+    return design.curvature(probability * (1 - probability) * state.share[:, None], state.strength)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ _ROWS = 1024  # of test items that are brought to length 1 at a time
 Array = NDArray[np.float64]
 
 
-class Problem(NamedTuple):
+class JudgedItems(NamedTuple):
     """A class that is to be separated from the others; n items that are judged, in R coordinates."""
 
     rows: Array
@@ -43,7 +43,7 @@ class Problem(NamedTuple):
     """(D, R) with orthonormal columns that span the items; None: R is D and nothing was turned."""
 
 
-class Plane(NamedTuple):
+class Hyperplane(NamedTuple):
     """A fitted SVM."""
 
     weight: Array
@@ -53,7 +53,7 @@ class Plane(NamedTuple):
     """False: it stopped at `MAX_ITER` passes over its items, short of `TOLERANCE`."""
 
 
-class Choice(NamedTuple):
+class ChosenCosts(NamedTuple):
     """What cross-validation chose, and at what effort."""
 
     costs: list[float]
@@ -64,14 +64,14 @@ class Choice(NamedTuple):
     unconverged: int
 
 
-def unit(features: Tensor) -> Array:
+def unit_length(features: Tensor) -> Array:
     """Divide features (N, D) by their length + 1e-5; float64."""
     x: Array = features.cpu().to(torch.float64, copy=True).numpy()
     x /= np.linalg.norm(x, axis=1, keepdims=True) + _NORM
     return x
 
 
-def span(x: Array) -> tuple[Array, Array | None]:
+def in_span(x: Array) -> tuple[Array, Array | None]:
     """Turn few items (n, D) of many features to the (n, n) coordinates of their span, and return its axes (D, n).
 
     The solver sees products of items alone, so that solution and passes stay the same while each pass is cheaper. Left
@@ -83,14 +83,14 @@ def span(x: Array) -> tuple[Array, Array | None]:
     return np.ascontiguousarray(right.T), axes
 
 
-def problem(x: Array, labels: Tensor) -> Problem:
+def judged_items(x: Array, labels: Tensor) -> JudgedItems:
     """Keep of `x` (N, D) the items that are judged by `labels` (N,): 1 present, 0 absent, -1 neither."""
     judged = labels.numpy() >= 0
-    rows, axes = span(x if judged.all() else x[judged])
-    return Problem(rows, np.where(labels.numpy()[judged] == 1, 1.0, -1.0), axes)
+    rows, axes = in_span(x if judged.all() else x[judged])
+    return JudgedItems(rows, np.where(labels.numpy()[judged] == 1, 1.0, -1.0), axes)
 
 
-def fit(rows: Array, signs: Array, cost: float) -> Plane:
+def fit(rows: Array, signs: Array, cost: float) -> Hyperplane:
     """Fit one SVM by LIBLINEAR's dual coordinate descent, whose order of items is always the same."""
     machine = LinearSVC(
         penalty="l2",
@@ -105,30 +105,30 @@ def fit(rows: Array, signs: Array, cost: float) -> Plane:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # counted instead: hundreds of fits would say it each
         machine.fit(rows, signs)
-    return Plane(machine.coef_[0], float(machine.intercept_[0]), int(machine.n_iter_) < MAX_ITER)
+    return Hyperplane(machine.coef_[0], float(machine.intercept_[0]), int(machine.n_iter_) < MAX_ITER)
 
 
-def turned_back(plane: Plane, axes: Array | None) -> Plane:
+def in_feature_space(plane: Hyperplane, axes: Array | None) -> Hyperplane:
     """Express a plane of a span's coordinates in those of the features."""
     return plane if axes is None else plane._replace(weight=axes @ plane.weight)
 
 
-def scores(fitted: Sequence[Plane], test: Tensor) -> Tensor:
+def decision_values(fitted: Sequence[Hyperplane], test: Tensor) -> Tensor:
     """Compute each plane's signed distance, up to the length of its weight, of test features (M, D): (M, K) float64."""
     weight, bias = np.stack([plane.weight for plane in fitted], 1), np.array([plane.bias for plane in fitted])
-    return torch.from_numpy(np.concatenate([unit(part) @ weight + bias for part in torch.split(test, _ROWS)]))
+    return torch.from_numpy(np.concatenate([unit_length(part) @ weight + bias for part in torch.split(test, _ROWS)]))
 
 
-def planes(x: Array, y: Tensor, costs: Sequence[float]) -> list[Plane]:
+def fit_classes(x: Array, y: Tensor, costs: Sequence[float]) -> list[Hyperplane]:
     """Fit each class of `y` (N, K) to items (N, D), at its own cost."""
     fitted = []
     for k, cost in enumerate(costs):
-        rows, signs, axes = problem(x, y[:, k])
-        fitted.append(turned_back(fit(rows, signs, cost), axes))
+        rows, signs, axes = judged_items(x, y[:, k])
+        fitted.append(in_feature_space(fit(rows, signs, cost), axes))
     return fitted
 
 
-def choose(x: Array, y: Tensor, costs: Sequence[float], folds: int, shared: bool) -> Choice:
+def choose_costs(x: Array, y: Tensor, costs: Sequence[float], folds: int, shared: bool) -> ChosenCosts:
     """Choose each class's cost by average precision in stratified cross-validation; `shared`: one for all, by the mean.
 
     Of equally good costs the smallest. A class with fewer than `folds` present items gets as many folds as it has.
@@ -136,28 +136,28 @@ def choose(x: Array, y: Tensor, costs: Sequence[float], folds: int, shared: bool
     ascending, fits, unconverged = sorted(costs), 0, 0
     precision = np.zeros((y.shape[1], len(costs)))
     for k in range(y.shape[1]):
-        rows, signs, _ = problem(x, y[:, k])  # one class at a time: each may be a copy of nearly all items
-        for kept, held in _divisions(signs, folds, k):
-            seen, hidden, present = rows[kept], rows[held], torch.from_numpy(signs[held] > 0).to(torch.int8)
+        rows, signs, _ = judged_items(x, y[:, k])  # one class at a time: each may be a copy of nearly all items
+        for kept, held in _folds_of(signs, folds, k):
+            kept_rows, held_rows, present = rows[kept], rows[held], torch.from_numpy(signs[held] > 0).to(torch.int8)
             for c, cost in enumerate(ascending):
-                plane = fit(seen, signs[kept], cost)
-                precision[k, c] += average_precision(torch.from_numpy(hidden @ plane.weight + plane.bias), present)
+                plane = fit(kept_rows, signs[kept], cost)
+                precision[k, c] += average_precision(torch.from_numpy(held_rows @ plane.weight + plane.bias), present)
                 fits, unconverged = fits + 1, unconverged + (not plane.converged)
-        precision[k] /= _parts(signs, folds)
+        precision[k] /= _fold_count(signs, folds)
     best = np.repeat(precision.mean(0).argmax(), len(precision)) if shared else precision.argmax(1)
     validation = float(precision[np.arange(len(precision)), best].mean())
-    return Choice([ascending[c] for c in best], validation, fits, unconverged)
+    return ChosenCosts([ascending[c] for c in best], validation, fits, unconverged)
 
 
-def _parts(signs: Array, folds: int) -> int:
+def _fold_count(signs: Array, folds: int) -> int:
     return min(folds, int((signs > 0).sum()), int((signs < 0).sum()))
 
 
-def _divisions(signs: Array, folds: int, k: int) -> Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def _folds_of(signs: Array, folds: int, k: int) -> Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Divide the items of class `k` into those to fit on and those held out, as often as there are folds."""
     seed = seed_of("svm", "folds", k) % 2**32
     divided: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]] = StratifiedKFold(
-        _parts(signs, folds), shuffle=True, random_state=seed
+        _fold_count(signs, folds), shuffle=True, random_state=seed
     ).split(signs, signs)
     return divided
 

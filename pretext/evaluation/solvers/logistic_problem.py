@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from pretext.core.rng import rng
-from pretext.evaluation.solvers.standardize import ROWS, Frame
+from pretext.evaluation.solvers.standardize import ROWS, Standardizer
 
 LEADING = 512  # axes; twice as many save no more iterations than they cost, half as many cost more than they save
-SEEN = 16384  # items that the axes and the curvature are taken from, evenly spaced
+SAMPLE = 16384  # items that the axes and the curvature are taken from, evenly spaced
 SPANNING = 2048  # items of these in whose span the axes are looked for
 LIMIT = 2 << 30  # bytes of standardised features that are kept; beyond, blocks of rows are made anew in each pass
 
 
-class Items(ABC):
+class Design(ABC):
     """N items under P problems of K classes in R coordinates, the last of which is 1, for the bias."""
 
     width: int
@@ -33,7 +33,7 @@ class Items(ABC):
         """(P, K, R) -> (P, K, N)."""
 
     @abstractmethod
-    def pull(self, excess: Tensor) -> Tensor:
+    def weighted_sum(self, excess: Tensor) -> Tensor:
         """(P, K, N) -> (P, K, R), the sum over items of excess times coordinates: `logits`, transposed."""
 
     @abstractmethod
@@ -41,35 +41,37 @@ class Items(ABC):
         """Look at the second derivative: `spread` (P, K, N), that of each item's loss by its logits, strengths (P,)."""
 
     @abstractmethod
-    def divide(self, gradient: Tensor, curvature: Tensor) -> Tensor:
-        """Divide (P, K, R) by what `curvature` has seen: a Newton step, were that all there is."""
+    def precondition(self, gradient: Tensor, curvature: Tensor) -> Tensor:
+        """Divide (P, K, R) by what `curvature` returned: a Newton step, were that all there is."""
 
     @abstractmethod
-    def keep(self, which: Tensor) -> Items:
+    def keep(self, which: Tensor) -> Design:
         """Return the items of some of the problems, `which` (P,) being true for them."""
 
 
-class Shared(Items):
+class SharedDesign(Design):
     """The same items (N, D) in every problem; standardised once if that fits into `limit` bytes, else in each pass."""
 
-    def __init__(self, features: Tensor, frame: Frame, limit: int = LIMIT) -> None:
-        self.features, self.frame = features, frame
-        self.width = frame.width + 1
+    def __init__(self, features: Tensor, standardizer: Standardizer, limit: int = LIMIT) -> None:
+        self.features, self.standardizer = features, standardizer
+        self.width = standardizer.width + 1
         held = len(features) * self.width * 4 <= limit
         self.z = self._all() if held else None
         self.axes = self.tail = None
-        seen = features[:: -(-len(features) // SEEN)]
-        coordinates = frame(seen) if self.z is None or len(seen) < len(features) else self.z
-        if frame.axes is None and frame.width > LEADING:
-            self.axes, among = leading(coordinates[:, :-1], LEADING)
-            self.tail = (_variance(coordinates[:, :-1]) - _variance(among)).clamp_min(0) / (frame.width - LEADING)
+        sample = features[:: -(-len(features) // SAMPLE)]
+        coordinates = standardizer(sample) if self.z is None or len(sample) < len(features) else self.z
+        if standardizer.axes is None and standardizer.width > LEADING:
+            self.axes, among = leading_axes(coordinates[:, :-1], LEADING)
+            self.tail = (_variance(coordinates[:, :-1]) - _variance(among)).clamp_min(0) / (
+                standardizer.width - LEADING
+            )
             coordinates = torch.cat([among, coordinates[:, -1:]], dim=1)
         self.square = coordinates.square()
 
     def _all(self) -> Tensor:
         z = torch.empty(len(self.features), self.width, device=self.features.device)
         for rows, into in zip(torch.split(self.features, ROWS), torch.split(z, ROWS), strict=True):
-            into.copy_(self.frame(rows))
+            into.copy_(self.standardizer(rows))
         return z
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
@@ -78,14 +80,14 @@ class Shared(Items):
             return
         for start in range(0, len(self.features), ROWS):
             rows = slice(start, start + ROWS)
-            yield rows, self.frame(self.features[rows])
+            yield rows, self.standardizer(self.features[rows])
 
     def logits(self, weight: Tensor) -> Tensor:
         flat = weight.flatten(0, 1)
         parts = [flat @ z.T for _, z in self._blocks()]
         return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).view(*weight.shape[:2], -1)
 
-    def pull(self, excess: Tensor) -> Tensor:
+    def weighted_sum(self, excess: Tensor) -> Tensor:
         flat = excess.flatten(0, 1)
         total = flat.new_zeros(len(flat), self.width)
         for rows, z in self._blocks():
@@ -94,16 +96,16 @@ class Shared(Items):
 
     def curvature(self, spread: Tensor, strength: Tensor) -> Tensor:
         """Along the leading axes, along the bias and, in the last column, the mean of all other directions."""
-        step = -(-spread.shape[2] // SEEN)
+        step = -(-spread.shape[2] // SAMPLE)
         some = spread[..., ::step] * step
-        seen = (some.flatten(0, 1) @ self.square).view(*spread.shape[:2], -1)
-        seen[..., :-1] += strength.to(seen)[:, None, None]
+        second = (some.flatten(0, 1) @ self.square).view(*spread.shape[:2], -1)
+        second[..., :-1] += strength.to(second)[:, None, None]
         if self.tail is not None:
-            rest = some.sum(2, keepdim=True) * self.tail + strength.to(seen)[:, None, None]
-            seen = torch.cat([seen, rest], dim=2)
-        return seen.clamp_min(1e-12)
+            rest = some.sum(2, keepdim=True) * self.tail + strength.to(second)[:, None, None]
+            second = torch.cat([second, rest], dim=2)
+        return second.clamp_min(1e-12)
 
-    def divide(self, gradient: Tensor, curvature: Tensor) -> Tensor:
+    def precondition(self, gradient: Tensor, curvature: Tensor) -> Tensor:
         if self.axes is None:
             return gradient / curvature
         axes, bias, rest = curvature[..., :-2], curvature[..., -2:-1], curvature[..., -1:]
@@ -111,11 +113,11 @@ class Shared(Items):
         along = ((slope @ self.axes) * (1 / axes - 1 / rest)) @ self.axes.T
         return torch.cat([slope / rest + along, gradient[..., -1:] / bias], dim=2)
 
-    def keep(self, which: Tensor) -> Items:
+    def keep(self, which: Tensor) -> Design:
         return self
 
 
-class Several(Items):
+class SeparateDesigns(Design):
     """Other items in each problem: (P, N, R) in coordinates along their own principal axes, few enough to hold."""
 
     def __init__(self, z: Tensor) -> None:
@@ -124,22 +126,22 @@ class Several(Items):
     def logits(self, weight: Tensor) -> Tensor:
         return weight @ self.z.mT
 
-    def pull(self, excess: Tensor) -> Tensor:
+    def weighted_sum(self, excess: Tensor) -> Tensor:
         return excess @ self.z
 
     def curvature(self, spread: Tensor, strength: Tensor) -> Tensor:
-        seen = spread @ self.z.square()
-        seen[..., :-1] += strength.to(seen)[:, None, None]
-        return seen.clamp_min(1e-12)
+        second = spread @ self.z.square()
+        second[..., :-1] += strength.to(second)[:, None, None]
+        return second.clamp_min(1e-12)
 
-    def divide(self, gradient: Tensor, curvature: Tensor) -> Tensor:
+    def precondition(self, gradient: Tensor, curvature: Tensor) -> Tensor:
         return gradient / curvature
 
-    def keep(self, which: Tensor) -> Items:
-        return Several(self.z[which])
+    def keep(self, which: Tensor) -> Design:
+        return SeparateDesigns(self.z[which])
 
 
-def leading(z: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def leading_axes(z: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return nearly the `count` leading principal axes of centred (N, D), (D, count), and coordinates along them.
 
     One round of randomised subspace iteration (Halko, Martinsson and Tropp, SIAM Review 2011,

@@ -18,8 +18,8 @@ from pretext.evaluation.folds import VALIDATION_SHARE as VALIDATION_SHARE  # nam
 from pretext.evaluation.folds import stratified as stratified
 from pretext.evaluation.folds import stratified_folds
 from pretext.evaluation.solvers.lbfgs import solve
-from pretext.evaluation.solvers.logistic_problem import Items, Shared
-from pretext.evaluation.solvers.standardize import ROWS, Frame, frame
+from pretext.evaluation.solvers.logistic_problem import Design, SharedDesign
+from pretext.evaluation.solvers.standardize import ROWS, Standardizer, standardizer_of
 
 STRENGTHS = tuple(10.0**power for power in range(-6, 1))
 # Tolerances, see `solve`: where only the best strength is wanted, accuracies are 0.2 % from their end at most; for the
@@ -30,14 +30,14 @@ ROUGH, FINE, EXACT = 3e-4, 1e-7, 1e-9
 class Linear(NamedTuple):
     """Linear classifiers of standardised features, one for each of S strengths."""
 
-    frame: Frame
+    standardizer: Standardizer
     solution: Tensor
-    """(S, K, R + 1) in the frame's coordinates, the last column being the bias."""
+    """(S, K, R + 1) in the standardizer's coordinates, the last column being the bias."""
 
     @property
     def weight(self) -> Tensor:
         """(S, K, D), of the standardised features: scikit-learn's `coef_`."""
-        return self.frame.back(self.solution[..., :-1])
+        return self.standardizer.to_features(self.solution[..., :-1])
 
     @property
     def bias(self) -> Tensor:
@@ -48,10 +48,10 @@ class Linear(NamedTuple):
         """Return each strength's class for features (N, D), as positions 0..K-1, (S, N)."""
         weight, bias = self.weight, self.bias[..., None]
         blocks = torch.split(features, ROWS)
-        return torch.cat([(weight @ self.frame.standardise(rows).T + bias).argmax(1) for rows in blocks], dim=1)
+        return torch.cat([(weight @ self.standardizer.standardise(rows).T + bias).argmax(1) for rows in blocks], dim=1)
 
 
-class Choice(NamedTuple):
+class ChosenStrength(NamedTuple):
     """The strength that names held-out items best."""
 
     l2: float
@@ -105,11 +105,11 @@ def probe(
         got = f"held={int(share.sum())} of {len(share)} items"
         raise ValueError(f"probe got {got}; it wants some, and at least one of each class that is not held")
     parts = share[None] if folds is None else stratified_folds(positions, folds)
-    found = frame(train)
-    items = Shared(train, found)
-    choice = choose(items, positions, len(classes), strengths, parts)
-    refit = solve(items, positions, positive([choice.l2]), choice.start, FINE)
-    predictions = classes[Linear(found, refit.weight).predict(test)[0]]
+    standardizer = standardizer_of(train)
+    design = SharedDesign(train, standardizer)
+    choice = choose_strength(design, positions, len(classes), strengths, parts)
+    refit = solve(design, positions, positive([choice.l2]), choice.start, FINE)
+    predictions = classes[Linear(standardizer, refit.weight).predict(test)[0]]
     accuracy = float((predictions == answers).double().mean())
     return Probed(predictions, accuracy, choice.l2, choice.validation)
 
@@ -122,28 +122,30 @@ def fit(features: Tensor, positions: Tensor, strengths: Sequence[float], toleran
         ValueError: features that are NaN or infinite, or a strength that is not positive.
 
     """
-    numbers, found = positive(strengths), frame(features)
-    items = Shared(features, found)
-    start = found.centre.new_zeros(len(strengths), int(positions.max()) + 1, items.width)
-    return Linear(found, solve(items, positions, numbers, start, tolerance).weight)
+    numbers, standardizer = positive(strengths), standardizer_of(features)
+    design = SharedDesign(features, standardizer)
+    start = standardizer.centre.new_zeros(len(strengths), int(positions.max()) + 1, design.width)
+    return Linear(standardizer, solve(design, positions, numbers, start, tolerance).weight)
 
 
-def choose(items: Items, positions: Tensor, classes: int, strengths: Sequence[float], held: Tensor) -> Choice:
+def choose_strength(
+    design: Design, positions: Tensor, classes: int, strengths: Sequence[float], held: Tensor
+) -> ChosenStrength:
     """Find the strength that names most of the held-out items, `held` (F, N) marking those of each of F folds.
 
-    From strong to weak, all folds at once, until one names fewer than the best by more than chance (a standard error
-    of their difference, McNemar's: the root of the number of items that just one of them names right); of equals, the
-    strongest.
+    From strong to weak, all folds at once, until one names fewer than the best by more than luck explains (a standard
+    error of their difference, McNemar's: the root of the number of items that just one of them names right); of equals,
+    the strongest.
     """
-    start = torch.zeros(len(held), classes, items.width, device=held.device)
-    best, most, total = Choice(max(strengths), -1.0, start[:1]), torch.zeros_like(held), int(held.sum())
+    start = torch.zeros(len(held), classes, design.width, device=held.device)
+    best, most, total = ChosenStrength(max(strengths), -1.0, start[:1]), torch.zeros_like(held), int(held.sum())
     for strength in sorted(strengths, reverse=True):
-        solved = solve(items, positions, positive([strength] * len(held)), start, ROUGH, ~held)
+        solved = solve(design, positions, positive([strength] * len(held)), start, ROUGH, ~held)
         right, start = (solved.logits.argmax(1) == positions) & held, solved.weight
         if int(most.sum()) - int(right.sum()) > sqrt(int((most != right).sum())):
             break
         if (score := int(right.sum()) / total) > best.validation:
-            best, most = Choice(strength, score, start[:1]), right
+            best, most = ChosenStrength(strength, score, start[:1]), right
     return best
 
 

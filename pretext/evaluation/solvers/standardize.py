@@ -11,7 +11,7 @@ ROWS = 2048  # of features that are made float32 at a time
 MOST_AXES = 1024  # beyond, all eigenvectors would cost more than the iterations that they save
 
 
-class Frame(NamedTuple):
+class Standardizer(NamedTuple):
     """Standardised features, turned to their principal axes where these are few."""
 
     centre: Tensor
@@ -36,13 +36,13 @@ class Frame(NamedTuple):
         z = z if self.axes is None else z @ self.axes
         return torch.cat([z, z.new_ones(len(z), 1)], dim=1)
 
-    def back(self, weight: Tensor) -> Tensor:
+    def to_features(self, weight: Tensor) -> Tensor:
         """Bring weights (..., R) to those of the standardised features, (..., D)."""
         return weight if self.axes is None else weight @ self.axes.T
 
 
-def frame(train: Tensor, most: int = MOST_AXES) -> Frame:
-    """Find the frame of training features (N, D); R = min(N, D), or D without a turn if both exceed `most`.
+def standardizer_of(train: Tensor, most: int = MOST_AXES) -> Standardizer:
+    """Find the standardizer of training features (N, D); R = min(N, D), or D without a turn if both exceed `most`.
 
     Raises:
         ValueError: features that are NaN or infinite.
@@ -55,20 +55,20 @@ def frame(train: Tensor, most: int = MOST_AXES) -> Frame:
     if not (centre.isfinite().all() and spread.isfinite().all()):
         raise ValueError("linear: the training features hold NaN or infinity; look at the backbone's weights")
     scale = torch.where(spread > 1e-6 * centre.abs(), 1 / spread, 0.0)  # below, it is rounding in the mean
-    found = Frame(centre, scale, None)
-    return found._replace(axes=principal(train, found) if min(train.shape) <= most else None)
+    standardizer = Standardizer(centre, scale, None)
+    return standardizer._replace(axes=principal_axes(train, standardizer) if min(train.shape) <= most else None)
 
 
-def principal(train: Tensor, found: Frame) -> Tensor:
+def principal_axes(train: Tensor, standardizer: Standardizer) -> Tensor:
     """Return all principal axes of standardised (N, D), (D, min(N, D)) with orthonormal columns."""
     if len(train) < train.shape[1]:  # the items span N axes at most, and the penalty keeps the weights among them
-        span, r = torch.linalg.qr(found.standardise(train).T)
+        span, r = torch.linalg.qr(standardizer.standardise(train).T)
         turn: Tensor = torch.linalg.eigh(r @ r.T / len(train))[1]
         spanning: Tensor = span @ turn
         return spanning
     gram = train.new_zeros(train.shape[1], train.shape[1], dtype=torch.float32)
     for rows in torch.split(train, ROWS):
-        z = found.standardise(rows)
+        z = standardizer.standardise(rows)
         gram.addmm_(z.T, z)
     axes: Tensor = torch.linalg.eigh(gram / len(train))[1]
     return axes

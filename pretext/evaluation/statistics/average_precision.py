@@ -25,7 +25,7 @@ class MeanPrecision(NamedTuple):
 
     value: float
     low: float
-    """Of the 95 % interval, as `high`: the chance is that of which items were tested."""
+    """Of the 95 % interval, as `high`: over other choices of test items."""
     high: float
     each: list[float]
     """The average precision of each class."""
@@ -82,19 +82,19 @@ def _areas(scores: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
     ranked, present, counts = scores[order], labels[order] == 1, counts[:, order]
     last = torch.ones(len(order), dtype=torch.bool)  # of the items of one score: the curve has no point between them
     last[:-1] = ranked[1:] != ranked[:-1]
-    found, taken = (counts * present).cumsum(1)[:, last], counts.cumsum(1)[:, last]
-    precision = found / taken.clamp_min(1)
+    hits, taken = (counts * present).cumsum(1)[:, last], counts.cumsum(1)[:, last]
+    precision = hits / taken.clamp_min(1)
     best_from_here = precision.flip(1).cummax(1).values.flip(1)
-    gained = found.diff(dim=1, prepend=found.new_zeros(len(found), 1))
-    return (gained * best_from_here).sum(1) / found[:, -1]
+    gained = hits.diff(dim=1, prepend=hits.new_zeros(len(hits), 1))
+    return (gained * best_from_here).sum(1) / hits[:, -1]
 
 
 def _resampled(items: int, resamples: int) -> Iterator[Tensor]:
     """Draw `items` of them with replacement, again and again: how often each was drawn, in blocks (B, items)."""
-    chance, block = rng("cpu", "average precision", "bootstrap", items), max(1, _AT_ONCE // items)
+    generator, block = rng("cpu", "average precision", "bootstrap", items), max(1, _AT_ONCE // items)
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
-        drawn = torch.randint(items, (rows, items), generator=chance)
+        drawn = torch.randint(items, (rows, items), generator=generator)
         yield torch.zeros(rows, items, dtype=torch.float64).scatter_add_(
             1, drawn, torch.ones(1, 1).double().expand_as(drawn)
         )

@@ -29,9 +29,9 @@ def spearman(both: Iterable[tuple[float, float]]) -> Correlation:
     n = len(pairs)
     if n < 4 or (np.ptp(pairs, axis=0) == 0).any():
         return Correlation(n)
-    found = spearmanr(pairs[:, 0], pairs[:, 1])
-    rho = float(found.statistic)
-    p = _exact(pairs, rho) if n <= EXACT else float(found.pvalue)
+    result = spearmanr(pairs[:, 0], pairs[:, 1])
+    rho = float(result.statistic)
+    p = _exact(pairs, rho) if n <= EXACT else float(result.pvalue)
     if abs(rho) > 1 - 1e-12:  # atanh is infinite: no interval
         return Correlation(n, rho, p=p)
     reach = float(norm.ppf(0.975)) * math.sqrt((1 + rho * rho / 2) / (n - 3))

@@ -8,7 +8,7 @@ from torch.nn.functional import one_hot
 from pretext.evaluation.protocols import low_label as module
 from pretext.evaluation.protocols.low_label import low_label
 from pretext.evaluation.solvers.logistic_regression import Linear, probe
-from pretext.evaluation.solvers.standardize import frame
+from pretext.evaluation.solvers.standardize import standardizer_of
 from pretext.evaluation.statistics.intervals import wilson
 
 FEW = (1e-3, 1e-2, 1e-1)  # strengths
@@ -66,8 +66,8 @@ def test_draws_solved_together_are_scikit_learns_each(digits, width):
     x, y, _, _ = digits
     x = x @ torch.randn(64, width, generator=torch.Generator().manual_seed(0))
     chosen, of = module._draws(y, torch.full((10,), 10), 3), torch.arange(10).repeat_interleave(10)
-    found = frame(x, most=0)
-    solved = module._together(x, chosen, of, found, [1e-2])
+    found = standardizer_of(x, most=0)
+    solved = module._solve_together(x, chosen, of, found, [1e-2])
     for rows, solution in zip(chosen, solved, strict=True):
         z = found.standardise(x[rows]).double()
         theirs = torch.from_numpy(LogisticRegression(C=1 / (100 * 1e-2), tol=1e-9, max_iter=20_000).fit(z, of).coef_)
@@ -77,9 +77,9 @@ def test_draws_solved_together_are_scikit_learns_each(digits, width):
 def test_draws_together_and_alone_agree(digits):
     x, y, test, _ = digits
     chosen, of = module._draws(y, torch.full((10,), 20), 2), torch.arange(10).repeat_interleave(20)
-    found = frame(x, most=0)
-    together = module._together(x, chosen, of, found, [1e-2])
-    alone = torch.cat([module._alone(x[rows], of, found, [1e-2]) for rows in chosen])
+    found = standardizer_of(x, most=0)
+    together = module._solve_together(x, chosen, of, found, [1e-2])
+    alone = torch.cat([module._solve_alone(x[rows], of, found, [1e-2]) for rows in chosen])
     said, again = (Linear(found, solution).predict(test) for solution in (together, alone))
     assert (said == again).float().mean() > 0.997
     near, free = 3e-3 * float(alone.abs().max()), together - alone
@@ -136,9 +136,9 @@ def test_errors_say_what_is_wrong(digits):
 
 def test_one_item_of_each_class_is_fitted_with_the_fixed_strength(digits):
     x, y, test, _ = digits
-    found = frame(x, most=0)
+    found = standardizer_of(x, most=0)
     chosen, of = module._draws(y, torch.ones(10, dtype=torch.long), 1), torch.arange(10)
-    ours = Linear(found, module._together(x, chosen, of, found, [1e-6, 100.0]))
+    ours = Linear(found, module._solve_together(x, chosen, of, found, [1e-6, 100.0]))
     z = found.standardise(x[chosen[0]]).double()
     theirs = LogisticRegression(C=1 / (10 * module.SINGLE), tol=1e-9, max_iter=20_000).fit(z, of)
     coefficients = torch.from_numpy(theirs.coef_)

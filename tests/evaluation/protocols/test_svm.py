@@ -12,7 +12,7 @@ from torch.nn.functional import normalize, one_hot
 from pretext.core.rng import seed_of
 from pretext.evaluation.low_shot import low_shot
 from pretext.evaluation.protocols.svm import svm
-from pretext.evaluation.solvers import linear_svm as planes
+from pretext.evaluation.solvers import linear_svm
 from pretext.evaluation.solvers.linear_svm import COSTS, FAIR_COSTS
 from pretext.evaluation.statistics.average_precision import average_precision, mean_average_precision
 from pretext.evaluation.statistics.intervals import wilson
@@ -66,7 +66,7 @@ def test_it_is_scikit_learns_machine_on_features_of_length_one(several):
 def test_few_items_of_many_features_are_turned_without_changing_anything(several):
     x, y, test, answers = several
     wide = torch.randn(64, 900, generator=torch.Generator().manual_seed(0))
-    assert planes.span(unit(x @ wide))[0].shape == (300, 300)
+    assert linear_svm.in_span(unit(x @ wide))[0].shape == (300, 300)
     found = svm(x @ wide, y, test @ wide, answers, costs=[1.0])
     for k in range(3):
         assert torch.allclose(found.scores[:, k], reference(x @ wide, y[:, k], test @ wide), atol=1e-6)
@@ -178,7 +178,7 @@ def test_labels_need_not_count_from_zero(digits):
 
 
 def test_fits_that_stop_early_are_counted_and_do_not_warn(several, monkeypatch):
-    monkeypatch.setattr(planes, "MAX_ITER", 3)
+    monkeypatch.setattr(linear_svm, "MAX_ITER", 3)
     found = svm(*several, costs=[0.01, 1000.0])
     assert found.fits == 3 * 2 * 3 + 3
     assert found.unconverged == 3 * 2 * 3 + found.unfinished
@@ -218,18 +218,20 @@ def test_all_labels_make_the_same_machine_in_each_draw(tricolour):
 
 
 def test_one_label_each_is_the_machine_of_one_present_item_and_19_absent_ones(tricolour, monkeypatch):
-    seen = []
-    fit = planes.fit
-    monkeypatch.setattr(planes, "fit", lambda rows, signs, cost: seen.append((signs, cost)) or fit(rows, signs, cost))
+    fits = []
+    fit = linear_svm.fit
+    monkeypatch.setattr(
+        linear_svm, "fit", lambda rows, signs, cost: fits.append((signs, cost)) or fit(rows, signs, cost)
+    )
     low_shot(*tricolour, ks=[1], draws=2)
-    assert [(int((signs > 0).sum()), int((signs < 0).sum()), cost) for signs, cost in seen] == [(1, 19, 1.0)] * 6
+    assert [(int((signs > 0).sum()), int((signs < 0).sum()), cost) for signs, cost in fits] == [(1, 19, 1.0)] * 6
 
 
 def test_a_larger_k_contains_the_smaller_ones_and_draws_differ(tricolour, monkeypatch):
     drawn = []
-    choose = planes.planes
+    choose = linear_svm.fit_classes
     monkeypatch.setattr(
-        "pretext.evaluation.low_shot.planes", lambda x, y, costs: drawn.append(y.clone()) or choose(x, y, costs)
+        "pretext.evaluation.low_shot.fit_classes", lambda x, y, costs: drawn.append(y.clone()) or choose(x, y, costs)
     )
     low_shot(*tricolour, ks=[1, 2, 4], draws=3, costs=[1.0])
     ones = [few == 1 for few in drawn]

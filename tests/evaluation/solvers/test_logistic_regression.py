@@ -8,12 +8,12 @@ from sklearn.model_selection import cross_val_score
 from torch.nn.functional import cross_entropy, one_hot
 
 from pretext.evaluation.folds import stratified, stratified_folds
-from pretext.evaluation.solvers import logistic_problem as items
+from pretext.evaluation.solvers import logistic_problem
 from pretext.evaluation.solvers import logistic_regression as linear
 from pretext.evaluation.solvers.lbfgs import solve
-from pretext.evaluation.solvers.logistic_problem import Several, Shared
+from pretext.evaluation.solvers.logistic_problem import SeparateDesigns, SharedDesign
 from pretext.evaluation.solvers.logistic_regression import EXACT, fit, probe
-from pretext.evaluation.solvers.standardize import frame
+from pretext.evaluation.solvers.standardize import standardizer_of
 from pretext.evaluation.statistics.intervals import wilson
 
 
@@ -48,13 +48,13 @@ def correlated(x):
 def test_solution_is_scikit_learns(digits, l2):
     x, y, test, answers = digits
     ours = fit(x, y, [l2])
-    theirs = reference(ours.frame.standardise(x), y, l2)
+    theirs = reference(ours.standardizer.standardise(x), y, l2)
     coefficients, intercept = torch.from_numpy(theirs.coef_), torch.from_numpy(theirs.intercept_)
     assert torch.allclose(ours.weight[0].double(), coefficients, atol=1e-3 * coefficients.abs().max())
     bias = ours.bias[0] - ours.bias[0].mean()  # a constant on all classes is free
     assert torch.allclose(bias.double(), intercept - intercept.mean(), atol=1e-3 * intercept.abs().max())
     accuracy = (ours.predict(test)[0] == answers).double().mean()
-    score = theirs.score(ours.frame.standardise(test).double().numpy(), answers.numpy())
+    score = theirs.score(ours.standardizer.standardise(test).double().numpy(), answers.numpy())
     assert accuracy == pytest.approx(score, abs=1e-3)
 
 
@@ -63,11 +63,11 @@ def test_strongly_correlated_features_are_solved_as_well_as_by_scikit_learn(digi
     x, y, test, answers = digits
     x, test = correlated(x), correlated(test)
     ours = fit(x, y, [l2])
-    standard = ours.frame.standardise(x)
+    standard = ours.standardizer.standardise(x)
     theirs = reference(standard, y, l2)
     best = objective(standard, y, torch.from_numpy(theirs.coef_), torch.from_numpy(theirs.intercept_), l2)
     assert objective(standard, y, ours.weight[0], ours.bias[0], l2) < best + 1e-4 * max(best, 0.01)
-    score = theirs.score(ours.frame.standardise(test).double().numpy(), answers.numpy())
+    score = theirs.score(ours.standardizer.standardise(test).double().numpy(), answers.numpy())
     assert (ours.predict(test)[0] == answers).double().mean() > score - 2.5 / len(test)  # two items, at most
 
 
@@ -75,8 +75,8 @@ def test_fewer_items_than_features(digits):
     x, y, _, _ = digits
     x, y = correlated(x)[:90], y[:90]
     ours = fit(x, y, [1e-2])
-    assert ours.frame.axes.shape == (300, 90)
-    standard = ours.frame.standardise(x)
+    assert ours.standardizer.axes.shape == (300, 90)
+    standard = ours.standardizer.standardise(x)
     theirs = torch.from_numpy(reference(standard, y, 1e-2).coef_)
     assert torch.allclose(ours.weight[0].double(), theirs, atol=2e-3 * theirs.abs().max())
 
@@ -85,7 +85,7 @@ def test_the_gradient_vanishes_at_the_solution(digits):
     x, y, _, _ = digits
     ours = fit(x, y, [1e-2])
     weight, bias = ours.weight[0].double().requires_grad_(), ours.bias[0].double().requires_grad_()
-    objective(ours.frame.standardise(x), y, weight, bias, 1e-2).backward()
+    objective(ours.standardizer.standardise(x), y, weight, bias, 1e-2).backward()
     assert max(weight.grad.abs().max(), bias.grad.abs().max()) < 1e-4
 
 
@@ -93,7 +93,7 @@ def test_two_classes_are_the_ordinary_logistic_regression(digits):
     x, y, _, _ = digits
     x, y = x[y < 2], y[y < 2]
     ours = fit(x, y, [1e-2])
-    theirs = reference(ours.frame.standardise(x), y, 1e-2 / 2)  # w = w1 - w0, so l2/2 (w0^2 + w1^2) = l2/4 w^2
+    theirs = reference(ours.standardizer.standardise(x), y, 1e-2 / 2)  # w = w1 - w0, so l2/2 (w0^2 + w1^2) = l2/4 w^2
     difference = (ours.weight[0, 1] - ours.weight[0, 0]).double()
     coefficients = torch.from_numpy(theirs.coef_[0])
     assert torch.allclose(difference, coefficients, atol=1e-3 * coefficients.abs().max())
@@ -200,8 +200,8 @@ def ragged(items, width, condition=1e6):
 def test_more_axes_than_are_looked_at_are_solved_as_by_scikit_learn(l2):
     x, y = ragged(1500, 1100)
     ours = fit(x[:1300], y[:1300], [l2])
-    assert ours.frame.axes is None  # so leading axes and the mean of the rest guide the solver
-    standard = ours.frame.standardise(x)
+    assert ours.standardizer.axes is None  # so leading axes and the mean of the rest guide the solver
+    standard = ours.standardizer.standardise(x)
     theirs = reference(standard[:1300], y[:1300], l2)
     coefficients = torch.from_numpy(theirs.coef_)
     assert torch.allclose(ours.weight[0].double(), coefficients, atol=1e-3 * coefficients.abs().max())
@@ -212,8 +212,8 @@ def test_more_axes_than_are_looked_at_are_solved_as_by_scikit_learn(l2):
 def test_blocks_of_half_precision_give_the_same_solution(digits, monkeypatch):
     x, y, _, _ = digits
     x = x.half()
-    monkeypatch.setattr(items, "ROWS", 500)
-    kept, remade = (Shared(x, frame(x), limit) for limit in (1 << 30, 0))
+    monkeypatch.setattr(logistic_problem, "ROWS", 500)
+    kept, remade = (SharedDesign(x, standardizer_of(x), limit) for limit in (1 << 30, 0))
     assert remade.z is None  # no copy of the features in single precision
     whole, parts = (fit_shared(shared, y, [1e-2, 1e-1]) for shared in (kept, remade))
     assert torch.allclose(whole, parts, atol=1e-4 * whole.abs().max())
@@ -226,43 +226,45 @@ def fit_shared(shared, y, strengths, share=None):
 
 def test_an_item_that_weighs_nothing_is_not_there(digits):
     x, y, _, _ = digits
-    shared, left = frame(x), torch.arange(len(x)) % 3 > 0
-    masked = fit_shared(Shared(x, shared), y, [1e-2], left[None])
-    alone = fit_shared(Shared(x[left], shared), y[left], [1e-2])
+    shared, left = standardizer_of(x), torch.arange(len(x)) % 3 > 0
+    masked = fit_shared(SharedDesign(x, shared), y, [1e-2], left[None])
+    alone = fit_shared(SharedDesign(x[left], shared), y[left], [1e-2])
     assert torch.allclose(masked, alone, atol=1e-3 * alone.abs().max())
 
 
 def test_an_item_that_weighs_double_is_there_twice(digits):
     x, y, _, _ = digits
-    shared, times = frame(x), 1 + torch.arange(len(x)) % 2
-    weighed = fit_shared(Shared(x, shared), y, [1e-2], times[None])
-    repeated = fit_shared(Shared(x.repeat_interleave(times, 0), shared), y.repeat_interleave(times), [1e-2])
+    shared, times = standardizer_of(x), 1 + torch.arange(len(x)) % 2
+    weighed = fit_shared(SharedDesign(x, shared), y, [1e-2], times[None])
+    repeated = fit_shared(SharedDesign(x.repeat_interleave(times, 0), shared), y.repeat_interleave(times), [1e-2])
     assert torch.allclose(weighed, repeated, atol=1e-3 * repeated.abs().max())
 
 
 def test_problems_with_items_of_their_own_are_solved_as_each_alone(digits):
     x, y, _, _ = digits
-    found = frame(x)
+    found = standardizer_of(x)
     z = found(x).view(3, 400, -1)
-    solved = solve(Several(z), y.view(3, 400), torch.full((3,), 1e-2), torch.zeros(3, 10, z.shape[2]), EXACT).weight
+    solved = solve(
+        SeparateDesigns(z), y.view(3, 400), torch.full((3,), 1e-2), torch.zeros(3, 10, z.shape[2]), EXACT
+    ).weight
     for i, part in enumerate(x.split(400)):
-        alone = fit_shared(Shared(part, found), y[400 * i : 400 * (i + 1)], [1e-2])[0]
+        alone = fit_shared(SharedDesign(part, found), y[400 * i : 400 * (i + 1)], [1e-2])[0]
         assert torch.allclose(solved[i], alone, atol=1e-3 * alone.abs().max())
 
 
 def test_pulling_is_the_transpose_of_the_logits():
     x, _ = ragged(1100, 1050)
-    shared, rng = Shared(x, frame(x)), torch.Generator().manual_seed(1)
+    shared, rng = SharedDesign(x, standardizer_of(x)), torch.Generator().manual_seed(1)
     weight = torch.randn(2, 3, shared.width, generator=rng)
     excess = torch.randn(2, 3, len(x), generator=rng)
-    there, back = (shared.logits(weight) * excess).sum(), (shared.pull(excess) * weight).sum()
+    there, back = (shared.logits(weight) * excess).sum(), (shared.weighted_sum(excess) * weight).sum()
     assert float(there) == pytest.approx(float(back), rel=1e-3)
 
 
 def test_the_leading_axes_hold_what_they_should_and_the_rest_its_mean():
     x, _ = ragged(1300, 1100, 1e3)
-    shared, rng = Shared(x, frame(x)), torch.Generator().manual_seed(1)
-    axes, count = shared.axes, items.LEADING
+    shared, rng = SharedDesign(x, standardizer_of(x)), torch.Generator().manual_seed(1)
+    axes, count = shared.axes, logistic_problem.LEADING
     assert torch.allclose(axes.T @ axes, torch.eye(count), atol=1e-4)
     values = torch.linalg.eigvalsh(shared.z[:, :-1].T @ shared.z[:, :-1] / len(x)).flip(0)
     assert shared.square[:, :-1].mean(0).sum() > 0.99 * values[:count].sum()  # of the variance that they can hold
@@ -271,7 +273,7 @@ def test_the_leading_axes_hold_what_they_should_and_the_rest_its_mean():
     seen, v = shared.curvature(spread, strength), torch.randn(2, 3, shared.width, generator=rng)
     along = v[..., :-1] @ axes
     bent = (seen[..., :-2] * along) @ axes.T + seen[..., -1:] * (v[..., :-1] - along @ axes.T)
-    assert torch.allclose(shared.divide(torch.cat([bent, seen[..., -2:-1] * v[..., -1:]], 2), seen), v, atol=1e-3)
+    assert torch.allclose(shared.precondition(torch.cat([bent, seen[..., -2:-1] * v[..., -1:]], 2), seen), v, atol=1e-3)
 
 
 def test_folds_are_stratified_and_leave_every_class_to_be_fitted():
@@ -289,7 +291,7 @@ def test_folds_are_stratified_and_leave_every_class_to_be_fitted():
 def test_folds_choose_as_scikit_learns_cross_validation_does(digits):
     x, y, test, answers = digits
     result = probe(x, y, test, answers, [1e-4, 1e-2, 1.0, 100.0], folds=4)
-    standard, held = frame(x).standardise(x), stratified_folds(y, 4)
+    standard, held = standardizer_of(x).standardise(x), stratified_folds(y, 4)
     pairs = [(part.logical_not().nonzero()[:, 0].numpy(), part.nonzero()[:, 0].numpy()) for part in held]
     scores = {}
     for l2 in (1e-4, 1e-2, 1.0, 100.0):  # all folds have 900 items to fit
