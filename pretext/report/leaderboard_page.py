@@ -145,7 +145,7 @@ class Section(NamedTuple):
         parts += [group(kind, frame.level(at)) for kind, at in levels.items()]
         for entry, own, main in both:
             intervals = frame.across(main.value, *own[1:3]), frame.bar(own.value, *main[1:3])
-            hover = f"skill {own.value:.2f}, probe {y.write(round(main.value, 3))}"
+            hover = f"skill {own.value:.2f}, probe {_said(main.value, y)}"
             parts.append(group(entry.kind, *intervals, frame.mark(own.value, main.value, hover, size=4)))
         taken = [frame.box(own[:3], main[:1]) for _, own, main in both]
         taken += [frame.box(own[:1], main[:3]) for _, own, main in both]
@@ -206,6 +206,10 @@ def _axis(values: Sequence[Figure], start: float, end: float, times: float = 1.0
     return Axis.around([*(value.value for value in values), *levels], start, end, ends, times=times)
 
 
+def _said(value: float, axis: Axis) -> str:
+    return f"{100 * value:.1f} %" if axis.times == 100 else f"{value:.4g}"
+
+
 def _time(entry: EntrySummary) -> Cell:
     seconds = sum(entry.seconds.values())
     return Cell(seconds, text=duration(seconds)) if seconds else Cell()
@@ -224,8 +228,8 @@ def _panels(own: Description, drawn: Sequence[EntrySummary]) -> Iterator[Markup]
         spots = []
         for point in entry.curves[own.name]:
             value, low, high, *_ = point.figure
-            bounds = f" ({y.write(round(low, 3))} to {y.write(round(high, 3))})" * bool(point.figure.over)
-            hover = f"{point.name}, {point.at:,.0f} items: {y.write(round(value, 3))}{bounds}"
+            bounds = f" ({_said(low, y)} to {_said(high, y)})" * bool(point.figure.over)
+            hover = f"{point.name}, {point.at:,.0f} items: {_said(value, y)}{bounds}"
             spots += [frame.bar(point.at, low, high), frame.mark(point.at, value, hover, size=3)]
         parts = [axes, *others, group("trained", lines[entry.name], *spots)]
         yield plot.figure(entry.name, svg(f"{entry.name}, {own.title}", 220, 146, *parts))
