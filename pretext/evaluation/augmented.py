@@ -23,10 +23,10 @@ class Batches(Protocol):
 class Augmented:
     """The `k`-th augmented view of a set: its batches, each with "x" augmented as a whole, at random.
 
-    To be embedded as it is: `embed(backbone, Augmented(batches, augment, seed, k), view=lambda x: x)`. The key of the
-    random numbers is (seed, "views", k, first index of the batch). So the same seed and k give the same view of the
-    same batches of the same size. Its name, `str`, is what a cache of features may go by. Rows that share an index
-    (parts of one video) are augmented each for itself.
+    To be embedded as it is: `embed(backbone, Augmented(batches, augment, seed, k), view=lambda x: x)`. The random
+    numbers are keyed by (seed, "views", k, first index of the batch), so the same seed and k give the same view
+    whenever the same batches come, of the same size; its name, `str`, is what a cache of features may go by. Rows that
+    share an index (parts of one video) are augmented each for itself.
 
     Args:
         batches: {"x", "index", ...} as loaded; all but "x" is passed on.

@@ -13,35 +13,10 @@ from pretext.benchmark.results import Board, CellResult
 from pretext.benchmark.summary import EntrySummary, correlation, summary
 from pretext.evaluation.protocol import Description
 from pretext.evaluation.statistics.ranking import Figure
-from pretext.report.leaderboard import (
-    LEGEND,
-    SKILL,
-    cell,
-    column,
-    duration,
-    every_stage,
-    over,
-    ranking,
-    spearman,
-    title,
-    warned,
-)  # fmt: skip
+from pretext.report import leaderboard, plot
+from pretext.report.leaderboard import cell, column, duration, over, ranking, spearman, title, warned
 from pretext.report.page import write_page
-from pretext.report.plot import (
-    Axis,
-    Frame,
-    Key,
-    Shades,
-    bars,
-    figure,
-    group,
-    labels,
-    legend,
-    svg,
-    swatch,
-    tag,
-    text,
-)  # fmt: skip
+from pretext.report.plot import Axis, Frame, group, svg, tag
 from pretext.report.table import Cell, Column, Row, Table
 
 WORDS = {"trained": "trained without labels", "random": "random initialisation", "raw": "raw input"}
@@ -117,11 +92,9 @@ class Section(NamedTuple):
     @property
     def table(self) -> Table | None:
         """The ranking, with every interval drawn on one scale through which the baselines run, and with times."""
-        whole, note = (
-            ranking(self.board, self.entries),
-            f"{LEGEND} {over(self.entries)} Time: of a run, its training and",
-        )
-        note += " its probe." + " ⚠ Some of its seeds failed." * any(entry.failed for entry in self.entries)
+        whole = ranking(self.board, self.entries)
+        note = f"{leaderboard.LEGEND} {over(self.entries)} Time: of a run, its training and its probe."
+        note += " ⚠ Some of its seeds failed." if any(entry.failed for entry in self.entries) else ""
         x = _axis([entry.main for entry in self.entries if entry.main], 4, 166, self.times, self.levels.values())
         frame, rows = Frame(x, Axis(0, 30, 30, 0)), []
         lines = [group(kind, tag("path", kind="line", d=f"M{x.at(at):.1f} 0V30")) for kind, at in self.levels.items()]
@@ -130,7 +103,9 @@ class Section(NamedTuple):
             own = [frame.across(15, *entry.main[1:3]), frame.mark(entry.main[0], 15, size=4)] if entry.main else []
             drawn = Cell(picture=svg("", 170, 30, *lines, group(entry.kind, *own), kind="strip"))
             rows.append(row._replace(cells=[rank, warned(entry, str(name)), main, drawn, *rest, _time(entry)]))
-        head = svg("", 170, 14, *(text(x.at(tick), 11, x.write(tick), "middle") for tick in x.ticks(4)), kind="strip")
+        head = svg(
+            "", 170, 14, *(plot.text(x.at(tick), 11, x.write(tick), "middle") for tick in x.ticks(4)), kind="strip"
+        )
         columns = [*whole.columns[:3], Column("", picture=head), *whole.columns[3:], Column("Time", first="ascending")]
         return whole._replace(columns=columns, rows=rows, caption=note) if rows else None
 
@@ -140,9 +115,9 @@ class Section(NamedTuple):
         values = [one.value for entry in self.entries if entry.kind != "raw" for one in entry.stages.values()]
         if not values:
             return None
-        shades, form = Shades(min(values), max(values)), "{:.1%}" if self.times == 100 else "{:.3g}"
+        shades, form = plot.Shades(min(values), max(values)), "{:.1%}" if self.times == 100 else "{:.3g}"
         marks = shades.legend({kind: self.levels[kind] for kind in ("chance", "raw") if kind in self.levels}, form)
-        return every_stage(self.board, self.entries, shades), marks
+        return leaderboard.every_stage(self.board, self.entries, shades), marks
 
     @property
     def curves(self) -> Iterator[Curves]:
@@ -163,24 +138,22 @@ class Section(NamedTuple):
         if not both:
             return None
         levels = {kind: at for kind, at in self.levels.items() if kind != "chance"}
-        x, y = (
-            _axis([x for _, x, _ in both], 46, 520),
-            _axis([y for *_, y in both], 300, 10, self.times, levels.values()),
-        )
+        x = _axis([own for _, own, _ in both], 46, 520)
+        y = _axis([main for *_, main in both], 300, 10, self.times, levels.values())
         frame = Frame(x, y)
         parts = [frame.rows(6), frame.below(words="pretext skill")]
         parts += [group(kind, frame.level(at)) for kind, at in levels.items()]
         for entry, own, main in both:
             intervals = frame.across(main.value, *own[1:3]), frame.bar(own.value, *main[1:3])
-            hover = f"skill {own.value:.2f}, probe {y.write(round(main.value, 3))}"
+            hover = f"skill {own.value:.2f}, probe {_said(main.value, y)}"
             parts.append(group(entry.kind, *intervals, frame.mark(own.value, main.value, hover, size=4)))
         taken = [frame.box(own[:3], main[:1]) for _, own, main in both]
         taken += [frame.box(own[:1], main[:3]) for _, own, main in both]
         spots = [(x.at(own.value), y.at(main.value)) for _, own, main in both]
-        parts.append(labels([entry.name for entry, *_ in both], spots, 530, taken))
+        parts.append(plot.labels([entry.name for entry, *_ in both], spots, 530, taken))
         heading = f"{ranked_by(self.board).title}, %, against the pretext skill"
-        drawn = figure(heading, svg(heading, 530, 340, *parts, kind="scatter"), wide=True)
-        return _keys([*levels, "trained"]), drawn, f"{spearman(correlation(self.entries))} {SKILL}"
+        drawn = plot.figure(heading, svg(heading, 530, 340, *parts, kind="scatter"), wide=True)
+        return _keys([*levels, "trained"]), drawn, f"{spearman(correlation(self.entries))} {leaderboard.SKILL}"
 
     @property
     def cost(self) -> Table | None:
@@ -189,7 +162,7 @@ class Section(NamedTuple):
         rows = []
         for entry in (entry for entry in self.entries if entry.seconds and most):
             train = entry.seconds.get("train", 0.0)
-            drawn = bars({"trained": train, "random": sum(entry.seconds.values()) - train}, most)
+            drawn = plot.bars({"trained": train, "random": sum(entry.seconds.values()) - train}, most)
             rows.append(Row([entry.name, Cell(style="width:60%", picture=drawn), _time(entry)]))
         columns = [Column("Entry", words=True), Column("Training and probe", words=True), Column("Time")]
         return Table("Cost per run", columns, rows) if rows else None
@@ -197,8 +170,8 @@ class Section(NamedTuple):
     @property
     def colours(self) -> Markup:
         """What the colours of the cost mean."""
-        probe = swatch("probe, mean over seeds.", "background:var(--second)")
-        return swatch("training ", "background:var(--first)") + probe
+        probe = plot.swatch("probe, mean over seeds.", "background:var(--second)")
+        return plot.swatch("training ", "background:var(--first)") + probe
 
     @property
     def others(self) -> Table | None:
@@ -223,12 +196,18 @@ class Section(NamedTuple):
 
 def _keys(kinds: Iterable[str]) -> Markup:
     there = set(kinds)
-    return legend(Key(kind, words, "dot" * (kind == "trained")) for kind, words in WORDS.items() if kind in there)
+    return plot.legend(
+        plot.Key(kind, words, "dot" * (kind == "trained")) for kind, words in WORDS.items() if kind in there
+    )
 
 
 def _axis(values: Sequence[Figure], start: float, end: float, times: float = 1.0, levels: Iterable[float] = ()) -> Axis:
     ends = [end for value in values for end in (value.low, value.high)]
     return Axis.around([*(value.value for value in values), *levels], start, end, ends, times=times)
+
+
+def _said(value: float, axis: Axis) -> str:
+    return f"{100 * value:.1f} %" if axis.times == 100 else f"{value:.4g}"
 
 
 def _time(entry: EntrySummary) -> Cell:
@@ -249,11 +228,11 @@ def _panels(own: Description, drawn: Sequence[EntrySummary]) -> Iterator[Markup]
         spots = []
         for point in entry.curves[own.name]:
             value, low, high, *_ = point.figure
-            bounds = f" ({y.write(round(low, 3))} to {y.write(round(high, 3))})" * bool(point.figure.over)
-            hover = f"{point.name}, {point.at:,.0f} items: {y.write(round(value, 3))}{bounds}"
+            bounds = f" ({_said(low, y)} to {_said(high, y)})" * bool(point.figure.over)
+            hover = f"{point.name}, {point.at:,.0f} items: {_said(value, y)}{bounds}"
             spots += [frame.bar(point.at, low, high), frame.mark(point.at, value, hover, size=3)]
         parts = [axes, *others, group("trained", lines[entry.name], *spots)]
-        yield figure(entry.name, svg(f"{entry.name}, {own.title}", 220, 146, *parts))
+        yield plot.figure(entry.name, svg(f"{entry.name}, {own.title}", 220, 146, *parts))
 
 
 def _run(one: CellResult) -> list[Cell | str | None]:

@@ -120,7 +120,7 @@ def _by_point(one: Measured, curve: Curve, points: Sequence[Point]) -> Table:
 def print_tables(result: ProbeResult, console: Console) -> None:
     """Print every table."""
     for table in tables(result):
-        console.print(table.rich())
+        console.print(table.rich(), "")
 
 
 def markdown(result: ProbeResult) -> str:

@@ -79,7 +79,8 @@ class Column(NamedTuple):
         """Write a cell without its interval."""
         if cell.text or cell.missing:
             return cell.text or MISSING
-        return cell.value if isinstance(cell.value, str) else self._number(float(cell.value or 0.0))
+        counted = isinstance(cell.value, int) and not (self.form or self.unit)
+        return str(cell.value) if isinstance(cell.value, str) or counted else self._number(float(cell.value or 0.0))
 
     def interval(self, cell: Cell, to: str = "-") -> str:
         """Write a cell's interval, "" where there is none."""

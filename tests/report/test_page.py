@@ -1,5 +1,6 @@
 import pytest
 from html_page import Page, loads_nothing, only_its_own_script_may_run
+from jinja2 import UndefinedError
 
 from pretext.report.page import breakable, data_uri, macro, write_page
 
@@ -20,6 +21,11 @@ class TestPage:
         page = Page(written(tmp_path))
         assert "b" not in {tag for tag, _ in page.tags}
         assert page.text.count(EVIL) == 3  # title, heading and the line below it
+
+    def test_what_a_template_wants_must_be_given(self, tmp_path):
+        with pytest.raises(UndefinedError, match="boards"):
+            write_page(tmp_path / "page.html", "leaderboard.html", "name", "about")
+        assert not list(tmp_path.iterdir())
 
 
 class TestMacros:

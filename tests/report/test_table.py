@@ -45,6 +45,9 @@ class TestValues:
         assert "61.2 (60.0-62.5)" in printed(table(ROW))
         assert Page(html(table(ROW))).cells[4:] == ["rotation", "61.2 60.0 to 62.5", "0.0003", "33.2"]
 
+    def test_a_count_has_all_its_digits(self):
+        assert "| 1281167 |" in table(["a", 0, 1281167, 0]).markdown()
+
     @pytest.mark.parametrize("value", [None, math.nan])
     def test_what_is_missing_is_a_dash_and_sorts_last(self, value):
         drawn = table([value] * 4)
