@@ -79,16 +79,7 @@ class FineTune(Supervised):
     ) -> None:
         inputs = InputPipeline(trunk(run, backbone, modality), augment, modality)
         super().__init__(inputs, optim, execution, seed, label_smoothing)
-        if not (0 < layer_decay <= 1 and head_lr > 0 and 0 <= dropout < 1):
-            raise ValueError(
-                f"FineTune: layer_decay={layer_decay}, head_lr={head_lr}, dropout={dropout}; give a decay in (0, 1], a "
-                "positive rate and a probability in [0, 1)"
-            )
-        if not 0 <= freeze <= len(self.backbone.stages):
-            raise ValueError(
-                f"FineTune: freeze={freeze}, but the backbone has {len(self.backbone.stages)} stages: "
-                f"{', '.join(self.backbone.stages)}"
-            )
+        _check(layer_decay, head_lr, dropout, freeze, list(self.backbone.stages))
         self.layer_decay, self.freeze_stages, self.head_lr, self.keep_best = layer_decay, freeze, head_lr, keep_best
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.backbone.dim, 1)  # as many outputs as classes, once these are known
@@ -149,6 +140,17 @@ class FineTune(Supervised):
         self.best = None if checkpoint["best"] is None else Best(**checkpoint["best"])
         if self.best is not None and not fits(self):
             checkpoint["state_dict"] = self.best.weights
+
+
+def _check(layer_decay: float, head_lr: float, dropout: float, freeze: int, stages: list[str]) -> None:
+    """Raise a ValueError that names what is out of its range."""
+    if not (0 < layer_decay <= 1 and head_lr > 0 and 0 <= dropout < 1):
+        raise ValueError(
+            f"FineTune: layer_decay={layer_decay}, head_lr={head_lr}, dropout={dropout}; give a decay in (0, 1], a "
+            "positive rate and a probability in [0, 1)"
+        )
+    if not 0 <= freeze <= len(stages):
+        raise ValueError(f"FineTune: freeze={freeze}, but the backbone has {len(stages)} stages: {', '.join(stages)}")
 
 
 def _by_depth(backbone: Backbone, places: Places, base: float, decay: float) -> Groups:

@@ -47,11 +47,11 @@ class InputPipeline:
                 "InputPipeline: there is no augmentation to make views with; name one, such as "
                 "--model.augment pretext.Augment --model.augment.crop 32"
             )
-        return self.augment(self._sized(x), generator)
+        return self.augment(_sized(x, self.canvas), generator)
 
     def centre(self, x: Tree) -> Tree:
         """Turn canvases into what evaluation sees: centre crops in [0, 1]."""
-        x = self._sized(x)
+        x = _sized(x, self.canvas)
         return mapped(unit, x) if self.augment is None else self.augment.centre(x)
 
     def eval_input(self, x: Tree, modality: str | None = None) -> Tree:
@@ -118,9 +118,6 @@ class InputPipeline:
             raise ValueError(f"InputPipeline: the backbone has no network for {modality!r}, only for {names}")
         return self.backbone.network(modality), modality
 
-    def _sized(self, x: Tree) -> Tree:
-        return x if self.canvas is None else mapped(partial(_resized, side=self.canvas), x)
-
 
 def canvas_of(x: Tree) -> int | None:
     """Find the side of the pictures of a batch; None where there is only sound."""
@@ -131,6 +128,10 @@ def canvas_of(x: Tree) -> int | None:
 def by_item(rows: Tensor, items: int) -> Tensor:
     """Average rows that stand item by item, as an image backbone sees the frames of clips: (items, D)."""
     return rows.view(items, -1, rows.shape[-1]).mean(1)
+
+
+def _sized(x: Tree, canvas: int | None) -> Tree:
+    return x if canvas is None else mapped(partial(_resized, side=canvas), x)
 
 
 def _resized(x: Tensor, side: int) -> Tensor:
