@@ -88,6 +88,6 @@ def _measured(network: Backbone, probed: ProbedData, suite: Suite, empty: CellRe
     """Add to a result what its network is worth."""
     begin, plan = time.perf_counter(), ProbePlan(suite.protocols, suite.views, suite.dims)
     measured = probe_network(network, probed, plan, None, "bench")
+    about = facts(probed, plan, measured)
     seconds = {**(empty.seconds or {}), "probe": round(time.perf_counter() - begin, 1)}
-    found = facts(probed, plan, measured)
-    return replace(empty, rows=tuple(measured.rows), curves=measured.curves, seconds=seconds, **found)
+    return replace(empty, rows=tuple(measured.rows), curves=measured.curves, seconds=seconds, **about)

@@ -32,11 +32,11 @@ def main(args: list[str]) -> None:
     command, facts = shlex.join(["pretext", *args]), environment()
 
     def write() -> None:
-        found = boards(suite, folder)
+        results = boards(suite, folder)
         with FileLock(folder / "leaderboard.lock"):  # several processes may share the work
-            write_html(found, folder / "leaderboard.html", suite.title, command, facts)
-            write_csv(found, folder / "leaderboard.csv")
-            write_whole(folder / "leaderboard.md", markdown(found))
+            write_html(results, folder / "leaderboard.html", suite.title, command, facts)
+            write_csv(results, folder / "leaderboard.csv")
+            write_whole(folder / "leaderboard.md", markdown(results))
 
     work(suite, folder, write, own.only)
     write()

@@ -1,7 +1,7 @@
-"""How fit is a network, by one number that a search may maximise? Functions of one embedded set, larger is better.
+"""Fitness: one number for a network, which a search may maximise. Functions of one embedded set; larger is better.
 
-A fitness sees features of training items only, and labels only where it says so. None of them is accuracy on a test
-set, and none may ever see test items: what a search was guided by says nothing of items that it has not seen.
+A fitness sees features of training items only, and labels only where it says so. None is accuracy on a test set, and
+none may ever see test items: a number that guided a search says nothing about other items.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Fit(NamedTuple):
 class Fitness(ABC):
     """A function of features. A plug-in is a class derived from this one, which a config names.
 
-    It is called with a stage averaged over its grid, z (N, D) of any float type, and labels (N,) int64, below 0 where
-    an item has none; or (0,) unless `needs_labels`. The same input gives the same output.
+    It is called with a stage averaged over its grid, z (N, D) of any float type, and with labels: (N,) int64, below 0
+    where an item has none, if `needs_labels`, else (0,). The same input gives the same output.
 
     Raises:
         ValueError: by a call, features that are not finite or not (N, D), and whatever else cannot be measured.
@@ -150,9 +150,9 @@ class EffectiveRank(Fitness):
 class FewLabels(Fitness):
     """The weakly guided variant: accuracy of a classifier that is given a few labels of the set.
 
-    Each draw learns from `labels` items of each class and is asked about `asked` others of each; the value is the mean
-    accuracy. Draws depend on the seed and the labels alone, so all candidates are asked the same. A class with no
-    more than `labels` labelled items could not be both learnt and asked about: it is left out whole.
+    In each draw the classifier learns from `labels` items of each class and is asked about `asked` others of each. The
+    value is the mean accuracy. Draws depend on the seed and the labels alone, so all networks are asked the same. A
+    class with no more than `labels` labelled items is left out, as nothing would be left to ask about.
 
     Args:
         protocol: "knn", a vote of the 20 nearest of the items that are learnt from, or "probe", logistic regression.

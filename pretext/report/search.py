@@ -1,9 +1,9 @@
-"""The page of a study: what `pretext evolve` found, as one HTML file with everything inside."""
+"""The page of a study: the results of `pretext evolve` as one HTML file with everything inside."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ def _cells(c: Candidate, facts: Sequence[str]) -> list[Cell]:
     return [*figures, Cell(accuracy, low, high), Cell(c.steps), _figure(c.seconds, duration)]
 
 
-def _figure(value: float | None, write: Any) -> Cell:
+def _figure(value: float | None, write: Callable[[float], str]) -> Cell:
     return Cell(value, text=write(value)) if value is not None and math.isfinite(value) else Cell()
 
 
@@ -136,12 +136,12 @@ def _state(c: Candidate) -> Cell:
     return Cell(words, picture=tag("span", words, kind="reason") if c.reason else None)
 
 
-def _importance(found: Importance) -> Table:
+def _importance(importance: Importance) -> Table:
     """Draw a bar per weight, the largest first, with a mark at what luck reaches."""
-    most = max([*found.shares.values(), found.luck], default=1.0) or 1.0
+    most = max([*importance.shares.values(), importance.luck], default=1.0) or 1.0
     columns = [Column(title, words=True) for title in ("Weight", "Share", "")]
     rows = []
-    for name, share in found.shares.items():
-        bar, words = bars({"searched": share}, most, found.luck), f"{share:.2f}" + " *" * (share > found.luck)
+    for name, share in importance.shares.items():
+        bar, words = bars({"searched": share}, most, importance.luck), f"{share:.2f}" + " *" * (share > importance.luck)
         rows.append(Row([Cell(name, picture=breakable(name)), Cell(share, picture=bar, style="width:40%"), words]))
     return Table("Importance of each weight", columns, rows, look="wide facts")
