@@ -48,7 +48,7 @@ def check_task(
         factory: makes the task.
         backbone: is copied, never changed.
         x: (N, C, *S) in [0, 1] or a dict of them, float32, N >= 4; real content is best.
-        random: whether another key poses another puzzle; False where `pose` draws nothing, which is then checked.
+        random: whether another key poses another puzzle; False where a pose draws nothing at random: that is checked.
         kinds: the content without information that must teach nothing; leave out what a task may rightly learn from
             (a constant image can be inpainted), or pass ().
 

@@ -82,7 +82,7 @@ def _apply(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 @lru_cache(maxsize=256)
 def shared_matrix(size_in: int, size_out: int, kernel: str, device: torch.device) -> Tensor:
-    """Share a `resampling_matrix` on a device, so that no step copies it there again. Nobody may write to it."""
+    """Keep a `resampling_matrix` on a device, so that no step copies it there again. Never write to it."""
     if size_in < 1 or size_out < 1:
         raise ValueError(f"resample: {size_in} pixels to {size_out} asked for; ask for at least 1 of each")
     if kernel not in KERNELS:
