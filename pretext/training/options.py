@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from pretext.training.renamed import Hint, flow, tell, translated
+from pretext.training.renamed import Hint, flow, groups_of, tell, translated
 
 
 def todays(options: Sequence[str], config: Mapping[str, Any] | None = None) -> list[str]:
@@ -18,15 +18,12 @@ def todays(options: Sequence[str], config: Mapping[str, Any] | None = None) -> l
     """
     words, hints = renamed(options, config or {})
     tell(hints, "pretext", "--")
-    return words
+    return _nulls_kept(words, config or {})
 
 
 def renamed(options: Sequence[str], config: Mapping[str, Any]) -> tuple[list[str], list[Hint]]:
     """Return command-line options with the names of today, and what to write instead of old ones."""
-    known = dict(config)
-    for path, text, _ in _parted(options):
-        if text is not None:
-            known = merged(known, _nested(path, _value(text)))
+    known = _known(options, config)
     words: list[str] = []
     hints: list[Hint] = []
     for path, text, written in _parted(options):
@@ -38,6 +35,32 @@ def renamed(options: Sequence[str], config: Mapping[str, Any]) -> tuple[list[str
         words += _written(new, value, text, joined=len(written) == 1) if told else written
         hints += [_in_file(hint, path, text) for hint in told] if _is_file(text) else told
     return words, hints
+
+
+def _known(options: Sequence[str], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Put options into a config, which then says of which classes they are."""
+    known = dict(config)
+    for path, text, _ in _parted(options):
+        if text is not None:
+            known = merged(known, _nested(path, _value(text)))
+    return known
+
+
+def _nulls_kept(options: Sequence[str], config: Mapping[str, Any]) -> list[str]:
+    """Write --data.disk.cache null as --data.disk {cache: null}, where a class groups its options so.
+
+    jsonargparse 4.53 parses an option in a group twice, and turns the null of the first time to the word None. It
+    merges a dict with what else the group has been given.
+    """
+    known, words = _known(options, config), []
+    for path, text, written in _parted(options):
+        part, *inside = (name for name in path.split(".") if name != "init_args")
+        node = known.get(part)
+        name = node.get("class_path") if isinstance(node, dict) else node
+        twice = len(inside) == 2 and isinstance(name, str) and inside[0] in groups_of(name)
+        null = text is not None and _value(text) is None and twice
+        words += [f"--{path.rpartition('.')[0]}", f"{{{inside[-1]}: null}}"] if null else written
+    return words
 
 
 def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -183,12 +183,18 @@ def _without(args: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, An
     return {key: value for key, value in args.items() if key not in others or others[key] != value}
 
 
+def groups_of(class_path: str) -> dict[str, type]:
+    """Return the groups of options that a class takes, each with its dataclass."""
+    build = _resolved(moved(class_path))
+    return {} if build is None else _groups(_parameters(build))
+
+
+def _groups(taken: Mapping[str, Any]) -> dict[str, type]:
+    kinds = {name: get_args(kind) or (kind,) for name, kind in taken.items()}
+    return {n: part for n, parts in kinds.items() for part in parts if isinstance(part, type) and is_dataclass(part)}
+
+
 def _group(taken: Mapping[str, Any], option: str) -> str | None:
     """Find the one group of options that has an option."""
-    holders = [
-        name
-        for name, kind in taken.items()
-        for part in (get_args(kind) or (kind,))
-        if isinstance(part, type) and is_dataclass(part) and option in {field.name for field in fields(part)}
-    ]
+    holders = [name for name, kind in _groups(taken).items() if option in {field.name for field in fields(kind)}]
     return holders[0] if len(holders) == 1 else None

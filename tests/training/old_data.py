@@ -8,7 +8,7 @@ from datamodules import Digits
 @dataclass(frozen=True)
 class Reading:
     workers: int = 2
-    cache: str = "disk"
+    cache: str | None = "disk"
 
 
 @dataclass(frozen=True)

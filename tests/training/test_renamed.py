@@ -255,3 +255,10 @@ class TestVerbs:
         file = written(tmp_path, NEW)
         assert main(["fit", "-c", str(file), "--model.wormup", "0.5"]) == 1
         assert "wormup" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("option", ["data.reading.cache", "data.init_args.reading.cache", "data.cache"])
+def test_a_null_in_a_group_is_none_and_leaves_the_group_s_other_options(option):
+    options = ["--data", "old_data.Grouped", "--data.reading.workers", "5", f"--{option}", "null"]
+    reading = build_data(options).reading
+    assert (reading.workers, reading.cache) == (5, None)
