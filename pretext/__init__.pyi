@@ -42,6 +42,8 @@ from .tasks import Rotation as Rotation
 from .tasks import ShuffleAndLearn as ShuffleAndLearn
 from .tasks import SplitBrain as SplitBrain
 from .tasks import SuperResolution as SuperResolution
+from .training.execution import Execution as Execution
+from .training.optimization import Optim as Optim
 from .training.pretrainer import Pretrainer as Pretrainer
 from .training.run import load as load
 from .views.augment import Augment as Augment
