@@ -101,8 +101,8 @@ class Side(NamedTuple):
 
     def check(self) -> None:
         """Refuse to compare where Python would find another checkout's code, such as an installed one."""
-        found = self.python("-c", "import pretext, datamodules; print(pretext.__file__); print(datamodules.__file__)")
-        if strange := [file for file in found.split() if not Path(file).resolve().is_relative_to(self.code)]:
+        files = self.python("-c", "import pretext, datamodules; print(pretext.__file__); print(datamodules.__file__)")
+        if strange := [file for file in files.split() if not Path(file).resolve().is_relative_to(self.code)]:
             raise SystemExit(f"{self.name}: Python imports {' and '.join(strange)}, not what lies in {self.code}")
 
     def run(self, name: str, pictures: Path) -> Facts:
@@ -142,8 +142,8 @@ def logged(run: Path) -> Facts:
 
 def probed(run: Path) -> Facts:
     """Read what a probe measured; what it says in words may be said otherwise."""
-    found = json.loads((run / "probe.json").read_text())
-    measured = {key: found[key] for key in ("rows", "low_label", "data")} | {"chance": found["protocol"]["chance"]}
+    probe = json.loads((run / "probe.json").read_text())
+    measured = {key: probe[key] for key in ("rows", "low_label", "data")} | {"chance": probe["protocol"]["chance"]}
     return {name: repr(leaf) for name, leaf in flat(measured)}
 
 
@@ -186,17 +186,17 @@ def is_tensor(name: str) -> bool:
 
 def draw(folder: Path) -> None:
     """Write small pictures with a pattern for each class, {train,test}/<class>/*.png; always the same ones."""
-    chance = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     y, x = np.mgrid[0:40, 0:48]
     for split, count in (("train", TRAIN), ("test", TEST)):
         for kind in CLASSES:
             (folder / split / kind).mkdir(parents=True)
             for i in range(count):
-                a, b, pace, phase = *chance.uniform(8, 32, 2), *chance.uniform((0.4, 0.0), (1.2, 6.0))
+                a, b, pace, phase = *generator.uniform(8, 32, 2), *generator.uniform((0.4, 0.0), (1.2, 6.0))
                 waves = {"rings": np.hypot(x - a, y - b), "stripes": x + y * (a - 20) / 12, "checks": x}[kind]
                 pattern = np.sin(pace * waves + phase) * (np.sin(pace * y) if kind == "checks" else 1.0)
-                colours = chance.uniform(60, 195, 3) + chance.uniform(20, 60, 3) * pattern[..., None]
-                noisy = np.clip(colours + chance.normal(0, 6, colours.shape), 0, 255)
+                colours = generator.uniform(60, 195, 3) + generator.uniform(20, 60, 3) * pattern[..., None]
+                noisy = np.clip(colours + generator.normal(0, 6, colours.shape), 0, 255)
                 Image.fromarray(noisy.astype(np.uint8)).save(folder / split / kind / f"{i}.png")
 
 

@@ -36,10 +36,10 @@ class Shapes(Backbone):
     stages = {name: channels for name, (channels, _) in SHAPES.items()}  # noqa: RUF012  # as every backbone has them
 
     def forward(self, x: Tensor) -> Features:
-        seen = x.flatten(1)
+        values = x.flatten(1)
         stages = {}
         for name, (channels, side) in SHAPES.items():
-            parts = seen.repeat(1, -(-channels // seen.shape[1]))[:, :channels]
+            parts = values.repeat(1, -(-channels // values.shape[1]))[:, :channels]
             stages[name] = parts[:, :, None, None].expand(-1, -1, side, side)
         return Features(stages, stages["layer4"].mean((-2, -1)))
 
@@ -54,10 +54,10 @@ class Batches:
         return -(-self.images // BATCH)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        chance = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
         for index in torch.arange(self.images).split(BATCH):
-            y = torch.randint(CLASSES, index.shape, generator=chance)
-            x = torch.rand(len(index), 3, 4, 4, generator=chance)
+            y = torch.randint(CLASSES, index.shape, generator=generator)
+            x = torch.rand(len(index), 3, 4, 4, generator=generator)
             x.view(len(index), -1).scatter_add_(1, y[:, None], torch.ones(len(index), 1))
             yield {"x": x, "index": index, "y": y}
 
@@ -98,16 +98,18 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=own.disk) as folder:
             before, begin = resident(), time.perf_counter()
             with Watch() as embedding:
-                seen = embed(Shapes(), Batches(images), lambda x: x, cache=Cache(Path(folder), "random", "as they are"))
+                embedded = embed(
+                    Shapes(), Batches(images), lambda x: x, cache=Cache(Path(folder), "random", "as they are")
+                )
             speed = images / (time.perf_counter() - begin)
             size = sum(file.stat().st_size for file in Path(folder).rglob("*.npy")) / 1e9
             begin = time.perf_counter()
             with Watch() as fitting:
-                fit(seen.grid["layer1"], seen.labels, [L2], FINE)
+                fit(embedded.grid["layer1"], embedded.labels, [L2], FINE)
             seconds = time.perf_counter() - begin
             cells = f"{images:,} | {size:.1f} | {before:.0f} | {embedding.most:.0f} | {speed:.0f}"
             print(f"| {cells} | {fitting.most:.0f} | {seconds:.0f} |", flush=True)
-            del seen
+            del embedded
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def studies(root: Path, cache: Path) -> dict[str, Study]:
     labels |= {"model.augment.init_args": {"crop": 48}, "data.batch_size": 32}
     small = {"data": "datamodules.ImageFolder", "data.root": str(root / "cifar10"), "data.canvas": 32}
     pictures: dict[str, Any] = {"name": "resnet18", "stem": "small", "stem_stride": 2, "width": 0.25}
-    seen = {"model.backbone.init_args": pictures, **adam, "data.batch_size": 128, "data.split.limit": 5000}
-    seen |= {"data.root": str(root / "cifar10"), "model.augment.init_args.pad": 0}
+    shown = {"model.backbone.init_args": pictures, **adam, "data.batch_size": 128, "data.split.limit": 5000}
+    shown |= {"data.root": str(root / "cifar10"), "model.augment.init_args.pad": 0}
     return {
         "video": Study("configs/evolve/elo.yaml", 50, 150, clips, {**dark, "data.sampling.clips": 3}, labels),
         "images": Study(
@@ -71,7 +71,7 @@ def studies(root: Path, cache: Path) -> dict[str, Study]:
             240,
             ["--data.root", str(root / "cifar10"), "--data.split.limit", "5000"],
             {**small, "data.split.limit": 5000},
-            seen,
+            shown,
         ),
     }
 
@@ -88,7 +88,7 @@ def search(name: str, study: Study, out: Path) -> None:
         )
 
 
-def found(out: Path) -> dict[str, dict[str, Any]]:
+def best_configs(out: Path) -> dict[str, dict[str, Any]]:
     """Gather the configs to compare: each searcher's fittest searched one, and the controls."""
     configs: dict[str, dict[str, Any]] = {}
     for kind in sorted(p.parent.name for p in out.glob("*/candidates.json")):
@@ -121,7 +121,7 @@ def undistilled(configs: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, di
 
 def compare(name: str, study: Study, out: Path) -> None:
     """Train what was found for longer, and probe it."""
-    configs = found(out)
+    configs = best_configs(out)
     configs |= dict(undistilled(configs))
     with FileLock(out / "suite.lock"):
         (out / "found").mkdir(exist_ok=True)

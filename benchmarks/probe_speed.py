@@ -77,9 +77,9 @@ class Augmented(IterableDataset[tuple[Tensor, Tensor]]):
         return -(-len(self.images) // BATCH)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        chance, self.epoch = rng("cpu", "probe speed", self.epoch), self.epoch + 1
-        for rows in torch.randperm(len(self.images), generator=chance).split(BATCH):  # type: ignore[no-untyped-call]  # torch's
-            yield self.augment(self.images[rows], chance), self.labels[rows]
+        generator, self.epoch = rng("cpu", "probe speed", self.epoch), self.epoch + 1
+        for rows in torch.randperm(len(self.images), generator=generator).split(BATCH):  # type: ignore[no-untyped-call]  # torch's
+            yield self.augment(self.images[rows], generator), self.labels[rows]
 
 
 def view(x: Tensor) -> Tensor:

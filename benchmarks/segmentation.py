@@ -45,13 +45,13 @@ COLOURS = {"class_path": "pretext.evaluation.segment.Colours"}
 Pixels = NDArray[np.uint8]
 
 
-def blob(chance: np.random.Generator) -> NDArray[np.bool_]:
+def blob(generator: np.random.Generator) -> NDArray[np.bool_]:
     """Draw three ellipses that overlap, (SIDE, SIDE); anywhere, since place alone would tell those in the centre."""
     y, x = np.mgrid[:SIDE, :SIDE]
     shape = np.zeros((SIDE, SIDE), bool)
-    centre = chance.uniform(0, SIDE, 2)
+    centre = generator.uniform(0, SIDE, 2)
     for _ in range(3):
-        (top, left), (high, wide) = centre + chance.uniform(-6, 6, 2), chance.uniform(4, 9, 2)
+        (top, left), (high, wide) = centre + generator.uniform(-6, 6, 2), generator.uniform(4, 9, 2)
         shape |= ((y - top) / high) ** 2 + ((x - left) / wide) ** 2 < 1
     return shape
 
@@ -71,14 +71,16 @@ def paste(cifar: Path, folder: Path) -> None:
     for below in ("images", "annotations/trimaps"):
         (folder / below).mkdir(parents=True, exist_ok=True)
     for split, (file, count) in SIZES.items():
-        chance = np.random.default_rng([0, len(split)])
+        generator = np.random.default_rng([0, len(split)])
         animals, vehicles = (
             sorted(path for name in names for path in (cifar / split / name).iterdir()) for names in (ANIMALS, VEHICLES)
         )
         names = [f"{split}_{k}" for k in range(count)]
         for name in names:
-            over, under = (np.asarray(Image.open(paths[chance.integers(len(paths))])) for paths in (animals, vehicles))
-            shape = blob(chance)
+            over, under = (
+                np.asarray(Image.open(paths[generator.integers(len(paths))])) for paths in (animals, vehicles)
+            )
+            shape = blob(generator)
             Image.fromarray(np.where(shape[..., None], over, under)).save(folder / f"images/{name}.jpg", quality=95)
             Image.fromarray(trimap(shape)).save(folder / f"annotations/trimaps/{name}.png")
         (folder / "annotations" / file).write_text("\n".join(names) + "\n")

@@ -52,8 +52,8 @@ def train_on_labels(module: Pretrainer, data: Any, steps: int, images: int) -> N
     for step, (canvases, labels) in zip(range(steps), _batches(data, images), strict=False):
         torch.manual_seed(seed_of(module.seed, "supervised", step))
         assert module.augment is not None
-        chance = rng("cpu", module.seed, "supervised", "augment", step)
-        x = module.augment(canvases, chance)
+        generator = rng("cpu", module.seed, "supervised", "augment", step)
+        x = module.augment(canvases, generator)
         with torch.autocast("cpu", torch.bfloat16):
             loss = nn.functional.cross_entropy(head(module.look(x).pooled), labels)
         optimizer.zero_grad()

@@ -1,27 +1,4 @@
 """The callbacks under the names that configs give them, such as `pretext.callbacks.Online`."""
 
-from pretext.training.callbacks import (
-    AtomicCheckpointIO,
-    Checkpoint,
-    Divergence,
-    History,
-    Online,
-    Predictions,
-    Progress,
-    Record,
-    Stagnation,
-    Throughput,
-)
-
-__all__ = [
-    "AtomicCheckpointIO",
-    "Checkpoint",
-    "Divergence",
-    "History",
-    "Online",
-    "Predictions",
-    "Progress",
-    "Record",
-    "Stagnation",
-    "Throughput",
-]
+from pretext.training.callbacks import *  # noqa: F403
+from pretext.training.callbacks import __all__ as __all__
