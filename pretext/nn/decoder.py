@@ -104,14 +104,14 @@ def shrink(x: Tensor, by: int) -> Tensor:
     return small.view(*x.shape[:2], *small.shape[1:])
 
 
-def blind_pictures(target: Tensor) -> Blind:
+def blind_picture(target: Tensor) -> Blind:
     """Make the blind guess at pictures (N, C, T, h, w)."""
     mean, variance = _moments(target.float())
     guess = mean.expand(-1, -1, *target.shape[2:]).contiguous()
     return Blind(guess.to(target.dtype), variance.sqrt().to(target.dtype))
 
 
-def as_pictures(said: Tensor, guess: Blind) -> Tensor:
+def decode(said: Tensor, guess: Blind) -> Tensor:
     """Turn what a decoder says (N, C, T, h, w) into pictures: so many deviations from the blind guess, in float32."""
     return guess.picture.float() + guess.deviation.float() * said.float()
 
@@ -150,7 +150,7 @@ def clip_rows(
     return rows(*columns)
 
 
-def stage_to_read(backbone: Backbone, stage: str | None, asker: object) -> tuple[str, int]:
+def stage_of(backbone: Backbone, stage: str | None, asker: object) -> tuple[str, int]:
     """Find the stage that a decoder reads and its channels; none: the deepest, because the bottleneck is the point.
 
     Raises:

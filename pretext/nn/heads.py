@@ -28,8 +28,8 @@ class Hypercolumn(nn.Module):
     """Read a picture out of every stage at once, linearly: https://arxiv.org/abs/1411.5752, as in arXiv:1603.06668.
 
     A 1x1 convolution on every stage at its own resolution, averaged down or enlarged bilinearly, and summed. That is
-    the same as one 1x1 convolution on the stack of all resized stages, without ever making that stack; and it adds no
-    capacity of its own, so that whatever a pixel takes to see has to be learnt by the backbone.
+    the same as one 1x1 convolution on the stack of all resized stages, but that stack is never made. It adds no
+    capacity of its own: the backbone has to learn whatever it takes to see a pixel.
 
     Args:
         stages: channels of each stage by name, as a backbone tells them.

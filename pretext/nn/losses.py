@@ -150,5 +150,5 @@ def ranking_of_partners(embeddings: Tensor, partners: Tensor) -> Tensor:
 
 
 def blind_guess(classes: int) -> Grade:
-    """Grade who knows nothing about K equally likely classes: ln K nats, 1/K right."""
+    """Give the grade of a guess at K equally likely classes that knows nothing: ln K nats, 1/K right."""
     return Grade(torch.tensor(math.log(classes)), {"accuracy": torch.tensor(1 / classes)})

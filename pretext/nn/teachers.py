@@ -1,6 +1,6 @@
 """Networks that teach and are not taught: a frozen one, and one that follows its student slowly.
 
-Both copy the network that they are given, so nobody can hand in the same object twice and train his own teacher.
+Both copy the network that they are given, so the network that learns is never its own teacher.
 """
 
 from __future__ import annotations

@@ -76,5 +76,5 @@ def grey(x: Tensor) -> Tensor:
 
 
 def drawable(x: Tensor) -> Tensor:
-    """Make an image that can be drawn, (3, H, W) float32 in [0, 1] on the CPU, of whatever the backbone was shown."""
+    """Turn what the backbone was shown into an image that can be drawn: (3, H, W) float32 in [0, 1], on the CPU."""
     return x.detach().float().cpu().clamp(0, 1)

@@ -13,12 +13,12 @@ from pretext.nn.decoder import (
     Decoder,
     _sizes,
     _slices,
-    as_pictures,
-    blind_pictures,
+    blind_picture,
     clip_rows,
+    decode,
     relative_errors,
     shrink,
-    stage_to_read,
+    stage_of,
 )
 
 
@@ -114,27 +114,25 @@ def test_the_gradient_reaches_every_weight_place_and_slice(frames):
 def test_it_starts_near_a_blind_guess():
     target = torch.rand(4, 3, 6, 12, 12, generator=rng("cpu", "target"))
     said = Decoder(8, 3)(noise(4, 8, 6, 3, 3).relu(), 6, 12, 12)
-    assert relative_errors(as_pictures(said, blind_pictures(target)), target).mean().item() == pytest.approx(
-        1, abs=0.05
-    )
+    assert relative_errors(decode(said, blind_picture(target)), target).mean().item() == pytest.approx(1, abs=0.05)
 
 
 def test_the_blind_guess_costs_1_and_the_truth_nothing_whatever_the_scale():
     for channels, scale, shift in ((3, 1, 0), (2, 0.1, 0.5), (1, 20, -7)):
         target = scale * noise(4, channels, 3, 5, 5) * torch.arange(1.0, channels + 1).view(-1, 1, 1, 1) + shift
-        guess = blind_pictures(target)
+        guess = blind_picture(target)
         assert guess.picture.shape == (1, channels, 3, 5, 5)
         assert relative_errors(guess.picture, target).mean().item() == pytest.approx(1, abs=1e-5)
         assert relative_errors(target, target).tolist() == [0] * 4
-        off = as_pictures(torch.full_like(target, 0.5), guess)  # half a deviation off in every place
+        off = decode(torch.full_like(target, 0.5), guess)  # half a deviation off in every place
         assert relative_errors(off, target).mean().item() == pytest.approx(1 + 0.5**2, abs=1e-5)
 
 
 def test_what_a_decoder_says_are_deviations_from_the_mean_by_channel():
     target = noise(4, 2, 3, 5, 5) * torch.tensor([1.0, 9.0]).view(2, 1, 1, 1)
     mean, deviation = (f(target.transpose(0, 1).flatten(1), dim=1) for f in (torch.mean, torch.std))
-    pictures = as_pictures(torch.ones(1, 2, 3, 5, 5), blind_pictures(target))
-    torch.testing.assert_close(pictures[0, :, 0, 0, 0], mean + deviation, rtol=5e-3, atol=0)
+    drawn = decode(torch.ones(1, 2, 3, 5, 5), blind_picture(target))
+    torch.testing.assert_close(drawn[0, :, 0, 0, 0], mean + deviation, rtol=5e-3, atol=0)
 
 
 def test_errors_are_each_items_own_by_the_deviation_of_all():
@@ -147,7 +145,7 @@ def test_of_dull_pictures_a_grey_level_counts_as_their_deviation():
     dull = torch.full((2, 3, 2, 4, 4), 0.5)
     assert relative_errors(dull, dull).tolist() == [0, 0]
     assert relative_errors(dull + 1 / 255, dull).tolist() == pytest.approx([1, 1], rel=1e-4)
-    assert blind_pictures(dull).deviation.flatten().tolist() == pytest.approx([DULL**0.5] * 3)
+    assert blind_picture(dull).deviation.flatten().tolist() == pytest.approx([DULL**0.5] * 3)
 
 
 def test_shrinking_averages_cells_and_what_the_border_leaves_of_them():
@@ -160,17 +158,17 @@ def test_shrinking_averages_cells_and_what_the_border_leaves_of_them():
 
 
 def test_the_deepest_stage_is_read_or_the_one_that_is_named():
-    assert stage_to_read(TinyVideo(width=3), None, None) == ("conv2", 6)
-    assert stage_to_read(TinyVideo(width=3), "conv1", None) == ("conv1", 3)
+    assert stage_of(TinyVideo(width=3), None, None) == ("conv2", 6)
+    assert stage_of(TinyVideo(width=3), "conv1", None) == ("conv1", 3)
 
 
 def test_a_stage_that_is_not_there_is_refused():
     net = TinyNet()
     with pytest.raises(ValueError, match="Decoder reads stage 'conv9', but TinyNet has conv1, conv2; choose one"):
-        stage_to_read(net, "conv9", decoder())
+        stage_of(net, "conv9", decoder())
     net.stages = {}
     with pytest.raises(ValueError, match="Decoder reads the deepest stage, but TinyNet has none; choose"):
-        stage_to_read(net, None, decoder())
+        stage_of(net, None, decoder())
 
 
 @pytest.mark.parametrize("options", [{"inputs": 0}, {"outputs": 0}, {"width": 3}, {"places": 0}])

@@ -23,8 +23,8 @@ class OnFrames(Task):
     them as clips of one frame, and the task sees its maps without their axis of time. Several frames of one clip look
     alike: leave it at one where a task tells the images of a batch apart, as `Contrast` and `Counting` do.
 
-    Grey frames are three equal channels to the task, because tasks for images want RGB, and the network sees the mean
-    of what the task makes of them. A task about colour learns nothing there. Flow is no image and is refused.
+    The task sees a grey frame as three equal channels, because tasks for images want RGB. The network sees the mean of
+    what the task makes of them. A task about colour learns nothing there. Flow is no image and is refused.
 
     Args:
         backbone: reads clips ("thw") or images ("hw").

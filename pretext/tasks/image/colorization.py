@@ -23,10 +23,10 @@ class Colorization(Task):
     The backbone sees L of CIE Lab in all three channels; the head says a and b on every `stride`-th pixel. Images
     without any colour do not count: nothing tells a black and white photograph from one whose colour was taken.
 
-    The head reads all stages linearly (a hypercolumn) instead of the paper's decoder, so that it adds no capacity of
-    its own and any backbone will do. The distribution of colours that rebalancing needs is observed while training,
-    where the paper takes ImageNet's. A blind guess is one that knows no colour from another: who knows which are common
-    already does better, so compare with a run on random features.
+    The head reads all stages linearly (a hypercolumn) instead of the paper's decoder. So it adds no capacity of its own
+    and fits any backbone. Rebalancing needs the distribution of colours: the task observes it while training, where the
+    paper takes ImageNet's. A blind guess cannot tell one colour from another. A guess that knows which colours are
+    common is already better, so compare with a run on random features.
 
     Args:
         backbone: reads images.

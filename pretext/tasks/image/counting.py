@@ -94,7 +94,7 @@ class Counting(Task):
         return Grade(loss, {"same": same.detach().mean(), "other": other.detach().mean()})
 
     def chance(self) -> Grade:
-        """Grade who counts nothing anywhere."""
+        """Return what counting nothing anywhere costs."""
         return Grade(torch.tensor(float(self.margin)), {"same": torch.tensor(0.0), "other": torch.tensor(0.0)})
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:

@@ -44,8 +44,8 @@ class Inpainting(Task):
     it would show a copy of what is hidden near the border.
 
     A ring of visible pixels around the hole is painted too and weighs more, so that the picture joins on. The loss is
-    the weighted squared error over that of the batch's own mean colour, so whoever knows no more than that colour has
-    exactly 1. The score "hidden" is the same ratio over the hidden pixels alone.
+    the weighted squared error over that of the batch's own mean colour, so a guess that knows nothing but that colour
+    costs exactly 1. The score "hidden" is the same ratio over the hidden pixels alone.
 
     The head sees the deepest stage only, because the bottleneck is the point: 1x1 convolution, a layer connected fully
     over places but not over channels, 1x1 convolution, `ups` doublings. Its picture of `grid * 2**ups` pixels a side

@@ -26,8 +26,8 @@ class Rotation(Task):
     On a network for clips all frames of a clip are turned alike. Of flow (two channels) the arrows turn with the
     picture, so that the flow of a turned clip is what is asked about, not a field that no motion makes.
 
-    The head is one linear layer on the pooled features, as in the paper: it adds no capacity of its own, so whatever
-    orientation takes to see has to be learnt by the backbone.
+    The head is one linear layer on the pooled features, as in the paper. It adds no capacity of its own, so the
+    backbone has to learn whatever it takes to see orientation.
 
     Args:
         backbone: reads images or clips.

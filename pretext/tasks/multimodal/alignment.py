@@ -32,8 +32,9 @@ class Match(NamedTuple):
 class Alignment(Task):
     """Tell whether two modalities show the same moment: picture and sound, or two sorts of picture.
 
-    Each item's clip of the first modality meets two of the second, its own moment's and another one, so that labels are
-    exactly balanced and the first network looks once for both. Where the other one comes from makes it easy or hard.
+    Each item's clip of the first modality is paired with two clips of the second: that of its own moment and another.
+    So labels are exactly balanced, and the first network looks once for both pairs. Where the other clip comes from
+    makes it easy or hard to tell.
 
     Args:
         backbone: a `MultiModal`.

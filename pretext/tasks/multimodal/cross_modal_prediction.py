@@ -8,16 +8,7 @@ from torch import Generator, Tensor
 from pretext.backbones.multimodal import needs_several
 from pretext.core.errors import require
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
-from pretext.nn.decoder import (
-    Blind,
-    Decoder,
-    as_pictures,
-    blind_pictures,
-    clip_rows,
-    relative_errors,
-    shrink,
-    stage_to_read,
-)
+from pretext.nn.decoder import Blind, Decoder, blind_picture, clip_rows, decode, relative_errors, shrink, stage_of
 from pretext.ops.drawing import film_strip, panels
 from pretext.ops.temporal import require_modalities, same_moment
 
@@ -68,7 +59,7 @@ class CrossModalPrediction(Task):
         network = several.network(source)
         reads_axes("thw", network, self)
         self.source, self.target, self.frames, self.shrink = source, target, frames, shrink
-        self.stage, depth = stage_to_read(network, stage, self)
+        self.stage, depth = stage_of(network, stage, self)
         self.decoder = Decoder(depth, CHANNELS[target], width)
 
     def pose(self, x: dict[str, Tensor], rng: Generator) -> Puzzle:
@@ -91,11 +82,11 @@ class CrossModalPrediction(Task):
         if self.frames is not None:
             shown, asked = same_moment(self, x, self.source, self.target, self.frames, rng).values()
         answer = shrink(asked, self.shrink)
-        return Puzzle({self.source: shown}, answer, blind_pictures(answer))
+        return Puzzle({self.source: shown}, answer, blind_picture(answer))
 
     def solve(self, features: dict[str, Features], given: Blind) -> Tensor:
         """Draw (N, C, T, h, w), in float32."""
-        return as_pictures(self.decoder(features[self.source].stages[self.stage], *given.picture.shape[2:]), given)
+        return decode(self.decoder(features[self.source].stages[self.stage], *given.picture.shape[2:]), given)
 
     def grade(self, prediction: Tensor, answer: Tensor) -> Grade:
         return Grade(relative_errors(prediction, answer).mean(), {})

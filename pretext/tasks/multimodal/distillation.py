@@ -31,7 +31,7 @@ class Distillation(Task):
 
     What is guessed is how a clip differs from the others: the teacher's vectors are standardised each by itself
     (without weights), the batch's mean is taken off, and all are brought to a mean square of 1. The loss is the mean
-    squared error, so that who answers 0, the best guess without a look, has exactly 1 whatever the batch; a teacher
+    squared error, so that 0, the best guess without a look, costs exactly 1 whatever the batch; a teacher
     that is trained along can gain nothing by shrinking, nor by seeing the same in every clip. The scores are the same
     error stage by stage. A single clip, such as a validation set may leave over, differs from nothing and costs 1.
 
@@ -159,7 +159,7 @@ class Distillation(Task):
 
 
 def targets(vectors: Tensor) -> Tensor:
-    """Tell how vectors (N, D) differ from the others: standardised each, less the batch's mean, of mean square 1."""
+    """Tell how vectors (N, D) differ: standardise each, subtract the batch's mean, scale all to a mean square of 1."""
     apart = functional.layer_norm(vectors.float(), vectors.shape[1:])
     apart = apart - apart.mean(0)
     return apart * apart.square().mean().clamp(min=DULL).rsqrt()

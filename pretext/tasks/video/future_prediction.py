@@ -9,17 +9,7 @@ from torch import Generator, Tensor
 
 from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
-from pretext.nn.decoder import (
-    DULL,
-    Blind,
-    Decoder,
-    as_pictures,
-    blind_pictures,
-    clip_rows,
-    relative_errors,
-    shrink,
-    stage_to_read,
-)
+from pretext.nn.decoder import DULL, Blind, Decoder, blind_picture, clip_rows, decode, relative_errors, shrink, stage_of
 from pretext.ops.drawing import film_strip, panels
 from pretext.ops.temporal import random_clip
 
@@ -42,8 +32,7 @@ class FuturePrediction(Task):
     The loss is the squared error over that of a blind guess, which knows the batch's mean colour: 1 for it, below where
     something is known. Most of a scene stays as it is, so the score "copy" tells the error over that of the better one
     of two guesses that understand no motion: to repeat the last frame, or the batch's mean. Below 1 something of the
-    motion is understood. It starts far above in pictures, and has no constant for a blind guess; `chance()` gives that
-    of copying.
+    motion is understood. It starts far above, and has no constant for a blind guess; `chance()` gives that of copying.
 
     Args:
         backbone: reads clips.
@@ -75,7 +64,7 @@ class FuturePrediction(Task):
         got = f"{frames=}, {future=}, {channels=}, {shrink=}"
         require(min(frames, future, channels, shrink) >= 1, self, got, "give at least 1 of each")
         self.frames, self.future, self.channels, self.shrink = frames, future, channels, shrink
-        self.stage, depth = stage_to_read(backbone, stage, self)
+        self.stage, depth = stage_of(backbone, stage, self)
         self.decoder = Decoder(depth, channels, width, places=future)
 
     def pose(self, x: Tensor, rng: Generator) -> Puzzle:
@@ -93,22 +82,21 @@ class FuturePrediction(Task):
         both = random_clip(self, x, length, rng)
         small = shrink(both[:, :, self.frames - 1 :], self.shrink)
         answer = Future(small[:, :, 1:].contiguous(), small[:, :, :1].contiguous())
-        return Puzzle(both[:, :, : self.frames].contiguous(), answer, blind_pictures(answer.frames))
+        return Puzzle(both[:, :, : self.frames].contiguous(), answer, blind_picture(answer.frames))
 
     def solve(self, features: Features, given: Blind) -> Tensor:
         """Draw (N, C, future, h, w), in float32."""
         map_ = features.stages[self.stage]
         newest = map_[:, :, -1:] if map_.ndim == 5 else map_  # some maps have no axis of time
-        return as_pictures(self.decoder(newest, *given.picture.shape[2:]), given)
+        return decode(self.decoder(newest, *given.picture.shape[2:]), given)
 
     def grade(self, prediction: Tensor, answer: Future) -> Grade:
         """Score the loss and `copy`, which counts less than a grey level of motion as one."""
         said, true, last = prediction.detach().float(), answer.frames.float(), answer.last.float()
         mean = true.mean((0, 2, 3, 4), keepdim=True)
         simple = torch.minimum((last - true).square().mean(), (mean - true).square().mean()).clamp(min=DULL)
-        return Grade(
-            relative_errors(prediction, answer.frames).mean(), {"copy": (said - true).square().mean() / simple}
-        )
+        copy = (said - true).square().mean() / simple
+        return Grade(relative_errors(prediction, answer.frames).mean(), {"copy": copy})
 
     def chance(self) -> Grade:
         """Return what the batch's mean costs, and what copying scores."""

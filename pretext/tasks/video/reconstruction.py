@@ -7,16 +7,7 @@ from torch import Generator, Tensor
 
 from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
-from pretext.nn.decoder import (
-    Blind,
-    Decoder,
-    as_pictures,
-    blind_pictures,
-    clip_rows,
-    relative_errors,
-    shrink,
-    stage_to_read,
-)
+from pretext.nn.decoder import Blind, Decoder, blind_picture, clip_rows, decode, relative_errors, shrink, stage_of
 from pretext.ops.drawing import film_strip, panels, spectrogram
 from pretext.ops.mel import LogMel
 from pretext.ops.temporal import random_clip
@@ -64,7 +55,7 @@ class Reconstruction(Task):
         require(mel is None or self.sound, self, "mel belongs to sound", "for clips leave it out")
         self.frames, self.channels, self.shrink = frames, 1 if self.sound else channels, shrink
         self.mel = (LogMel() if mel is None else mel) if self.sound else None
-        self.stage, depth = stage_to_read(backbone, stage, self)
+        self.stage, depth = stage_of(backbone, stage, self)
         self.decoder = Decoder(depth, self.channels, width)
 
     def pose(self, x: Tensor, rng: Generator) -> Puzzle:
@@ -82,14 +73,14 @@ class Reconstruction(Task):
         # A sound's picture is a clip of one frame.
         pictures = asked if self.mel is None else self.mel(asked).unsqueeze(2)
         answer = shrink(pictures, self.shrink)
-        return Puzzle(asked, answer, blind_pictures(answer))
+        return Puzzle(asked, answer, blind_picture(answer))
 
     def solve(self, features: Features, given: Blind) -> Tensor:
         """Draw (N, C, T, h, w), or (N, 1, 1, bands, moments) of sound, in float32."""
         map_ = features.stages[self.stage]
         if self.sound and map_.ndim == 3:
             map_ = map_.unsqueeze(2)  # a map without pitch
-        return as_pictures(self.decoder(map_, *given.picture.shape[2:]), given)
+        return decode(self.decoder(map_, *given.picture.shape[2:]), given)
 
     def grade(self, prediction: Tensor, answer: Tensor) -> Grade:
         return Grade(relative_errors(prediction, answer).mean(), {})

@@ -27,7 +27,8 @@ class ShuffleAndLearn(Task):
     runs forward never does.
 
     A frame a or e that looks like c would make a question without an answer. So several fives are drawn for each
-    question, and the first is taken in which both are unlike c; or, where there is none, that in which they are most.
+    question. The task takes the first five in which a and e both differ enough from c. If there is none, it takes the
+    five in which they differ most.
     The five is chosen before it is drawn whether it is asked in order, or how much moves would give the answer away.
 
     An image backbone sees the frames one by one and the head all three, as in the paper; a clip backbone sees them as
