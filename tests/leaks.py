@@ -1,9 +1,9 @@
 """What tests for leaks share: noise whose only clue is that edges continue, a net that sees them, a short training."""
 
 import torch
+from descent import descend
 from torch import nn
 from torch.nn import functional
-from training import descend
 
 from pretext.core.rng import rng
 from pretext.core.types import Backbone, Features

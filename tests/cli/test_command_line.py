@@ -233,7 +233,9 @@ class TestRun:
         assert pretext.load(tmp_path / "run").augment.crop == 24
 
     @pytest.mark.slow  # the compiler alone takes a minute and more
-    def test_a_compiled_run_saves_plain_names(self, config, tmp_path):
+    def test_a_compiled_run_saves_plain_names(self, config, tmp_path, monkeypatch):
+        torch._dynamo.reset()  # what other tests compiled counts towards its limit
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))  # other processes fill the shared one
         where = ["--trainer.default_root_dir", str(tmp_path / "run"), "--trainer.max_steps", "2"]
         assert main(["fit", "-c", str(config), *where, "--model.execution.compile", "true"]) == 0
         assert pretext.load(tmp_path / "run").backbone(torch.rand(2, 3, 32, 32)).pooled.isfinite().all()

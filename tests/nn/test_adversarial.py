@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from training import descend
+from descent import descend
 
 from pretext.core.rng import rng
 from pretext.nn.adversarial import Discriminator, adversarial, reverse

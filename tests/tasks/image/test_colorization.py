@@ -7,10 +7,10 @@ from functools import partial
 
 import pytest
 import torch
+from descent import descend
 from nets import TinyNet
 from tolerance import LAB
 from torch.nn import functional as F
-from training import descend
 
 from pretext.core.rng import rng
 from pretext.nn.colour_targets import ColourClasses, ColourValues

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from descent import descend
 from nets import TinyNet
 from torch.nn import functional
-from training import descend
 
 from pretext.core.rng import rng
 from pretext.tasks.image.contrast import Contrast

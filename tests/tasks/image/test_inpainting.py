@@ -5,9 +5,9 @@ from functools import partial
 
 import pytest
 import torch
+from descent import descend
 from nets import TinyNet
 from torch.nn import functional as F
-from training import descend
 
 from pretext.core.rng import rng
 from pretext.tasks.image.inpainting import FILL, ChannelwiseLinear, Inpainting

@@ -8,10 +8,10 @@ from functools import partial
 import leaks
 import pytest
 import torch
+from descent import descend
 from jsonargparse import ArgumentParser
 from nets import TinyNet
 from torch import nn
-from training import descend
 
 from pretext.backbones import TorchVision
 from pretext.core.rng import rng

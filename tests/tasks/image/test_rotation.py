@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from clips import TinyVideo, moving
+from descent import descend
 from nets import TinyNet
-from training import descend
 
 from pretext.core.rng import rng
 from pretext.core.types import Features

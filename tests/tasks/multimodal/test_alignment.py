@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import torch
 from clips import TinySound, TinyVideo, av_batch, tiny_multimodal
+from descent import descend
 from nets import TinyNet
-from training import descend
 
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng

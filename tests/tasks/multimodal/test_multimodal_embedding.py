@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 from clips import TinySound, TinyVideo, av_batch, tiny_multimodal
-from training import descend
+from descent import descend
 
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng

@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 from clips import TinyVideo, moving
+from descent import descend
 from nets import TinyNet
-from training import descend
 
 from pretext.core.rng import rng
 from pretext.ops.drawing import film_strip

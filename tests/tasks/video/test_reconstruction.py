@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 from clips import TinySound, TinyVideo, av_batch, moving
+from descent import descend
 from nets import TinyNet
-from training import descend
 
 from pretext.backbones.audio import Sound
 from pretext.core.rng import rng

@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 import torch
 from clips import TinyVideo, moving
+from descent import descend
 from leaks import sit
 from nets import TinyNet, WaveNet
-from training import descend
 
 from pretext.core.rng import rng
 from pretext.core.types import Features
