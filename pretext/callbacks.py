@@ -2,3 +2,5 @@
 
 from pretext.training.callbacks import *  # noqa: F403
 from pretext.training.callbacks import __all__ as __all__
+
+__path__: list[str] = []  # as a package has one: `pretext.callbacks.online` and others are found in `pretext._moved`
