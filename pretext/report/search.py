@@ -7,20 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pretext.report.colours import bars
 from pretext.report.page import breakable, write_page
-from pretext.report.plot import bars, tag
+from pretext.report.plot import tag
 from pretext.report.search_figures import against_probe, over_time, weight_map, weight_panels
-from pretext.report.search_words import (
-    counted,
-    described,
-    duration,
-    fitness_and_labels,
-    headline,
-    label,
-    number,
-    percent,
-)
+from pretext.report.search_words import counted, described, fitness_and_labels, headline, label, number, percent
 from pretext.report.table import Cell, Column, Row, Table
+from pretext.report.words import duration
 from pretext.search.analysis import fitness, probe_share
 from pretext.search.importance import SHUFFLES, Importance
 from pretext.search.results import Results
@@ -46,8 +39,7 @@ def write_search(results: Results, file: Path, title: str, facts: Mapping[str, A
         importance=results.importance, shuffles=SHUFFLES, importance_table=_importance(results.importance),
         controls=_controls(results), late_controls=counted(late) if late else "",
         candidates=_every(results), waiting=sum(c.state == "waiting" for c in candidates),
-        command=facts.get("command"), config=facts.get("config"),
-        facts={key: value for key, value in facts.items() if key not in ("command", "config")},
+        command=facts.get("command"), config=facts.get("config"), facts=facts,
     )  # fmt: skip
 
 

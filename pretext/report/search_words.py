@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pretext.evaluation.statistics.correlation import Correlation
+from pretext.report.words import rho
 from pretext.search.analysis import fitness, probe_share
 from pretext.search.results import Results
 from pretext.search.space import EQUAL, ZERO
@@ -27,13 +28,6 @@ def percent(probe: dict[str, float] | None) -> str:
     accuracy, low, high = (100 * probe_share(probe, key) for key in ("accuracy", "low", "high"))
     interval = f" ({low:.1f} to {high:.1f})" if low <= high else ""
     return f"{accuracy:.1f} %{interval}" if math.isfinite(accuracy) else "-"
-
-
-def duration(seconds: float) -> str:
-    """Write a time."""
-    if seconds < 3600:
-        return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
-    return "{} h {:02d} min".format(*divmod(round(seconds / 60), 60))
 
 
 def label(candidate: Candidate) -> str:
@@ -92,13 +86,14 @@ def _warnings(best: Candidate | None, levels: Sequence[Candidate]) -> Iterator[s
 def fitness_and_labels(results: Results) -> list[str]:
     """Say how the fitness goes with the probe accuracy of the same candidates, and what choosing by it gave."""
     own = [c for c in results.probed if c.control is None]
-    rank = _rho(results.agreement)
+    rank = rho(results.agreement, "candidates")
     sentences = [
         f"Spearman's rank correlation over the candidates of the search: {rank}.",
         *_meaning(results.agreement),
     ]
     if len(results.probed) > len(own):
-        sentences.append(f"With the controls, whose weights are extreme: {_rho(results.agreement_of_all)}.")
+        of_all = rho(results.agreement_of_all, "candidates")
+        sentences.append(f"With the controls, whose weights are extreme: {of_all}.")
     if own and len(own) < len(results.searched):
         chosen = "if they were chosen by fitness, the correlation is understated"
         sentences.append(f"Only {len(own)} of the {len(results.searched)} done candidates were probed; {chosen}.")
@@ -117,14 +112,6 @@ def _choice(best: Candidate | None, own: Sequence[Candidate]) -> Iterator[str]:
     yield f"The fittest, {label(best)}, has a probe accuracy of {percent(best.probe)}: rank {rank} of {len(own)}."
     if rank > 1:
         yield f"The best probe of the search is that of {label(top)}: {percent(top.probe)}."
-
-
-def _rho(rank: Correlation) -> str:
-    if math.isnan(rank.rho):
-        why = "fewer than 4 have both" if rank.n < 4 else "one side is the same for all"
-        return f"not computed ({why}, n = {rank.n})"
-    interval = "" if math.isnan(rank.low) else f", 95 % interval {rank.low:.2f} to {rank.high:.2f}"
-    return f"{rank.rho:.2f}{interval}, p = {rank.p:.2g}, n = {rank.n}"
 
 
 def _meaning(rank: Correlation) -> Iterator[str]:

@@ -22,20 +22,22 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from pretext.evaluation.protocol import Metric
+from pretext.evaluation.results import Value
+from pretext.evaluation.statistics.ranking import Figure
 from pretext.report.page import macro
 
 MISSING = "-"
 STAR = "★"  # marks what was chosen; in a terminal *
 _MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", "\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "\n": " "})
 
-Value = float | str | None
+Plain = float | str | None
 Order = Literal["ascending", "descending"]
 
 
 class Cell(NamedTuple):
     """A value, by which a browser sorts (None comes last), perhaps with an interval, and what else there is to see."""
 
-    value: Value = None
+    value: Plain = None
     low: float | None = None
     high: float | None = None
     text: str = ""  # written instead of the value
@@ -55,7 +57,7 @@ class Cell(NamedTuple):
         return self.value is None or (isinstance(self.value, float) and math.isnan(self.value))
 
 
-Content = Cell | Value
+Content = Cell | Plain
 
 
 class Column(NamedTuple):
@@ -175,6 +177,11 @@ def of_metric(title: str, metric: Metric) -> Column:
     """Make a column of a metric, to be sorted the best first."""
     first: Order = "ascending" if metric.better == "smaller" else "descending"
     return Column(title, metric.unit, "" if metric.unit else ".3g", first=first)
+
+
+def of_value(value: Value | Figure | None) -> Cell:
+    """Make a cell of a value and its interval."""
+    return Cell(value.value, value.low, value.high) if value else Cell()
 
 
 def plain(text: str) -> str:

@@ -12,7 +12,8 @@ from scipy import stats
 from pretext.evaluation.statistics.correlation import spearman
 from pretext.report.search import write_search
 from pretext.report.search_figures import weight_panels
-from pretext.report.search_words import duration, fitness_and_labels, headline
+from pretext.report.search_words import fitness_and_labels, headline
+from pretext.report.words import duration
 from pretext.search.analysis import best_so_far, ended, fittest_quarters, median, searched
 from pretext.search.importance import importance
 from pretext.search.results import results_of
@@ -184,7 +185,7 @@ def test_the_page_says_what_fitness_says_of_labels(tmp_path):
         (lambda i: 0.5 + i / 100, "the fitness, which saw no test labels, is a guide"),
         (lambda i: 0.5 - i / 100, "here this fitness misleads"),
         (lambda i: 0.5 + (i * 7 % 12) / 100, "do not show that the fitness says anything"),
-        (lambda i: 0.5, "not computed (one side is the same for all, n = 12)"),
+        (lambda i: 0.5, "not computed (one side is the same for all 12 candidates)"),
     ],
 )
 def test_the_words_follow_the_correlation(accuracy, words):
