@@ -103,4 +103,4 @@ def _panels(own: Description, drawn: Sequence[EntrySummary]) -> Iterator[Markup]
 def _axis(values: Sequence[Figure], start: float, end: float, unit: str = "", levels: Iterable[float] = ()) -> Axis:
     ends = [end for value in values for end in (value.low, value.high)]
     inside = [*(value.value for value in values), *levels]
-    return Axis.around(inside, start, end, ends, times=100.0 if unit == "%" else 1.0)
+    return Axis.around(inside, start, end, ends)._replace(times=100.0 if unit == "%" else 1.0)

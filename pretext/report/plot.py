@@ -28,8 +28,9 @@ BETTER = 0.1  # of a fenced axis, the least part that its better half takes; wha
 Point = tuple[float, float]
 
 
-def tag(name: str, *inside: object, **attributes: object) -> Markup:
+def tag(name: str, *inside: object, hover: str = "", **attributes: object) -> Markup:
     """Write an element: `kind` is its class, floats get one digit, _ in names becomes -, no class is left out."""
+    inside = (tag("title", hover), *inside) if hover else inside
     said = ((key.replace("_", "-") if key != "kind" else "class", value) for key, value in attributes.items())
     known = ((key, f"{v:.1f}" if isinstance(v, float) else v) for key, v in said if key != "class" or v)
     plain = (f' {key}="{escape(value)}"' for key, value in known)
@@ -48,13 +49,7 @@ class Axis(NamedTuple):
 
     @classmethod
     def around(
-        cls,
-        values: Iterable[float],
-        start: float,
-        end: float,
-        ends: Iterable[float] = (),
-        fenced: bool = False,
-        times: float = 1.0,
+        cls, values: Iterable[float], start: float, end: float, ends: Iterable[float] = (), fenced: bool = False
     ) -> Axis:
         """Fit a scale with a little room around finite values.
 
@@ -70,16 +65,18 @@ class Axis(NamedTuple):
         there = [min(max(end, low - spare), high + spare) for end in ends if math.isfinite(end)]
         low, high = min([low, *there]), max([high, *there])
         room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-        return cls(low - room, high + room, start, end, times=times)
+        return cls(low - room, high + room, start, end)
 
     def at(self, value: float) -> float:
         """Place a value."""
         if not math.isfinite(value):
             share = float(value > 0)
+        elif self.high <= self.low:
+            share = 0.5
         elif self.log:
-            share = math.log(value / self.low) / math.log(self.high / self.low) if self.high > self.low else 0.5
+            share = math.log(value / self.low) / math.log(self.high / self.low)
         else:
-            share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+            share = (value - self.low) / (self.high - self.low)
         return self.start + (self.end - self.start) * min(1.0, max(0.0, share))
 
     def write(self, value: float) -> str:
@@ -132,7 +129,7 @@ class Frame(NamedTuple):
     def level(self, y: float, hover: str = "") -> Markup:
         """Draw a line across."""
         d = f"M{self.x.start:g} {self.y.at(y):.1f}H{self.x.end:g}"
-        return tag("path", *_hover(hover), kind="line", d=d)
+        return tag("path", hover=hover, kind="line", d=d)
 
     def bar(self, x: float, low: float, high: float) -> Markup:
         """Draw an interval of y; nothing if an end is NaN."""
@@ -156,16 +153,11 @@ class Frame(NamedTuple):
 
 def mark(x: float, y: float, hover: str = "", shape: str = "dot", size: float = 3.5) -> Markup:
     """Draw a mark at a place of the view, as `Frame.mark` does at values."""
-    inside = _hover(hover)
     if shape == "cross":
-        return tag("path", *inside, kind="bar", d=f"M{x - 3:.1f} {y - 3:.1f}l6 6m0 -6l-6 6")
+        return tag("path", hover=hover, kind="bar", d=f"M{x - 3:.1f} {y - 3:.1f}l6 6m0 -6l-6 6")
     if shape == "square":
-        return tag("rect", *inside, kind="dot", x=x - size, y=y - size, width=2 * size, height=2 * size)
-    return tag("circle", *inside, kind="dot", cx=x, cy=y, r=size)
-
-
-def _hover(words: str) -> list[Markup]:
-    return [tag("title", words)] if words else []
+        return tag("rect", hover=hover, kind="dot", x=x - size, y=y - size, width=2 * size, height=2 * size)
+    return tag("circle", hover=hover, kind="dot", cx=x, cy=y, r=size)
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> Markup:

@@ -89,8 +89,8 @@ def weight_map(results: Results) -> Markup:
         return Markup("")
     left, tall = min(200.0, 12 + LETTER * max(map(len, titles))), LINE * len(titles)
     address = data_uri(_png(np.clip(np.nan_to_num(weights_of(order, titles).T), 0.0, 1.0)))
-    size = {"x": left, "y": 0, "width": 556 - left, "height": tall, "preserveAspectRatio": "none"}
-    parts = [tag("image", **size, href=address), text(left, tall + 14, "fittest")]
+    picture = tag("image", x=left, y=0, width=556 - left, height=tall, preserveAspectRatio="none", href=address)
+    parts = [picture, text(left, tall + 14, "fittest")]
     parts.append(text(556, tall + 14, "least fit", "end"))
     room = int((left - 8) / LETTER)
     parts += [text(left - 6, LINE * place + 11, _short(name, room), "end") for place, name in enumerate(titles)]

@@ -47,11 +47,6 @@ class Cell(NamedTuple):
     picture: Markup | None = None  # shown instead of it in a page
 
     @property
-    def key(self) -> str:
-        """What a browser sorts by, "" where there is nothing."""
-        return "" if self.missing else str(self.value)
-
-    @property
     def missing(self) -> bool:
         """Is there nothing to write?"""
         return self.value is None or (isinstance(self.value, float) and math.isnan(self.value))
