@@ -128,8 +128,7 @@ class Frame(NamedTuple):
 
     def level(self, y: float, hover: str = "") -> Markup:
         """Draw a line across."""
-        d = f"M{self.x.start:g} {self.y.at(y):.1f}H{self.x.end:g}"
-        return tag("path", hover=hover, kind="line", d=d)
+        return tag("path", hover=hover, kind="line", d=f"M{self.x.start:g} {self.y.at(y):.1f}H{self.x.end:g}")
 
     def bar(self, x: float, low: float, high: float) -> Markup:
         """Draw an interval of y; nothing if an end is NaN."""

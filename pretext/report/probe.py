@@ -66,7 +66,7 @@ def _by_stage(result: ProbeResult, title: str, shown: Sequence[Measured], captio
         for one, own in zip(shown, settings, strict=True):
             score = row.score(one.protocol.name)
             cells += [of_value(one.of(row)), *(score.figures.get(key) if score else None for key, _ in own)]
-        rows.append(Row(cells, "chosen" * bool(row.chosen), bool(row.chosen), row.features or ""))
+        rows.append(Row(cells, "chosen" * bool(row.chosen), row.features or ""))
     return Table(title, columns, rows, caption)
 
 

@@ -95,11 +95,10 @@ class Column(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The cells of a row. `kind` is its CSS class, and sets all but "trained" apart; a new `section` draws a line."""
+    """The cells of a row, its CSS class (all but "trained" and "chosen" stand aside); a new `section` draws a line."""
 
     cells: Sequence[Content]
     kind: str = ""
-    chosen: bool = False
     section: str = ""
 
     @property
@@ -143,7 +142,7 @@ class Table(NamedTuple):
             drawn.add_column(title, justify=side, no_wrap=not column.words, overflow="fold", width=column.width)
         for section in self.sections:
             for row in section:
-                style = "bold" if row.chosen else "italic" if row.aside else ""
+                style = "bold" if row.kind == "chosen" else "italic" if row.aside else ""
                 drawn.add_row(*(_terminal(column.text(cell)) for column, cell in self.cells(row)), style=style)
             drawn.add_section()
         return drawn
