@@ -71,10 +71,8 @@ def _numbers(logs: Logs) -> Iterator[Tile]:
         if last := logs.last_score(task):
             split, score, step, value = last
             unit, guess = "%" * (score == "accuracy"), logs.chance.get(task, {}).get(score)
-            notes = [f"{SPLITS[split]}, step {step}"] + (
-                [] if guess is None else [f"blind guess {figure(guess, unit)}"]
-            )
-            yield f"{task} · {score}", figure(value, unit), notes
+            beside = [] if guess is None else [f"blind guess {figure(guess, unit)}"]
+            yield f"{task} · {score}", figure(value, unit), [f"{SPLITS[split]}, step {step}", *beside]
     if logs.probe:
         yield from probe.headline(ProbeResult.from_json(logs.probe))
 
