@@ -13,7 +13,7 @@ from pretext.core.files import whole
 from pretext.evaluation.available import DEFAULT, EVERY, protocols_named
 from pretext.evaluation.embed import DIMS
 from pretext.evaluation.probe import ProbePlan, probe_run
-from pretext.report.probe import plot, print_tables
+from pretext.report.probe import plot, tables
 from pretext.training.networks import from_pretrained, from_run
 
 
@@ -32,7 +32,7 @@ def main(args: list[str]) -> None:
     result = probe_run(networks, probed, folder, shlex.join(["pretext", *args]), plan)
     with whole(folder / "probe.png") as draft:
         plot(result).savefig(draft, dpi=150, format="png")
-    print_tables(result, Console())
+    Console().print(*(part for table in tables(result) for part in (table.rich(), "")))
 
 
 def _parser(about: str | None) -> Parser:

@@ -39,6 +39,11 @@ class Chart(NamedTuple):
     levels: Sequence[Level] = ()
     names: Sequence[str] = ()
 
+    @property
+    def kinds(self) -> set[str]:
+        """The classes of what is drawn, for a legend."""
+        return {line.kind for line in self.series} | {level.kind for level in self.levels}
+
     def __html__(self) -> str:
         """Draw it for a page."""
         xs = [x for line in self.series for x, _ in line.points] or [0.0, 1.0]

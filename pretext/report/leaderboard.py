@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from pretext.benchmark.scores import every_score
 from pretext.benchmark.summary import EntrySummary, correlation, stage_order, stages, summary
 from pretext.core.files import write_whole
 from pretext.evaluation.statistics.correlation import Correlation
-from pretext.evaluation.statistics.ranking import Figure
-from pretext.report.plot import Shades
-from pretext.report.table import STAR, Cell, Column, Row, Table, of_metric, plain
+from pretext.report.colours import Shades
+from pretext.report.table import STAR, Cell, Column, Row, Table, of_metric, of_value, plain
+from pretext.report.words import rho
 
 LEGEND = (
     "Each seed at the stage that it chose on a validation share of train. Rank: the places that the 95 % interval "
@@ -62,19 +61,7 @@ def over(entries: Sequence[EntrySummary]) -> str:
 
 def spearman(rank: Correlation) -> str:
     """Say whether the pretext skill predicts the probe."""
-    said = "Spearman's rank correlation of skill and probe:"
-    if math.isnan(rank.rho):
-        few, same = f"{rank.n} entries have both: too few", f"one side is the same for all {rank.n} entries"
-        return f"{said} not computed ({few if rank.n < 4 else same})."
-    bounds = "" if math.isnan(rank.low) else f", 95 % interval {rank.low:.2f} to {rank.high:.2f}"
-    return f"{said} {rank.rho:.2f}{bounds}, p = {rank.p:.2g}, n = {rank.n}."
-
-
-def duration(seconds: float) -> str:
-    """Write a time."""
-    minutes = round(seconds / 60)
-    hours = f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 3600 else hours
+    return f"Spearman's rank correlation of skill and probe: {rho(rank, 'entries')}."
 
 
 # ---- Tables for every face
@@ -116,11 +103,6 @@ def column(measure: Measure, title: str = "") -> Column:
     return of_metric(title or measure.title, measure.metric)._replace(bare=bool(title))
 
 
-def cell(value: Figure | None) -> Cell:
-    """Make a cell of a mean and its interval."""
-    return Cell(value.value, value.low, value.high) if value else Cell()
-
-
 def warned(entry: EntrySummary, words: str) -> Cell:
     """Name an entry on a page, where it says which of its seeds failed."""
     return Cell(words, star="⚠", hover=f"failed: {'; '.join(entry.failed)}") if entry.failed else Cell(words)
@@ -140,7 +122,7 @@ def ranking(board: Board, entries: Sequence[EntrySummary]) -> Table:
     for entry in entries:
         first, last = entry.ranks or (None, None)
         rank = Cell(first, text=f"{first}-{last}" if first != last else "")
-        scores = [cell(value) for value in (entry.main, *map(entry.others.get, beside))]
+        scores = [of_value(value) for value in (entry.main, *map(entry.others.get, beside))]
         where, skill = ",\n".join(stage_order(entry.chosen)) or None, entry.skill and entry.skill.value
         seeds = entry.main.seeds if entry.main else 0
         rows.append(Row([rank, name(entry), *scores, where, skill, seeds], entry.kind))
@@ -157,7 +139,7 @@ def every_stage(board: Board, entries: Sequence[EntrySummary], shades: Shades | 
         for shown in columns:
             value, star = entry.stages.get(shown.title), full if shown.title in entry.chosen else ""
             if value and shades:
-                hover = shown.interval(cell(value), " to ")
+                hover = shown.interval(of_value(value), " to ")
                 cells.append(Cell(value.value, star=star, hover=hover, style=shades.style(value.value)))
             else:
                 cells.append(Cell(value.value if value else None, star=star))

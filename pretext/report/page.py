@@ -16,6 +16,9 @@ from markupsafe import Markup, escape
 
 from pretext.core.files import write_whole
 
+Tile = tuple[str, str, list[str]]
+"""A number to remember: its label, the number in words, and what it must be compared with."""
+
 
 def write_page(file: Path, template: str, name: str, about: str, **content: object) -> Path:
     """Write a child of the base page, whole or not at all, and return its path.

@@ -11,13 +11,12 @@ All that is drawn in a `Frame` is given in values. Colour, dashes and fill come 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup, escape
-from matplotlib import colormaps
 from matplotlib.ticker import MaxNLocator
 
 from pretext.report.page import macro
@@ -25,15 +24,13 @@ from pretext.report.page import macro
 LETTER, LINE = 6.5, 14.0  # width of a letter, about, and height of a line
 STEPS = [1, 2, 2.5, 5, 10]  # what ticks are multiples of, times a power of ten
 BETTER = 0.1  # of a fenced axis, the least part that its better half takes; what this leaves no room for is far out
-COLOURS = "cividis"  # rises evenly in lightness, for colour-blind readers too
 
 Point = tuple[float, float]
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom."""
 
 
-def tag(name: str, *inside: object, **attributes: object) -> Markup:
+def tag(name: str, *inside: object, hover: str = "", **attributes: object) -> Markup:
     """Write an element: `kind` is its class, floats get one digit, _ in names becomes -, no class is left out."""
+    inside = (tag("title", hover), *inside) if hover else inside
     said = ((key.replace("_", "-") if key != "kind" else "class", value) for key, value in attributes.items())
     known = ((key, f"{v:.1f}" if isinstance(v, float) else v) for key, v in said if key != "class" or v)
     plain = (f' {key}="{escape(value)}"' for key, value in known)
@@ -52,13 +49,7 @@ class Axis(NamedTuple):
 
     @classmethod
     def around(
-        cls,
-        values: Iterable[float],
-        start: float,
-        end: float,
-        ends: Iterable[float] = (),
-        fenced: bool = False,
-        times: float = 1.0,
+        cls, values: Iterable[float], start: float, end: float, ends: Iterable[float] = (), fenced: bool = False
     ) -> Axis:
         """Fit a scale with a little room around finite values.
 
@@ -74,16 +65,18 @@ class Axis(NamedTuple):
         there = [min(max(end, low - spare), high + spare) for end in ends if math.isfinite(end)]
         low, high = min([low, *there]), max([high, *there])
         room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-        return cls(low - room, high + room, start, end, times=times)
+        return cls(low - room, high + room, start, end)
 
     def at(self, value: float) -> float:
         """Place a value."""
         if not math.isfinite(value):
             share = float(value > 0)
+        elif self.high <= self.low:
+            share = 0.5
         elif self.log:
-            share = math.log(value / self.low) / math.log(self.high / self.low) if self.high > self.low else 0.5
+            share = math.log(value / self.low) / math.log(self.high / self.low)
         else:
-            share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+            share = (value - self.low) / (self.high - self.low)
         return self.start + (self.end - self.start) * min(1.0, max(0.0, share))
 
     def write(self, value: float) -> str:
@@ -122,23 +115,20 @@ class Frame(NamedTuple):
         name = [text(self.x.end, height + 2 + LINE * lines, words, "end")] if words else []
         return Markup("").join(parts + name)
 
-    def line(self, points: Iterable[Point]) -> Markup:
-        """Connect points; what is not a finite number leaves a gap."""
+    def line(self, points: Iterable[Point], hold: bool = False) -> Markup:
+        """Connect points; what is not a finite number leaves a gap. `hold` a value until the next, or the end."""
+        if hold and (spots := list(points)):
+            corners = (corner for (_, y), (x, new) in pairwise(spots) for corner in ((x, y), (x, new)))
+            points = [spots[0], *corners, (self.x.high, spots[-1][1])]
         d, pen = "", "M"
         for x, y in points:
             d += f"{pen}{self.x.at(x):.1f} {self.y.at(y):.1f}" if math.isfinite(y) else ""
             pen = "L" if math.isfinite(y) else "M"
         return tag("path", kind="line", d=d)
 
-    def steps(self, points: Sequence[Point]) -> Markup:
-        """Draw values that hold until the next, and the last to the end, such as the best so far."""
-        corners = [corner for (_, y), (x, new) in pairwise(points) for corner in ((x, y), (x, new))]
-        return self.line([*points[:1], *corners, *((self.x.high, y) for _, y in points[-1:])])
-
     def level(self, y: float, hover: str = "") -> Markup:
         """Draw a line across."""
-        d = f"M{self.x.start:g} {self.y.at(y):.1f}H{self.x.end:g}"
-        return tag("path", *_hover(hover), kind="line", d=d)
+        return tag("path", hover=hover, kind="line", d=f"M{self.x.start:g} {self.y.at(y):.1f}H{self.x.end:g}")
 
     def bar(self, x: float, low: float, high: float) -> Markup:
         """Draw an interval of y; nothing if an end is NaN."""
@@ -154,14 +144,6 @@ class Frame(NamedTuple):
         """Draw a "dot", "square" or "cross", which says `hover` when pointed at."""
         return mark(self.x.at(x), self.y.at(y), hover, shape, size)
 
-    def box(self, x: Sequence[float], y: Sequence[float]) -> Box:
-        """Bound values in the view, for `labels` to keep out of; NaN adds nothing."""
-        xs, ys = (
-            [axis.at(value) for value in values if not math.isnan(value)]
-            for axis, values in zip(self, (x, y), strict=True)
-        )
-        return min(xs) - 1, min(ys) - 1, max(xs) + 1, max(ys) + 1
-
     def points(self, points: Iterable[Point]) -> Markup:
         """Draw many small dots as one path, of strokes without length."""
         d = "".join(f"M{self.x.at(x):.1f} {self.y.at(y):.1f}h0" for x, y in points)
@@ -170,16 +152,11 @@ class Frame(NamedTuple):
 
 def mark(x: float, y: float, hover: str = "", shape: str = "dot", size: float = 3.5) -> Markup:
     """Draw a mark at a place of the view, as `Frame.mark` does at values."""
-    inside = _hover(hover)
     if shape == "cross":
-        return tag("path", *inside, kind="bar", d=f"M{x - 3:.1f} {y - 3:.1f}l6 6m0 -6l-6 6")
+        return tag("path", hover=hover, kind="bar", d=f"M{x - 3:.1f} {y - 3:.1f}l6 6m0 -6l-6 6")
     if shape == "square":
-        return tag("rect", *inside, kind="dot", x=x - size, y=y - size, width=2 * size, height=2 * size)
-    return tag("circle", *inside, kind="dot", cx=x, cy=y, r=size)
-
-
-def _hover(words: str) -> list[Markup]:
-    return [tag("title", words)] if words else []
+        return tag("rect", hover=hover, kind="dot", x=x - size, y=y - size, width=2 * size, height=2 * size)
+    return tag("circle", hover=hover, kind="dot", cx=x, cy=y, r=size)
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> Markup:
@@ -212,102 +189,11 @@ class Key(NamedTuple):
     line: bool = True
 
 
-def legend(keys: Iterable[Key]) -> Markup:
-    """Write the legend of some kinds of mark."""
-    entries = []
-    for key in keys:
+def legend(keys: Iterable[Key], kinds: Iterable[str] | None = None) -> Markup:
+    """Write a legend of keys; given `kinds`, of those whose class is one of them."""
+    entries, there = [], None if kinds is None else set(kinds)
+    for key in (key for key in keys if there is None or key.kind in there):
         line = [tag("path", kind="line", d="M1 6H31")] if key.line else []
         sample = svg("", 32, 12, *line, *([mark(16, 6, shape=key.shape)] if key.shape else []))
         entries.append(tag("span", sample, tag("i", key.words), kind=key.kind))
     return tag("p", *entries, kind="keys")
-
-
-# ---- Labels that keep out of each other's way
-
-
-def spread(heights: Sequence[float], low: float, high: float) -> list[float]:
-    """Move labels apart, each at least a line from the next and inside [low, high], in the order of the heights."""
-    order = sorted(range(len(heights)), key=lambda place: heights[place])
-    placed, floor = [0.0] * len(heights), low
-    for rank, place in enumerate(order):
-        placed[place] = min(max(heights[place], floor), high - LINE * (len(order) - 1 - rank))
-        floor = placed[place] + LINE
-    return placed
-
-
-def labels(names: Sequence[str], spots: Sequence[Point], width: float, taken: Iterable[Box] = ()) -> Markup:
-    """Write each name right of, left of, above or below its spot (a place), where it covers the least of what is there.
-
-    `width` is the view's; `taken` are boxes that names had better not cover, besides the spots.
-    """
-    boxes, parts = [*((x - 5, y - 5, x + 5, y + 5) for x, y in spots), *taken], []
-    for name, (x, y) in zip(names, spots, strict=True):
-        wide = LETTER * len(name)
-        places = [(x + 8, y - 4), (x - 8 - wide, y - 4), (x + 8, y + 12), (x - 8 - wide, y + 12)]
-        places += [(x - wide / 2, y - 10), (x - wide / 2, y + 18)]
-        tried = [(left, bottom - 10, left + wide, bottom + 2) for left, bottom in places]
-        boxes.append(min(tried, key=lambda box: _covered(box, boxes) + 9 * max(0, 44 - box[0], box[2] - width + 4)))
-        parts.append(text(boxes[-1][0], boxes[-1][3] - 2, name, kind="words"))
-    return Markup("").join(parts)
-
-
-def _covered(box: Box, boxes: Iterable[Box]) -> float:
-    """Add up how much of some boxes one covers."""
-    sides = ((min(box[2], o[2]) - max(box[0], o[0]), min(box[3], o[3]) - max(box[1], o[1])) for o in boxes)
-    return sum(max(0.0, across) * max(0.0, along) for across, along in sides)
-
-
-# ---- Colours for values
-
-
-class Shades(NamedTuple):
-    """A scale of colours for the values between two bounds."""
-
-    low: float
-    high: float
-
-    def hue(self, value: float) -> str:
-        """Give a value its colour."""
-        rgb = colormaps[COLOURS]((value - self.low) / (self.high - self.low) if self.high > self.low else 0.5)[:3]
-        return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
-
-    def style(self, value: float) -> str:
-        """Colour a cell, and its text black or white, whichever stands out more (by 4.5 to 1 or better)."""
-        hue = self.hue(value)
-        return f"background:{hue};color:{'#000' if luminance(hue) > 0.179 else '#fff'}"
-
-    def legend(self, levels: Mapping[str, float], form: str = "{:.1%}") -> Markup:
-        """Draw the scale with its ends and those levels, by name, that lie between them."""
-        axis, parts = Axis(self.low, self.high, 20, 380), []
-        for left, right in pairwise(np.linspace(self.low, self.high, 25).tolist()):
-            fill, x = self.hue((left + right) / 2), axis.at(left)
-            parts.append(tag("rect", x=x, y=16, width=axis.at(right) - x + 0.5, height=12, fill=fill))
-        parts += [
-            text(axis.at(end), 40, form.format(end).replace("%", " %"), "middle") for end in (self.low, self.high)
-        ]
-        for name, level in levels.items():
-            if self.low <= level <= self.high:
-                parts += [
-                    tag("path", kind="mark", d=f"M{axis.at(level):.1f} 13V31"),
-                    text(axis.at(level), 10, name, "middle"),
-                ]
-        return svg("", 400, 44, *parts, kind="scale")
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance of "#rrggbb", as the Web Content Accessibility Guidelines define it."""
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def bars(parts: Mapping[str, float], most: float, level: float | None = None) -> Markup:
-    """Draw a row of bars, as long as their share of `most`, each in the colour of its name, perhaps with a `level`."""
-    drawn = [tag("b", kind=kind, style=f"width:{100 * part / most:.1f}%") for kind, part in parts.items()]
-    upright = [] if level is None else [tag("u", style=f"left:{100 * level / most:.1f}%")]
-    return tag("div", *drawn, *upright, kind="bars")
-
-
-def swatch(words: str, style: str) -> Markup:
-    """Say what a colour means, a style such as "background:var(--first)"."""
-    return tag("span", kind="swatch", style=style) + words

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from markupsafe import Markup
 from PIL import Image
@@ -14,21 +14,14 @@ from PIL import Image
 from pretext.evaluation.results import ProbeResult
 from pretext.report import probe
 from pretext.report.chart import Chart, Level, Series
-from pretext.report.page import data_uri, write_page
+from pretext.report.page import Tile, data_uri, write_page
 from pretext.report.plot import Key, legend
+from pretext.report.words import date, figure
 from pretext.training.logs import HELD_OUT, ONLINE, SPLITS, Logs, intervals, read_logs
 
 ACCURACIES = ("/accuracy", *ONLINE)
 TITLES = {"loss": "loss of all tasks", "lr": "learning rate", "items/s": "items per second"}
 LEGEND = [Key("train", "training", ""), Key("val", "validation"), Key("test", "test"), Key("chance", "blind guess", "")]
-
-
-class Number(NamedTuple):
-    """A number to remember, with what it must be compared with."""
-
-    label: str
-    value: str
-    notes: list[str]
 
 
 def write_report(run: Path) -> Path:
@@ -40,28 +33,27 @@ def write_report(run: Path) -> Path:
 
     """
     logs = read_logs(run)
-    date = str(logs.environment.get("date", ""))[:16].replace("T", " ")
     return write_page(
         run / "report.html",
         "run.html",
         _name(run),
-        " · ".join(part for part in (", ".join(logs.tasks), date) if part),
+        " · ".join(filter(None, (", ".join(logs.tasks), date(logs.environment)))),
         run=shlex.quote(str(run)),
         numbers=list(_numbers(logs)),
         puzzles=_picture(run / "puzzles.png"),
         evaluator=bool(logs.score),
         training=_training(logs),
         probe=probe.section(ProbeResult.from_json(logs.probe)) if logs.probe else None,
-        skipped=_skipped(run / "skipped.txt"),
+        skipped=logs.skipped,
         commands=list(_commands(logs)),
         config=_text(run / "config.yaml"),
-        environment={key: value for key, value in logs.environment.items() if key != "command"},
+        environment=logs.environment,
     )
 
 
 def summary(run: Path) -> str:
     """Say the headline numbers of a run in plain text, one per line. Raises as `write_report` does."""
-    return "\n".join(f"{n.label}: {n.value} ({'; '.join(n.notes)})" for n in _numbers(read_logs(run)))
+    return "\n".join(f"{label}: {value} ({'; '.join(notes)})" for label, value, notes in _numbers(read_logs(run)))
 
 
 def _name(run: Path) -> str:
@@ -73,41 +65,26 @@ def _name(run: Path) -> str:
 # ---- The headline
 
 
-def _numbers(logs: Logs) -> Iterator[Number]:
+def _numbers(logs: Logs) -> Iterator[Tile]:
     yield from _test_numbers(logs.score)
-    yield from _task_numbers(logs)
+    for task in logs.tasks:
+        if last := logs.last_score(task):
+            split, score, step, value = last
+            unit, guess = "%" * (score == "accuracy"), logs.chance.get(task, {}).get(score)
+            beside = [] if guess is None else [f"blind guess {figure(guess, unit)}"]
+            yield f"{task} · {score}", figure(value, unit), [f"{SPLITS[split]}, step {step}", *beside]
     if logs.probe:
-        yield from (Number(*number) for number in probe.headline(ProbeResult.from_json(logs.probe)))
+        yield from probe.headline(ProbeResult.from_json(logs.probe))
 
 
-def _test_numbers(score: Mapping[str, Any]) -> Iterator[Number]:
+def _test_numbers(score: Mapping[str, Any]) -> Iterator[Tile]:
     """Take what an evaluator scored on the test items."""
     for row in [row for row in score.get("rows", [score]) if row.get("chosen", True) and score]:
         metric = next((name for name in ("accuracy", "map", "miou") if name in row), None)
         if metric is not None:
             label = " · ".join(filter(None, (str(score["task"]).replace("_", " "), row.get("stage"))))
             bounds = f"95 % interval {100 * row['low']:.1f} to {100 * row['high']:.1f}"
-            yield Number(f"test {metric} · {label}", _say(row[metric]), [bounds, f"chance {_say(score['chance'])}"])
-
-
-def _task_numbers(logs: Logs) -> Iterator[Number]:
-    """Take each task's last score, in validation where there is one, and a blind guess beside it."""
-    for task in logs.tasks:
-        columns = (
-            (f"{split}/{task}/{score}", split, score) for split in ("val", "train") for score in ("accuracy", "loss")
-        )
-        last = next((column for column in columns if column[0] in logs.curves), None)
-        if last:
-            column, split, score = last
-            step, value = list(logs.curves[column].items())[-1]
-            guess = logs.chance.get(task, {}).get(score)
-            notes = [f"{SPLITS[split]}, step {step}"]
-            notes += [] if guess is None else [f"blind guess {_say(guess, score)}"]
-            yield Number(f"{task} · {score}", _say(value, score), notes)
-
-
-def _say(value: float, score: str = "accuracy") -> str:
-    return f"{100 * value:.1f}\u00a0%" if score == "accuracy" else f"{value:.4g}"
+            yield f"test {metric} · {label}", figure(row[metric]), [bounds, f"chance {figure(score['chance'])}"]
 
 
 # ---- The parts
@@ -115,38 +92,33 @@ def _say(value: float, score: str = "accuracy") -> str:
 
 def _training(logs: Logs) -> list[Markup | Chart]:
     """Draw a legend, then one chart per score of each task, then of everything else that was logged."""
-    charts: dict[str, list[Series]] = {}
+    series: dict[str, list[Series]] = {}
     for column, values in logs.curves.items():
         split, _, score = column.partition("/")
         name, kind = (score, split) if split in SPLITS and score else (column, "train")
         if score != HELD_OUT:  # which is drawn as the intervals of what was measured on so many items
-            scale = _scale(name)
-            points = [(float(step), scale * value) for step, value in values.items()]
-            bounds = [(scale * low, scale * high) for low, high in intervals(logs.curves, column)]
-            charts.setdefault(name, []).append(Series(kind, points, bounds))
+            times = _times(name)
+            bounds = [(times * low, times * high) for low, high in intervals(logs.curves, column)]
+            line = Series(kind, [(float(step), times * value) for step, value in values.items()], bounds)
+            series.setdefault(name, []).append(line)
     if len(logs.tasks) == 1:
-        charts.pop("loss", None)  # it is the only task's
+        series.pop("loss", None)  # it is the only task's
     places = {task: place for place, task in enumerate(logs.tasks)}
-    order = sorted(charts, key=lambda name: (places.get(name.split("/")[0], len(places)), not name.endswith("loss")))
-    levels = {name: list(_guess(logs, name)) for name in order}
-    kinds = {line.kind for lines in charts.values() for line in lines} | {"chance" for name in order if levels[name]}
-    drawn = [Chart(_title(name), charts[name], levels[name]) for name in order]
-    return [legend(key for key in LEGEND if key.kind in kinds), *drawn] if drawn else []
+    order = sorted(series, key=lambda name: (places.get(name.split("/")[0], len(places)), not name.endswith("loss")))
+    charts = [_chart(logs, name, series[name]) for name in order]
+    return [legend(LEGEND, {kind for chart in charts for kind in chart.kinds}), *charts] if charts else []
 
 
-def _guess(logs: Logs, name: str) -> Iterator[Level]:
-    """Draw what a blind guess scores."""
+def _chart(logs: Logs, name: str, series: Sequence[Series]) -> Chart:
+    """Chart a score, with what a blind guess scores as a level."""
     task, _, score = name.partition("/")
-    guess = logs.chance.get(task, {}).get(score)
-    if guess is not None:
-        yield Level("chance", _scale(name) * guess, f"blind guess {_say(guess, score)}")
+    guess, times = logs.chance.get(task, {}).get(score), _times(name)
+    words = "" if guess is None else f"blind guess {figure(guess, '%' * (score == 'accuracy'))}"
+    levels = [] if guess is None else [Level("chance", times * guess, words)]
+    return Chart(TITLES.get(name, name.replace("/", " · ")) + ", %" * (times == 100), series, levels)
 
 
-def _title(name: str) -> str:
-    return TITLES.get(name, name.replace("/", " · ")) + (", %" if name.endswith(ACCURACIES) else "")
-
-
-def _scale(name: str) -> float:
+def _times(name: str) -> float:
     """Show accuracies in per cent, everything else as it is."""
     return 100.0 if name.endswith(ACCURACIES) else 1.0
 
@@ -158,12 +130,6 @@ def _picture(file: Path) -> tuple[str, int] | None:
     content = file.read_bytes()
     with Image.open(io.BytesIO(content)) as picture:
         return data_uri(content), picture.width
-
-
-def _skipped(file: Path) -> dict[str, str]:
-    """List what the data module could not read: a name and a cause per line, separated by a tab."""
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
-    return {name: cause for name, _, cause in (line.partition("\t") for line in lines)}
 
 
 def _commands(logs: Logs) -> Iterator[str]:

@@ -7,23 +7,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pretext.report.page import breakable, write_page
-from pretext.report.plot import bars, tag
+from pretext.report.colours import bars
+from pretext.report.page import Tile, breakable, write_page
+from pretext.report.plot import tag
 from pretext.report.search_figures import against_probe, over_time, weight_map, weight_panels
-from pretext.report.search_words import (
-    counted,
-    described,
-    duration,
-    fitness_and_labels,
-    headline,
-    label,
-    number,
-    percent,
-)
+from pretext.report.search_words import counted, described, label, number, percent
 from pretext.report.table import Cell, Column, Row, Table
-from pretext.search.analysis import fitness, probe_share
+from pretext.report.words import duration, rho
+from pretext.search.analysis import fact_names, fitness, probe_share
 from pretext.search.importance import SHUFFLES, Importance
 from pretext.search.results import Results
+from pretext.search.space import ZERO
 from pretext.search.study import Candidate
 
 ORDER = {state: place for place, state in enumerate(("done", "pruned", "running", "failed", "waiting"))}
@@ -40,14 +34,12 @@ def write_search(results: Results, file: Path, title: str, facts: Mapping[str, A
     late = [c for c in candidates if c.control is not None and c not in results.controls]
     write_page(
         file, "search.html", title, about,
-        headline=headline(results), tiles=_tiles(results), over_time=over_time(results),
-        panels=weight_panels(results), map=weight_map(results),
-        agreement=fitness_and_labels(results), against_probe=against_probe(results),
-        importance=results.importance, shuffles=SHUFFLES, importance_table=_importance(results.importance),
-        controls=_controls(results), late_controls=counted(late) if late else "",
-        candidates=_every(results), waiting=sum(c.state == "waiting" for c in candidates),
-        command=facts.get("command"), config=facts.get("config"),
-        facts={key: value for key, value in facts.items() if key not in ("command", "config")},
+        results=results, counted=counted, described=described, label=label, number=number, percent=percent, rho=rho,
+        tried=[c for c in candidates if c.control is None and c.state != "waiting"], tiles=_tiles(results),
+        random_network=ZERO, over_time=over_time(results), panels=weight_panels(results), map=weight_map(results),
+        against_probe=against_probe(results), shuffles=SHUFFLES, importance_table=_importance(results.importance),
+        controls=_controls(results), late_controls=late, candidates=_every(results),
+        command=facts.get("command"), config=facts.get("config"), facts=facts,
     )  # fmt: skip
 
 
@@ -55,9 +47,9 @@ def _total(candidates: Iterable[Candidate]) -> float:
     return sum(candidate.seconds or 0.0 for candidate in candidates)
 
 
-def _tiles(results: Results) -> list[tuple[str, str, list[str]]]:
-    """Choose numbers to remember: label, value and notes."""
-    candidates, tiles = results.candidates, []
+def _tiles(results: Results) -> list[Tile]:
+    """Choose numbers to remember."""
+    candidates, tiles = results.candidates, list[Tile]()
     for name, c in (("Fittest of the search", results.best), ("Fittest control", next(iter(results.controls), None))):
         if c:
             probe = f"probe {percent(c.probe)}" if c in results.probed else "not probed"
@@ -81,7 +73,7 @@ def _controls(results: Results) -> Table | None:
     named += [(f"search: median (number {middle.index})", middle)] if middle and middle is not best else []
     unmoved = " (does not reach the judged network)"
     named += [(label(c) + unmoved * (c.index in results.unmoved), c) for c in results.controls]
-    facts = _facts(c for _, c in named)
+    facts = fact_names(c for _, c in named)
     columns = [Column("Candidate", words=True, first="ascending"), *_columns(facts)]
     rows = [Row([name, *_cells(c, facts)], _row(c)) for name, c in named]
     return Table("Controls", columns, rows, look="board") if rows else None
@@ -91,7 +83,7 @@ def _every(results: Results) -> Table | None:
     """List all that have begun, the fittest first, with what became of them and their weights."""
     begun, names = [c for c in results.candidates if c.state != "waiting"], results.names
     begun.sort(key=lambda c: (ORDER[c.state], -fitness(c), c.index))
-    facts = _facts(begun)
+    facts = fact_names(begun)
     columns = [Column("Number", first="ascending"), Column("Kind", words=True, first="ascending")]
     columns += [Column("State", words=True, first="ascending"), *_columns(facts)]
     columns += [Column("Finished after", first="ascending"), Column("Worker", words=True, first="ascending")]
@@ -106,10 +98,6 @@ def _every(results: Results) -> Table | None:
 
 def _row(candidate: Candidate) -> str:
     return "trained" if candidate.control is None else "control"
-
-
-def _facts(candidates: Iterable[Candidate]) -> list[str]:
-    return list(dict.fromkeys(name for candidate in candidates for name in candidate.facts))
 
 
 def _columns(facts: Sequence[str]) -> list[Column]:

@@ -22,20 +22,22 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from pretext.evaluation.protocol import Metric
+from pretext.evaluation.results import Value
+from pretext.evaluation.statistics.ranking import Figure
 from pretext.report.page import macro
 
 MISSING = "-"
 STAR = "★"  # marks what was chosen; in a terminal *
 _MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", "\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "\n": " "})
 
-Value = float | str | None
+Plain = float | str | None
 Order = Literal["ascending", "descending"]
 
 
 class Cell(NamedTuple):
     """A value, by which a browser sorts (None comes last), perhaps with an interval, and what else there is to see."""
 
-    value: Value = None
+    value: Plain = None
     low: float | None = None
     high: float | None = None
     text: str = ""  # written instead of the value
@@ -45,17 +47,12 @@ class Cell(NamedTuple):
     picture: Markup | None = None  # shown instead of it in a page
 
     @property
-    def key(self) -> str:
-        """What a browser sorts by, "" where there is nothing."""
-        return "" if self.missing else str(self.value)
-
-    @property
     def missing(self) -> bool:
         """Is there nothing to write?"""
         return self.value is None or (isinstance(self.value, float) and math.isnan(self.value))
 
 
-Content = Cell | Value
+Content = Cell | Plain
 
 
 class Column(NamedTuple):
@@ -98,11 +95,10 @@ class Column(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The cells of a row. `kind` is its CSS class, and sets all but "trained" apart; a new `section` draws a line."""
+    """The cells of a row, its CSS class (all but "trained" and "chosen" stand aside); a new `section` draws a line."""
 
     cells: Sequence[Content]
     kind: str = ""
-    chosen: bool = False
     section: str = ""
 
     @property
@@ -146,7 +142,7 @@ class Table(NamedTuple):
             drawn.add_column(title, justify=side, no_wrap=not column.words, overflow="fold", width=column.width)
         for section in self.sections:
             for row in section:
-                style = "bold" if row.chosen else "italic" if row.aside else ""
+                style = "bold" if row.kind == "chosen" else "italic" if row.aside else ""
                 drawn.add_row(*(_terminal(column.text(cell)) for column, cell in self.cells(row)), style=style)
             drawn.add_section()
         return drawn
@@ -175,6 +171,11 @@ def of_metric(title: str, metric: Metric) -> Column:
     """Make a column of a metric, to be sorted the best first."""
     first: Order = "ascending" if metric.better == "smaller" else "descending"
     return Column(title, metric.unit, "" if metric.unit else ".3g", first=first)
+
+
+def of_value(value: Value | Figure | None) -> Cell:
+    """Make a cell of a value and its interval."""
+    return Cell(value.value, value.low, value.high) if value else Cell()
 
 
 def plain(text: str) -> str:

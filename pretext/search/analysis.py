@@ -62,6 +62,11 @@ def weight_names(candidates: Iterable[Candidate]) -> list[str]:
     return list(dict.fromkeys(name for candidate in candidates for name in candidate.weights))
 
 
+def fact_names(candidates: Iterable[Candidate]) -> list[str]:
+    """Name the facts that a fitness told of candidates beside itself, in the order in which candidates have them."""
+    return list(dict.fromkeys(name for candidate in candidates for name in candidate.facts))
+
+
 def weights_of(candidates: Sequence[Candidate], names: Sequence[str]) -> np.ndarray[Any, Any]:
     """Lay weights out, (candidates, names); NaN where a candidate lacks one."""
     rows = [[candidate.weights.get(name, math.nan) for name in names] for candidate in candidates]

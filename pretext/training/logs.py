@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,21 @@ class Logs(NamedTuple):
         """Names of the tasks that left something."""
         parts = [column.split("/") for column in self.curves]
         return list(dict.fromkeys([*self.chance, *(part[1] for part in parts if len(part) == 3 and part[0] in SPLITS)]))
+
+    def last_score(self, task: str) -> tuple[str, str, int, float] | None:
+        """Return a task's last score, in validation if there is one: its split, name, step and value."""
+        for split, score in product(("val", "train"), ("accuracy", "loss")):
+            if values := self.curves.get(f"{split}/{task}/{score}"):
+                step = max(values)
+                return split, score, step, values[step]
+        return None
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """What the data module could not read, and why: skipped.txt has a name, a tab and a cause per line."""
+        file = self.folder / "skipped.txt"
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
+        return {name: cause for name, _, cause in (line.partition("\t") for line in lines)}
 
 
 def read_logs(run: Path) -> Logs:

@@ -15,8 +15,9 @@ from scipy import stats
 from pretext.benchmark.results import Board
 from pretext.benchmark.summary import correlation, summary
 from pretext.evaluation.statistics.intervals import wilson
+from pretext.report import leaderboard_figures as figures
 from pretext.report.leaderboard import markdown, spearman, table, write_csv
-from pretext.report.leaderboard_page import Section, write_html
+from pretext.report.leaderboard_page import write_html
 
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
 TESTED = 2000
@@ -315,8 +316,8 @@ class TestText:
 
 
 def scatter(board):
-    _, drawn, _ = Section(board, summary(board)).skill
-    return drawn
+    entries = summary(board)
+    return figures.skill(board, entries, figures.levels_of(board, entries)).partition("<figure>")[2]
 
 
 class TestPage:
@@ -412,8 +413,8 @@ class TestPage:
 
     def test_a_panel_of_few_labels_per_entry_on_a_logarithmic_scale(self):
         own = board([cell("a", 0, 0.7), cell("b", 0, 0.5), cell("random", 0, 0.5, kind="random")])
-        (curves,) = Section(own, summary(own)).curves
-        drawn = "".join(curves.panels)
+        ((_, _, panels, _),) = figures.curves(own, summary(own))
+        drawn = "".join(panels)
         assert re.findall("<figcaption>(.*?)</figcaption>", drawn) == ["a", "b"]
         path = re.search(r'<g class="trained"><path class="line" d="M(.*?)"', drawn)[1]
         x = [float(point.split()[0]) for point in path.split("L")]  # 10, 50, 200, 1,000, 10,000

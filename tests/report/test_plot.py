@@ -5,24 +5,9 @@ from itertools import pairwise
 import pytest
 from html_page import Page
 
-from pretext.report.plot import (
-    LINE,
-    Axis,
-    Frame,
-    Key,
-    Shades,
-    bars,
-    figure,
-    group,
-    labels,
-    legend,
-    luminance,
-    mark,
-    spread,
-    svg,
-    tag,
-    text,
-)
+from pretext.report.colours import Shades, bars, luminance
+from pretext.report.labels import names, spread
+from pretext.report.plot import LINE, Axis, Frame, Key, figure, group, legend, mark, svg, tag, text
 
 
 def numbers(drawn):
@@ -76,7 +61,7 @@ class TestFrame:
         assert d == "M50.0 100.0L150.0 50.0M250.0 0.0"
 
     def test_steps_hold_a_value_until_the_next(self):
-        d = re.search(' d="(.*?)"', self.frame.steps([(0, 0), (5, 0.5)]))[1]
+        d = re.search(' d="(.*?)"', self.frame.line([(0, 0), (5, 0.5)], hold=True))[1]
         assert d == "M50.0 100.0L150.0 100.0L150.0 50.0L250.0 50.0"
 
     def test_marks_bars_and_levels_lie_at_their_values(self):
@@ -93,8 +78,8 @@ class TestFrame:
 
     @pytest.mark.parametrize("lines", [1, 2])
     def test_labels_below_keep_apart(self, lines):
-        names = dict.fromkeys(range(11), "a long name")
-        places = re.findall(r'x="([\d.]+)" y="([\d.]+)"', self.frame.below(names, lines))
+        labels = dict.fromkeys(range(11), "a long name")
+        places = re.findall(r'x="([\d.]+)" y="([\d.]+)"', self.frame.below(labels, lines))
         assert len({y for _, y in places}) == lines
         for height in {y for _, y in places}:
             across = [float(x) for x, y in places if y == height]
@@ -109,7 +94,7 @@ class TestMarkup:
     def test_everything_is_escaped(self):
         evil = '"><b>&'
         keys = [Key(evil, evil)]
-        parts = [text(0, 0, evil, evil, evil), mark(0, 0, evil), labels([evil], [(0, 0)], 9), legend(keys)]
+        parts = [text(0, 0, evil, evil, evil), mark(0, 0, evil), names([evil], [(0, 0)], 9), legend(keys)]
         drawn = figure(evil, svg(evil, 9, 9, group(evil, *parts), kind=evil), wide=True)
         page = Page(str(drawn))
         assert "b" not in {name for name, _ in page.tags}
@@ -136,7 +121,7 @@ class TestLabels:
 
     def test_names_cover_neither_spots_nor_one_another(self):
         spots = [(100.0, 100.0), (112.0, 104.0), (104.0, 116.0), (390.0, 50.0)]
-        drawn = labels(["rotation", "jigsaw", "contrast", "counting"], spots, 400)
+        drawn = names(["rotation", "jigsaw", "contrast", "counting"], spots, 400)
         found = re.findall(r'x="([\d.]+)" y="([\d.]+)".*?>(.*?)<', drawn)
         boxes = [(float(x), float(y) - 10, float(x) + 6.5 * len(name), float(y) + 2) for x, y, name in found]
         assert len(boxes) == 4

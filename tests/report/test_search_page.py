@@ -12,7 +12,7 @@ from scipy import stats
 from pretext.evaluation.statistics.correlation import spearman
 from pretext.report.search import write_search
 from pretext.report.search_figures import weight_panels
-from pretext.report.search_words import duration, fitness_and_labels, headline
+from pretext.report.words import duration
 from pretext.search.analysis import best_so_far, ended, fittest_quarters, median, searched
 from pretext.search.importance import importance
 from pretext.search.results import results_of
@@ -184,35 +184,42 @@ def test_the_page_says_what_fitness_says_of_labels(tmp_path):
         (lambda i: 0.5 + i / 100, "the fitness, which saw no test labels, is a guide"),
         (lambda i: 0.5 - i / 100, "here this fitness misleads"),
         (lambda i: 0.5 + (i * 7 % 12) / 100, "do not show that the fitness says anything"),
-        (lambda i: 0.5, "not computed (one side is the same for all, n = 12)"),
+        (lambda i: 0.5, "not computed (one side is the same for all 12 candidates)"),
     ],
 )
-def test_the_words_follow_the_correlation(accuracy, words):
+def test_the_words_follow_the_correlation(accuracy, words, tmp_path):
     found = [candidate(i, i / 100, accuracy=accuracy(i)) for i in range(12)]
-    assert words in " ".join(fitness_and_labels(results_of(found)))
+    assert words in page_of(found, tmp_path).text
 
 
-def test_a_choice_of_the_fittest_for_the_probe_is_told():
+def test_a_choice_of_the_fittest_for_the_probe_is_told(tmp_path):
     found = [candidate(i, i / 100, accuracy=0.5 + i / 100 if i > 5 else None) for i in range(12)]
-    assert "Only 6 of the 12 done candidates were probed" in " ".join(fitness_and_labels(results_of(found)))
+    assert "Only 6 of the 12 done candidates were probed" in page_of(found, tmp_path).text
 
 
 # ---- Controls
 
 
-def test_a_control_that_is_fitter_is_said_first_and_a_random_network_by_name():
+def headline(tmp_path, candidates):
+    """Read the sentences above the numbers of a page."""
+    page_of(candidates, tmp_path)
+    head = (tmp_path / "evolve.html").read_text(encoding="utf-8").partition("</header>")[0]
+    return [" ".join(sentence.split()) for sentence in re.findall("<p[^>]*>(.*?)</p>", head, re.DOTALL)[1:]]
+
+
+def test_a_control_that_is_fitter_is_said_first_and_a_random_network_by_name(tmp_path):
     search = [candidate(4, -0.47), candidate(5, -0.48)]
-    assert headline(results_of([*some_controls(), *search]))[0] == (
+    assert headline(tmp_path, [*some_controls(), *search])[0] == (
         "A control is fitter than everything that the search found: turn alone, -0.4500 against -0.4700 of number 4."
     )
-    told = headline(results_of([*some_controls(zero=-0.4), *search]))
+    told = headline(tmp_path, [*some_controls(zero=-0.4), *search])
     assert told[0].startswith("A control is fitter than everything that the search found: all zero (a random network)")
     assert "this fitness rewards no training" in told[-1]
-    assert "as fit as" in headline(results_of([*some_controls(alone=-0.47), *search]))[0]
-    ahead = headline(results_of([*some_controls(zero=-0.44), candidate(4, -0.3)]))
+    assert "as fit as" in headline(tmp_path, [*some_controls(alone=-0.47), *search])[0]
+    ahead = headline(tmp_path, [*some_controls(zero=-0.44), candidate(4, -0.3)])
     assert ahead[0].startswith("Number 4 of the search is the fittest: -0.3000, 0.14 above the best control")
     assert "hardly rewards training" in ahead[-1]
-    assert len(headline(results_of([*some_controls(), candidate(4, -0.3)]))) == 2  # nothing to warn of
+    assert len(headline(tmp_path, [*some_controls(), candidate(4, -0.3)])) == 2  # nothing to warn of
 
 
 # ---- Importance
