@@ -175,4 +175,4 @@ def test_a_run_on_bouncing_balls_can_be_probed_on_real_videos(tmp_path):
     data = ROOT / "configs" / "data" / "lrwar.yaml"
     _, built = build(config, ["--data", str(data), "--data.root", str(tmp_path)], "rgb")
     assert built.how.modalities == ("rgb",)
-    assert built.how.fps == config["data"]["init_args"]["fps"]
+    assert built.how.fps == config["data"]["init_args"]["windows"]["fps"]

@@ -165,7 +165,7 @@ class TestTraining:
             "5",
         )
         found = search(*options, "--seed_everything", "8", "--seed", "4")
-        assert found.config["data"]["init_args"]["limit"] == 100
+        assert found.config["data"]["init_args"]["split"]["limit"] == 100
         assert found.config["model"]["optim"]["warmup"] == 0.2
         assert found.config["trainer"] == {"max_epochs": 2, "accelerator": "cpu", "gradient_clip_val": 1.0}
         assert found.config["seed_everything"] == 8

@@ -316,7 +316,7 @@ def test_a_run_is_fine_tuned_tested_and_loaded_from_the_command_line(tmp_path, c
 
 def test_a_trial_run_leaves_nothing_behind(tmp_path):
     module, runner = FineTune(backbone=net(), optim=ADAM), trainer(tmp_path, fast_dev_run=True)
-    runner.fit(module, datamodule=Digits(size=16, limit=64))
+    runner.fit(module, datamodule=Digits(size=16, split=Splitting(limit=64)))
     runner.test(module, datamodule=Digits(size=16), verbose=False)
     assert not list(tmp_path.iterdir())
 

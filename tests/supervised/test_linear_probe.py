@@ -185,7 +185,7 @@ def test_real_videos_with_sound_one_modality_at_a_time(tmp_path):
 
 class TestRefusals:
     def test_no_validation_items(self, tmp_path):
-        with pytest.raises(ValueError, match=r"Digits holds out none; set a share, such as --data.val 0.1"):
+        with pytest.raises(ValueError, match=r"Digits holds out none; set a share, such as --data.split.val 0.1"):
             trainer(tmp_path).fit(LinearProbe(backbone=net()), datamodule=Digits(size=16, split=Splitting(val=0)))
 
     def test_no_labels(self, tmp_path):

@@ -76,8 +76,9 @@ def test_a_view_shows_its_own_image_alone():
 
 def test_the_standard_views_are_the_papers_for_small_images():
     views = Contrast(TinyNet()).views
-    assert (views.crop, views.scale, views.flip, views.jitter, views.grey) == (None, (0.08, 1.0), True, 0.8, 0.2)
-    assert (views.brightness, views.contrast, views.saturation, views.hue) == (0.4, 0.4, 0.4, 0.1)
+    colour = views.colour
+    assert (views.crop, views.scale, views.flip, colour.jitter, colour.grey) == (None, (0.08, 1.0), True, 0.8, 0.2)
+    assert (colour.brightness, colour.contrast, colour.saturation, colour.hue) == (0.4, 0.4, 0.4, 0.1)
     assert views.aspect == pytest.approx((3 / 4, 4 / 3))
 
 
