@@ -93,7 +93,7 @@ class ClipCache:
         if self._used + size <= self.limit:
             return True
         goal = self.limit - max(size, self.limit // _RECOUNTS)  # somewhat more than needed: looking for them takes time
-        others = [entry for entry in self._files() if os.path.dirname(entry.path) != str(self.folder)]  # noqa: PTH120
+        others = [entry for entry in self._files() if os.path.dirname(entry.path) != str(self.folder)]  # noqa: PTH120  (links stay links)
         for entry in sorted(others, key=lambda entry: entry.stat().st_mtime):
             if self._used <= goal:
                 break
