@@ -1,14 +1,16 @@
-"""What differs between pictures, sounds and videos when their files are read: one abstract class, `Decoder`."""
+"""What differs between pictures, sounds and videos when their files are read: one abstract class, `Decoder`.
+
+A decoder is pickled and works in processes of its own, so it holds settings and little else.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from torch import Tensor
 
 from datamodules.loader import Pick
 
@@ -16,10 +18,12 @@ Parts = dict[str, NDArray[Any]]
 """Arrays by modality."""
 State = tuple[int, int] | None
 """Of a file: its bytes and when it was changed, in nanoseconds; None where a link leads nowhere."""
+Keep = Callable[[Callable[[], NDArray[Any]]], NDArray[Any]]
+"""Calls what decodes a file whole, unless that is kept: then it returns the same bytes, flat, not to be written to."""
 
 
 class Decoder(ABC):
-    """How the files of one source become rows of a batch; what it keeps of them, it keeps by their positions."""
+    """How the files of one source become rows of a batch."""
 
     clips: int = 1
     """Rows that an item makes for the pick "spread"."""
@@ -29,6 +33,8 @@ class Decoder(ABC):
     """Whether workers get a batch in equal shares, as suits files that take equally long, or file by file."""
     stays_bad: bool = True
     """Whether a file that is bad once is bad for good, or only for the part that was picked."""
+    picture: tuple[int, ...] | None = None
+    """Shape of what is kept of each file, where that is bytes and a row of its own, of the one modality "rgb"."""
     advice: Mapping[str, str] = {}
     """Of some causes, what to do about them."""
 
@@ -48,14 +54,19 @@ class Decoder(ABC):
         """Make room for so many rows."""
 
     @abstractmethod
-    def ready(self, positions: Tensor, pick: Pick) -> Parts | None:
-        """Return the rows of all these items if they lie in memory; None if they do not."""
+    def kept(self) -> tuple[Any, ...]:
+        """Tell all that decides what `load` keeps of a file besides the file itself."""
 
     @abstractmethod
-    def load(self, file: Path, position: int, pick: Pick, rows: Parts) -> None:
-        """Decode a file and write its rows (in a worker).
+    def load(self, file: Path, position: int, pick: Pick, rows: Parts, keep: Keep) -> None:
+        """Decode a file and write all of its rows (in a worker).
 
         Raises:
             Exception: whatever the decoders raise at a file that cannot be used.
 
         """
+
+
+def anew(make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """Decode, and keep nothing."""
+    return make()

@@ -1,8 +1,7 @@
 """Files as a source of batches: one pass over them for pictures, sounds and videos, and what differs as a `Decoder`.
 
-Worker threads decode files when their turn comes, a few batches ahead. Threads, not processes: decoding, resizing and
-copies leave Python's lock, so two threads decode as fast as two processes, and they write straight into the batch, with
-no copies, start-up time or shared memory.
+Worker processes decode files when their turn comes, a few batches ahead, and write them straight into the memory of the
+batch, which this process only looks at. What is kept of files, in memory or on disk, is an index into one array here.
 
 A batch depends on the pick, the positions and the files alone, never on time: kept or decoded anew, resumed or not,
 with any number of workers, batches are the same.
@@ -11,26 +10,30 @@ with any number of workers, batches are the same.
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import final
 
 import torch
 from torch import Tensor
 
-from datamodules.bad_files import BadFiles, cause_of
-from datamodules.decoder import Decoder, Parts, State
+from datamodules.bad_files import BadFiles
+from datamodules.decoder import Decoder, State
+from datamodules.decoding.buffers import Buffers
+from datamodules.decoding.messages import Limits
+from datamodules.decoding.orders import Desk, Order
+from datamodules.keeping.shelf import Keeping
 from datamodules.loader import Batch, Pick, Source, batch_of
-from datamodules.options import Reading
+from datamodules.options import DISK, Disk, Reading
 
 
 @final
 class FileSource(Source):
-    """Files, decoded by worker threads when their turn comes; bad ones are left out or replaced.
+    """Files, decoded by worker processes when their turn comes; bad ones are left out or replaced.
 
     Args:
         root: the folder that the names begin in.
@@ -39,6 +42,8 @@ class FileSource(Source):
         decoder: what makes rows of them.
         reading: how many workers there are, and how many files may be bad.
         on_bad: is told the names of bad files with their causes.
+        cache: bytes up to which decoded files are kept in memory.
+        disk: where decoded files are kept instead, if anywhere.
 
     """
 
@@ -50,17 +55,24 @@ class FileSource(Source):
         decoder: Decoder,
         reading: Reading,
         on_bad: Callable[[dict[str, str]], None],
+        cache: int = 0,
+        disk: Disk = DISK,
     ) -> None:
         self.root, self.names, self.y, self.decoder, self.reading = root, names, y, decoder, reading
         self.on_bad = on_bad
         self.pick: Pick = "centre"
         self._bad = self._none_bad()
+        self._buffers: dict[int, Buffers] = {}
+        size = None if decoder.picture is None else math.prod(decoder.picture)
+        self._keeping = Keeping(len(names), size, cache)
+        if disk.folder is not None and (settings := decoder.kept()):
+            self._keeping.on_disk(disk.folder, settings, disk.limit, lambda: (f"{root}/{name}" for name in names))
 
     def __len__(self) -> int:
         return len(self.names)
 
     def cut(self, pick: Pick) -> FileSource:
-        twin = copy.copy(self)  # it shares the decoder, and which files are known to be bad
+        twin = copy.copy(self)  # it shares what is kept, and which files are known to be bad
         twin.pick, twin.rows = pick, self.decoder.clips if pick == "spread" else 1
         return twin
 
@@ -75,16 +87,15 @@ class FileSource(Source):
     def read(self, plan: Sequence[Tensor], pool: Tensor | None = None) -> Iterator[Batch]:
         return _Pass(self, self._bad if self.decoder.stays_bad else self._none_bad(), pool).run(plan)
 
+    def desk(self) -> Desk:
+        """Make what hands files to the workers, for one pass."""
+        reading = self.reading
+        limits = Limits(reading.processes, reading.seconds, round(reading.memory_gb * 2**30))
+        shelf = self._keeping.shelf()
+        return Desk(self.root, self.names, self.decoder, self.pick, self.rows, limits, self._buffers, shelf)
+
     def _none_bad(self) -> BadFiles:
         return BadFiles(self.root, self.names, self.reading.max_bad, self.decoder.advice, self.on_bad)
-
-
-class _Order(NamedTuple):
-    """A batch in the workers' hands."""
-
-    positions: Tensor
-    into: Parts
-    jobs: list[Future[dict[int, str]]]
 
 
 @final
@@ -96,62 +107,47 @@ class _Pass:
 
     def run(self, plan: Sequence[Tensor]) -> Iterator[Batch]:
         """Yield one batch for each tensor of positions, while workers decode the next ones."""
-        orders: deque[_Order] = deque()
-        threads = ThreadPoolExecutor(self.source.reading.threads, thread_name_prefix="decode")
+        orders: deque[Order] = deque()
+        desk = self.source.desk()
         try:
             for positions in plan:
-                orders.append(self._order(positions, threads))
+                orders.append(desk.order(positions, self.bad))
                 if len(orders) > self.source.decoder.ahead:
-                    yield from self._serve(orders.popleft())
+                    yield from self._serve(desk, orders.popleft())
             while orders:
-                yield from self._serve(orders.popleft())
+                yield from self._serve(desk, orders.popleft())
         finally:  # also when the pass is left before its end
-            threads.shutdown(wait=False, cancel_futures=True)
+            desk.cancel(orders)
+            desk.seal()
 
-    def _order(self, positions: Tensor, threads: ThreadPoolExecutor) -> _Order:
-        """Give the workers what can be decoded of a batch."""
-        source = self.source
-        if (rows := source.decoder.ready(positions, source.pick)) is not None:
-            return _Order(positions, rows, [])
-        into = source.decoder.blank(len(positions) * source.rows, source.pick)
-        todo = [pair for pair in enumerate(positions.tolist()) if pair[1] not in self.bad]
-        count = min(source.reading.threads, len(todo)) if source.decoder.shared_out else len(todo)
-        return _Order(positions, into, [threads.submit(self._fill, into, todo[k::count]) for k in range(count)])
-
-    def _fill(self, into: Parts, todo: Sequence[tuple[int, int]]) -> dict[int, str]:
-        """Load items into slots (in a worker); return the positions of those that cannot be, each with its cause."""
-        source, causes = self.source, dict[int, str]()
-        for slot, position in todo:
-            rows = {name: part[slot * source.rows : (slot + 1) * source.rows] for name, part in into.items()}
-            try:
-                source.decoder.load(source.root / source.names[position], position, source.pick, rows)
-            except Exception as error:  # the decoders raise many kinds at a broken file
-                causes[position] = cause_of(error)
-        return causes
-
-    def _serve(self, order: _Order) -> Iterator[Batch]:
+    def _serve(self, desk: Desk, order: Order) -> Iterator[Batch]:
         """Wait for a batch and yield it, bad items replaced or left out; or nothing, if no item of it is left."""
-        for job in order.jobs:
-            self.bad.note(job.result())
-        positions, into, rows = order.positions.clone(), order.into, self.source.rows
-        good = torch.tensor([position not in self.bad for position in positions.tolist()])
-        if self.pool is not None:
-            for slot in (~good).nonzero()[:, 0].tolist():
-                positions[slot] = self._substitute(into, slot, int(positions[slot]), self.pool)
-        elif not good.all():
-            kept = good.repeat_interleave(rows).numpy()
-            positions, into = positions[good], {name: part[kept] for name, part in into.items()}
+        self.bad.note(desk.collect(order))
+        positions, into, rows = order.positions, order.into, self.source.rows
+        if self.bad.causes and not all(good := [position not in self.bad for position in positions.tolist()]):
+            if self.pool is None:
+                kept = torch.tensor(good)
+                positions = positions[kept]
+                into = {name: part[kept.repeat_interleave(rows).numpy()] for name, part in into.items()}
+            else:
+                positions = positions.clone()
+                for slot in [slot for slot, fine in enumerate(good) if not fine]:
+                    positions[slot] = self._substitute(desk, order, slot, self.pool)
         if len(positions):
             x = {name: torch.from_numpy(part) for name, part in into.items()}
-            yield batch_of(x if len(x) > 1 else x.popitem()[1], positions.repeat_interleave(rows), self.source.y)
+            index = positions.repeat_interleave(rows) if rows > 1 else positions.clone()
+            yield batch_of(x if len(x) > 1 else x.popitem()[1], index, self.source.y)
 
-    def _substitute(self, into: Parts, slot: int, position: int, pool: Tensor) -> int:
-        """Put the next good item after `position` in the pool into a slot, going round at its end."""
-        start = int(torch.searchsorted(pool, position))
+    def _substitute(self, desk: Desk, order: Order, slot: int, pool: Tensor) -> int:
+        """Put the next good item after a bad one in the pool into its slot, going round at the pool's end."""
+        start, rows = int(torch.searchsorted(pool, int(order.positions[slot]))), self.source.rows
         for candidate in pool.roll(-start - 1).tolist():
             if candidate not in self.bad:
-                self.bad.note(self._fill(into, [(slot, candidate)]))
+                alone = desk.again(candidate)
+                self.bad.note(desk.collect(alone))
             if candidate not in self.bad:
+                for name, part in alone.into.items():
+                    order.into[name][slot * rows : (slot + 1) * rows] = part
                 return int(candidate)
         raise self.bad.none_left(len(pool))
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from datamodules.errors import require
+
+_MOST = 16  # workers by default: machines with more cores have several devices, each with a training process of its own
 
 
 @dataclass(frozen=True)
@@ -13,18 +16,22 @@ class Reading:
     """How files are read.
 
     Args:
-        workers: threads that decode; by default, or at 0, as many as there are cores for this process.
+        workers: processes that decode; by default, or at 0, as many as there are cores for this process, at most 16.
         max_bad: stop when more than this share of a split's files cannot be used.
+        seconds: a file that takes longer than this cannot be used; the process that decodes it is replaced.
+        memory_gb: nor can one whose decoding takes more memory than this, gigabytes beyond what a worker begins with.
 
     """
 
     workers: int | None = None
     max_bad: float = 0.01
+    seconds: float = 300.0
+    memory_gb: float = 8.0
 
     @property
-    def threads(self) -> int:
+    def processes(self) -> int:
         """How many workers that makes."""
-        return self.workers or cores()
+        return self.workers or min(cores(), _MOST)
 
     def check(self, owner: object) -> None:
         """Refuse what is out of range, in the name of a data module."""
@@ -32,6 +39,8 @@ class Reading:
             owner, self.workers is None or self.workers >= 0, f"workers={self.workers}", "0 or more, or none at all"
         )
         require(owner, 0 <= self.max_bad <= 1, f"max_bad={self.max_bad}", "a share from 0 to 1")
+        require(owner, self.seconds > 0, f"seconds={self.seconds:g}", "a time above 0")
+        require(owner, self.memory_gb > 0, f"memory_gb={self.memory_gb:g}", "a size above 0")
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,38 @@ class Sampling:
     clips: int = 3
 
 
-READING, SPLITTING, SAMPLING = Reading(), Splitting(), Sampling()
+@dataclass(frozen=True)
+class Disk:
+    """Where decoded files are kept, for this run and for later ones.
+
+    Args:
+        cache: a folder to keep decoded files in, safe under several processes: pictures at the size of the canvas,
+            whole sounds, and videos (each whole, if it takes up to 128 MiB: frames x 3 x canvas x canvas bytes).
+            Batches are the same with and without.
+        cache_gb: gigabytes that the folder may hold; when full, what belongs to other settings goes first, the least
+            recently used first.
+
+    """
+
+    cache: str | Path | None = None
+    cache_gb: float = 20.0
+
+    def check(self, owner: object) -> None:
+        """Refuse what is out of range, in the name of a data module."""
+        require(owner, self.cache_gb > 0, f"cache_gb={self.cache_gb}", "a size above 0")
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the cache, if any."""
+        return None if self.cache is None else Path(self.cache).expanduser()
+
+    @property
+    def limit(self) -> int:
+        """Bytes that it may hold."""
+        return round(self.cache_gb * 1e9)
+
+
+READING, SPLITTING, SAMPLING, DISK = Reading(), Splitting(), Sampling(), Disk()
 """The groups with nothing but defaults."""
 
 

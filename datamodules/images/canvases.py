@@ -1,30 +1,34 @@
-"""Image files as canvases: the decoder of pictures, which may keep what it decoded."""
+"""Image files as canvases: the decoder of pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
-from torch import Tensor
+import torch
 
-from datamodules.base import Split
-from datamodules.decoder import Decoder, Parts, State
+from datamodules.decoder import Decoder, Keep, Parts, State
 from datamodules.errors import require
 from datamodules.file_source import FileSource
 from datamodules.images.decode import decode
 from datamodules.listing import Listing, of_split
 from datamodules.loader import Pick
-from datamodules.options import Reading
+from datamodules.options import Disk, Reading
+
+if TYPE_CHECKING:  # workers import this module, but not Lightning
+    from datamodules.base import Split
 
 Cache = int | Literal["memory"]
 """Bytes of canvases up to which all are kept, or "memory" to keep them whatever they take."""
 MAX_PIXELS = 100_000_000
 """Above this a file counts as a decompression bomb: 300 MB once decoded."""
 CACHE = 2 * 2**30
-"""Bytes of canvases that are kept by default."""
+"""Bytes of canvases that are kept in memory by default."""
+_VERSION = 1  # of canvases: raise it when the same files make others
 
 
 @dataclass(frozen=True)
@@ -43,24 +47,21 @@ class Decoding:
         require(owner, self.canvas >= 1, f"canvas={self.canvas}", "at least 1")
         require(owner, self.max_pixels >= 1, f"max_pixels={self.max_pixels}", "at least 1")
 
-    def fits(self, files: int, cache: Cache) -> bool:
-        """Tell whether the canvases of so many files are kept."""
-        return cache == "memory" or 3 * self.canvas**2 * files <= cache
+    def room(self, files: int, all_files: int, cache: Cache) -> int:
+        """Count the bytes of canvases to keep: those of so many files if all that share the cache fit, or none."""
+        size = 3 * self.canvas**2
+        return size * files if cache == "memory" or size * all_files <= cache else 0
 
 
 @final
 class Canvases(Decoder):
-    """Pictures, uint8 (N, 3, S, S); with `keep`, those of so many files stay in one array, once decoded."""
+    """Pictures, uint8 (N, 3, S, S)."""
 
     shared_out = True
 
-    def __init__(self, how: Decoding, keep: int) -> None:
+    def __init__(self, how: Decoding) -> None:
         self.how = how
-        self._kept = self._room(keep)
-        self._there = np.zeros(keep, dtype=bool)  # which of the kept have been decoded
-
-    def _room(self, rows: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        return np.empty((rows, 3, self.how.canvas, self.how.canvas), np.uint8)
+        self.picture = (3, how.canvas, how.canvas)
 
     def settings(self) -> tuple[Any, ...]:
         return (self.how.canvas, self.how.max_pixels, *(["whole"] if self.how.whole else []))
@@ -69,20 +70,16 @@ class Canvases(Decoder):
         return (name, label, *(state or (0, 0)))
 
     def blank(self, rows: int, pick: Pick) -> Parts:
-        return {"rgb": self._room(rows)}
+        return {"rgb": np.empty((rows, *self.picture), np.uint8)}
 
-    def ready(self, positions: Tensor, pick: Pick) -> Parts | None:
-        wanted = positions.numpy()
-        return {"rgb": self._kept[wanted]} if len(self._there) and self._there[wanted].all() else None
+    def kept(self) -> tuple[Any, ...]:
+        libraries = torch.__version__, version("torchvision"), torch.backends.cpu.get_cpu_capability()
+        return ("canvases", _VERSION, *libraries, self.settings())
 
-    def load(self, file: Path, position: int, pick: Pick, rows: Parts) -> None:
-        if len(self._there) and self._there[position]:
-            rows["rgb"][0] = self._kept[position]
-            return
-        rows["rgb"][0] = decode(file, self.how.canvas, self.how.max_pixels, self.how.whole)
-        if len(self._there):
-            self._kept[position] = rows["rgb"][0]
-            self._there[position] = True
+    def load(self, file: Path, position: int, pick: Pick, rows: Parts, keep: Keep) -> None:
+        how = self.how
+        canvas = keep(lambda: decode(file, how.canvas, how.max_pixels, how.whole))
+        rows["rgb"][0] = canvas.reshape(self.picture)
 
 
 def open_files(
@@ -92,6 +89,7 @@ def open_files(
     how: Decoding,
     cache: Cache,
     reading: Reading,
+    disk: Disk,
     on_bad: Callable[[dict[str, str]], None],
 ) -> FileSource:
     """Open one of two splits, those to train on and to test on; canvases are kept if both fit into the cache.
@@ -101,5 +99,5 @@ def open_files(
 
     """
     listing = of_split(split, *both, root)
-    keep = len(listing.names) if how.fits(sum(len(files.names) for files in both), cache) else 0
-    return FileSource(root, listing.names, listing.y, Canvases(how, keep), reading, on_bad)
+    keep = how.room(len(listing.names), sum(len(files.names) for files in both), cache)
+    return FileSource(root, listing.names, listing.y, Canvases(how), reading, on_bad, keep, disk)

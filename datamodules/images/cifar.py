@@ -16,7 +16,7 @@ from datamodules.images.canvases import Decoding, open_files
 from datamodules.images.folders import labelled_splits
 from datamodules.listing import Listing
 from datamodules.loader import Memory, Source
-from datamodules.options import SPLITTING, Reading, Splitting
+from datamodules.options import DISK, SPLITTING, Reading, Splitting
 
 _SIDE = 32  # pixels
 
@@ -57,7 +57,7 @@ class CIFAR10(DataModule):
     def open(self, split: Split) -> Source:
         if self._in_folders:
             both, reading = self._folders[1:], Reading(max_bad=0)
-            return open_files(self.root, split, both, Decoding(_SIDE), "memory", reading, self._skipped.add)
+            return open_files(self.root, split, both, Decoding(_SIDE), "memory", reading, DISK, self._skipped.add)
         data = self._official(train=split == "train")
         x, y = torch.from_numpy(data.data).permute(0, 3, 1, 2), torch.tensor(data.targets)
         items = chosen(len(x), self.limit if split == "train" else None)

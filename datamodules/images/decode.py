@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import fcntl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
@@ -12,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from torch.nn.functional import interpolate
-from torchvision.io import ImageReadMode
 
 from datamodules.errors import DataError
 
@@ -22,9 +24,7 @@ Pixels = NDArray[np.uint8]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 """The files that count as images, in upper or lower case."""
 
-# torchvision's decoder without its Python wrapper, which since 0.29 warns at each call that TorchCodec will replace it.
-_decode = torch.ops.image.decode_image
-_RGB = ImageReadMode.RGB.value
+_RGB = 3  # of torchvision.io.ImageReadMode
 _EXIF_ORIENTATION = 0x0112
 _TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
     2: (False, (1,)),
@@ -36,8 +36,22 @@ _TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
     8: (True, (0,)),
 }
 """What each EXIF orientation undoes: whether to swap the axes, and which to flip then."""
-_LARGE = 16_000_000  # pixels: above, threads decode one file at a time, or each could hold gigabytes at once
-_LARGE_ONE_BY_ONE = Lock()
+_LARGE = 16_000_000  # pixels: above, processes decode one file at a time, or each could hold gigabytes at once
+_TURN = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the process; workers inherit it)
+
+
+def _load_decoder() -> None:
+    """Load torchvision's decoders without the rest of it, which takes seconds to import."""
+    spec = find_spec("torchvision")
+    assert spec is not None
+    assert spec.origin is not None
+    (library, *_) = Path(spec.origin).parent.glob("image*.so")
+    torch.ops.load_library(str(library))
+
+
+_load_decoder()
+# torchvision's decoder without its Python wrapper, which since 0.29 warns at each call that TorchCodec will replace it.
+_decode = torch.ops.image.decode_image
 
 
 def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pixels:
@@ -57,7 +71,7 @@ def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pix
         orientation, size = _read_header(file, max_pixels)
         file.seek(0)
         data = torch.from_numpy(np.fromfile(file, np.uint8))
-    with _LARGE_ONE_BY_ONE if size > _LARGE else nullcontext():
+    with _one_by_one() if size > _LARGE else nullcontext():
         image = _decode(data, _RGB, True)  # True: turn it as its EXIF orientation says
         if image.dtype == torch.uint16:  # PNG with 16 bits: 65535 becomes 255
             image = ((image.int() + 128) // 257).byte()
@@ -69,6 +83,16 @@ def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pix
     square = square.permute(2, 0, 1)[None]  # channels last, for which torch has a fast kernel of bytes
     small: Pixels = interpolate(square, (canvas, canvas), mode="bilinear", antialias=True)[0].numpy()
     return small
+
+
+@contextmanager
+def _one_by_one() -> Iterator[None]:
+    """Wait until no other worker decodes a large file."""
+    fcntl.lockf(_TURN, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.lockf(_TURN, fcntl.LOCK_UN)
 
 
 def _read_header(file: BinaryIO, max_pixels: int) -> tuple[int, int]:

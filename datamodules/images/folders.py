@@ -12,7 +12,7 @@ from datamodules.images.canvases import CACHE, MAX_PIXELS, Cache, Decoding, open
 from datamodules.images.decode import SUFFIXES
 from datamodules.listing import Listing, Splits, check_root, of_classes, scan, subfolders
 from datamodules.loader import Source
-from datamodules.options import READING, Reading, Splitting
+from datamodules.options import DISK, READING, Disk, Reading, Splitting
 
 _TEST_FOLDERS = ("test", "val", "validation")
 _FIFTH, _TENTH = Splitting(test=0.2), Splitting(test=0.1)
@@ -33,9 +33,11 @@ class ImageFolder(DataModule):
         batch_size: items per batch and process.
         cache: bytes of canvases (3 x canvas x canvas each) up to which all files, once decoded, are kept in memory,
             or "memory" to keep them whatever they take. A larger set is decoded anew in every epoch.
+            With `disk`, nothing is kept in memory but what the system caches of it.
         max_pixels: a file with more pixels counts as one that cannot be used; it is never decoded.
         reading: how files are read.
         split: which files are for what.
+        disk: where decoded files are kept.
         seed: of the order of training.
 
     """
@@ -49,21 +51,24 @@ class ImageFolder(DataModule):
         max_pixels: int = MAX_PIXELS,
         reading: Reading = READING,
         split: Splitting = _FIFTH,
+        disk: Disk = DISK,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, split.val, split.limit, seed)
         self.root, self.cache, self.how = Path(root).expanduser(), cache, Decoding(canvas, max_pixels)
-        self.test, self.reading = split.test_share(self), reading
+        self.test, self.reading, self.disk = split.test_share(self), reading, disk
         split.refuse_folds(self)
         self.how.check(self)
         reading.check(self)
+        disk.check(self)
 
     @property
     def classes(self) -> list[str]:
         return self._files[0]
 
     def open(self, split: Split) -> Source:
-        return open_files(self.root, split, self._files[1:], self.how, self.cache, self.reading, self._skipped.add)
+        both, told = self._files[1:], self._skipped.add
+        return open_files(self.root, split, both, self.how, self.cache, self.reading, self.disk, told)
 
     @cached_property
     def _files(self) -> tuple[list[str], Listing, Listing]:
@@ -83,9 +88,11 @@ class Photos(DataModule):
         batch_size: items per batch and process.
         cache: bytes of canvases (3 x canvas x canvas each) up to which all files, once decoded, are kept in memory,
             or "memory" to keep them whatever they take. A larger set is decoded anew in every epoch.
+            With `disk`, nothing is kept in memory but what the system caches of it.
         max_pixels: a file with more pixels counts as one that cannot be used; it is never decoded.
         reading: how files are read.
         split: which files are for what.
+        disk: where decoded files are kept.
         seed: of the order of training.
 
     """
@@ -99,21 +106,24 @@ class Photos(DataModule):
         max_pixels: int = MAX_PIXELS,
         reading: Reading = READING,
         split: Splitting = _TENTH,
+        disk: Disk = DISK,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, split.val, split.limit, seed)
         self.root, self.cache, self.how = Path(root).expanduser(), cache, Decoding(canvas, max_pixels)
-        self.test, self.reading = split.test_share(self, default=0.1), reading
+        self.test, self.reading, self.disk = split.test_share(self, default=0.1), reading, disk
         split.refuse_folds(self)
         self.how.check(self)
         reading.check(self)
+        disk.check(self)
 
     @property
     def classes(self) -> list[str]:
         return []
 
     def open(self, split: Split) -> Source:
-        return open_files(self.root, split, self._files, self.how, self.cache, self.reading, self._skipped.add)
+        told = self._skipped.add
+        return open_files(self.root, split, self._files, self.how, self.cache, self.reading, self.disk, told)
 
     @cached_property
     def _files(self) -> tuple[Listing, Listing]:

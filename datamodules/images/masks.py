@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -10,13 +11,42 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from datamodules.decoder import Decoder, Keep, Parts, State
 from datamodules.errors import DataError
+from datamodules.images.canvases import Decoding
+from datamodules.loader import Pick
 
 IGNORED = 255
 """In a mask: not to be judged."""
 _MEANING = {1: 1, 2: 0, 3: IGNORED}  # the trimaps' pet, background and border
 _UPRIGHT = 1
 _EXIF_ORIENTATION = 0x0112
+
+
+@final
+class Masks(Decoder):
+    """Masks, uint8 (N, S, S), of photos that lie in `images` beside the folder of the masks' folder."""
+
+    shared_out = True
+
+    def __init__(self, how: Decoding) -> None:
+        self.how = how
+
+    def settings(self) -> tuple[Any, ...]:
+        return (self.how.canvas, self.how.max_pixels)
+
+    def facts(self, name: str, label: Any, state: State) -> tuple[Any, ...]:
+        return (name, label, state)
+
+    def blank(self, rows: int, pick: Pick) -> Parts:
+        return {"mask": np.empty((rows, self.how.canvas, self.how.canvas), np.uint8)}
+
+    def kept(self) -> tuple[Any, ...]:
+        return ()
+
+    def load(self, file: Path, position: int, pick: Pick, rows: Parts, keep: Keep) -> None:
+        photo = file.parents[2] / "images" / f"{file.stem}.jpg"
+        rows["mask"][0] = read_mask(photo, file, self.how.canvas, self.how.max_pixels).numpy()
 
 
 def read_mask(photo: Path, mask: Path, canvas: int, max_pixels: int) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 from typing import final
@@ -12,17 +11,17 @@ from typing import final
 import torch
 from torch import Tensor
 
-from datamodules.bad_files import BadFiles, cause_of
 from datamodules.base import DataModule, Split
 from datamodules.draws import chosen
 from datamodules.errors import DataError, require
 from datamodules.file_source import FileSource
 from datamodules.images.canvases import CACHE, MAX_PIXELS, Cache, Canvases, Decoding
 from datamodules.images.masks import IGNORED as IGNORED
+from datamodules.images.masks import Masks
 from datamodules.images.masks import read_mask as read_mask
 from datamodules.listing import check_root
 from datamodules.loader import Batch, Source, batch_of
-from datamodules.options import READING, SPLITTING, Reading, Splitting
+from datamodules.options import DISK, READING, SPLITTING, Disk, Reading, Splitting
 
 CLASSES = ["background", "pet"]
 LISTS: dict[Split, str] = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
@@ -48,9 +47,11 @@ class Pets(DataModule):
         batch_size: items per batch and process.
         cache: bytes of canvases (3 x canvas x canvas each) up to which a split's photos, once decoded, are kept in
             memory, or "memory" to keep them whatever they take. A larger split is decoded anew in every epoch.
+            With `disk`, nothing is kept in memory but what the system caches of it.
         max_pixels: a file with more pixels counts as one that cannot be used; it is never decoded.
         reading: how files are read; `max_bad` counts pairs.
         split: which pairs are for what; the test set is laid down.
+        disk: where decoded files are kept.
         seed: of the order of training.
 
     """
@@ -64,14 +65,16 @@ class Pets(DataModule):
         max_pixels: int = MAX_PIXELS,
         reading: Reading = READING,
         split: Splitting = SPLITTING,
+        disk: Disk = DISK,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, split.val, split.limit, seed)
         split.refuse_folds(self)
         self.root, self.cache, self.how = Path(root).expanduser(), cache, Decoding(canvas, max_pixels)
         self.how.check(self)
-        self.reading = reading
+        self.reading, self.disk = reading, disk
         reading.check(self)
+        disk.check(self)
 
     @property
     def classes(self) -> list[str]:
@@ -82,26 +85,19 @@ class Pets(DataModule):
         if split == "train":
             names = [names[k] for k in chosen(len(names), self.limit).tolist()]
         names, masks = self._masks(names)
-        keep = len(names) if self.how.fits(len(names), self.cache) else 0
-        decoder, photos = Canvases(self.how, keep), [_photo(name) for name in names]
-        return Masked(FileSource(self.root, photos, None, decoder, self.reading, self._skipped.add), masks)
+        keep = self.how.room(len(names), len(names), self.cache)
+        decoder, files = Canvases(self.how), [_photo(name) for name in names]
+        photos = FileSource(self.root, files, None, decoder, self.reading, self._skipped.add, keep, self.disk)
+        return Masked(photos, masks)
 
     def _masks(self, names: Sequence[str]) -> tuple[list[str], Tensor]:
         """Decode the masks of photos, (N, canvas, canvas); leave out, with their photos, those that cannot be used."""
-        with ThreadPoolExecutor(self.reading.threads, thread_name_prefix="decode") as threads:
-            read = list(threads.map(self._mask_or_cause, names))
-        files, max_bad = [_mask(name) for name in names], self.reading.max_bad
-        bad = BadFiles(self.root, files, max_bad, {}, self._skipped.add)
-        bad.note({k: mask for k, mask in enumerate(read) if isinstance(mask, str)})
-        masks = [mask for mask in read if isinstance(mask, Tensor)]
-        require(self, len(masks) > 0, f"max_bad={max_bad:g}", f"one mask at least in {self.root}")
-        return [name for k, name in enumerate(names) if k not in bad], torch.stack(masks)
-
-    def _mask_or_cause(self, name: str) -> Tensor | str:
-        try:
-            return read_mask(self.root / _photo(name), self.root / _mask(name), self.how.canvas, self.how.max_pixels)
-        except Exception as error:  # PIL raises many kinds at a broken file
-            return cause_of(error)
+        files = [_mask(name) for name in names]
+        source = FileSource(self.root, files, None, Masks(self.how), self.reading, self._skipped.add)
+        batches = list(source.read(torch.arange(len(names)).split(self.batch_size)))
+        require(self, len(batches) > 0, f"max_bad={self.reading.max_bad:g}", f"one mask at least in {self.root}")
+        kept = torch.cat([batch["index"] for batch in batches])
+        return [names[k] for k in kept.tolist()], torch.cat([batch["x"] for batch in batches])
 
 
 @final

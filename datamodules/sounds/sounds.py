@@ -11,7 +11,7 @@ from datamodules.errors import DataError, require
 from datamodules.file_source import FileSource
 from datamodules.listing import Listing, Splits, of_split
 from datamodules.lists import LISTS, Lists, read_lists, splits_of
-from datamodules.options import READING, SAMPLING, Reading, Sampling, Splitting
+from datamodules.options import DISK, READING, SAMPLING, Disk, Reading, Sampling, Splitting
 from datamodules.sounds.layouts import folded, groups, rows_of
 from datamodules.sounds.windows import Hearing, SoundWindows
 
@@ -51,10 +51,11 @@ class Sounds(DataModule):
         fold_pattern: a regular expression with one group, which finds the fold in a file's name: the files of the
             `fold` of `split` are then the test set, and all others the training set.
         cache: bytes of decoded sounds (2 per sample) that are kept in memory. What is beyond is decoded anew in every
-            epoch, each file whole.
+            epoch, each file whole. With `disk`, nothing is kept in memory but what the system caches of it.
         lists: the lists of the layout "lists".
         reading: how files are read.
         split: which files are for what.
+        disk: where decoded files are kept.
         seed: of the order of training and of its windows.
 
     """
@@ -71,6 +72,7 @@ class Sounds(DataModule):
         lists: Lists = LISTS,
         reading: Reading = READING,
         split: Splitting = _FIFTH,
+        disk: Disk = DISK,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, split.val, split.limit, seed)
@@ -87,9 +89,10 @@ class Sounds(DataModule):
         self.root, self.layout, self.cache, self.lists = Path(root).expanduser(), layout, cache, lists
         self.test, self.fold_pattern, self.fold = split.test_share(self), fold_pattern, str(split.fold)
         self.how = Hearing(sampling.rate, round(seconds * sampling.rate), sampling.clips)
-        self.reading = reading
+        self.reading, self.disk = reading, disk
         self.how.check(self)
         reading.check(self)
+        disk.check(self)
 
     @property
     def classes(self) -> list[str]:
@@ -98,8 +101,8 @@ class Sounds(DataModule):
     def open(self, split: Split) -> FileSource:
         _, train, test = self._files
         listing = of_split(split, train, test, self.root)
-        decoder = SoundWindows(self.how, self.cache)
-        return FileSource(self.root, listing.names, listing.y, decoder, self.reading, self._skipped.add)
+        decoder, told = SoundWindows(self.how), self._skipped.add
+        return FileSource(self.root, listing.names, listing.y, decoder, self.reading, told, self.cache, self.disk)
 
     @cached_property
     def _files(self) -> tuple[list[str], Listing, Listing]:

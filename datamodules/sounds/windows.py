@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any, final
 
+import av
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from datamodules.decoder import Decoder, Parts, State
+from datamodules.decoder import Decoder, Keep, Parts, State
 from datamodules.draws import uniform
 from datamodules.errors import DataError, require
 from datamodules.loader import Pick
@@ -42,11 +41,10 @@ class Hearing:
 
 @final
 class SoundWindows(Decoder):
-    """Windows of sound, int16 (N, 1, L), cut out of whole sounds of which so many bytes are kept."""
+    """Windows of sound, int16 (N, 1, L), cut out of whole sounds."""
 
-    def __init__(self, how: Hearing, cache: int) -> None:
+    def __init__(self, how: Hearing) -> None:
         self.how, self.clips = how, how.clips
-        self._kept = Kept(cache)
 
     def settings(self) -> tuple[Any, ...]:
         return (_VERSION, self.how.rate, self.how.length, self.how.clips)
@@ -57,11 +55,11 @@ class SoundWindows(Decoder):
     def blank(self, rows: int, pick: Pick) -> Parts:
         return {"audio": np.empty((rows, 1, self.how.length), np.int16)}
 
-    def ready(self, positions: Tensor, pick: Pick) -> Parts | None:
-        return None
+    def kept(self) -> tuple[Any, ...]:
+        return ("sounds", _VERSION, av.__version__, self.how.rate)
 
-    def load(self, file: Path, position: int, pick: Pick, rows: Parts) -> None:
-        wave = self._wave(file, position)
+    def load(self, file: Path, position: int, pick: Pick, rows: Parts, keep: Keep) -> None:
+        wave = keep(lambda: _heard(file, self.how.rate)).view(np.int16)
         for (row,), start in zip(rows["audio"], self._starts(len(wave), position, pick), strict=True):
             window = wave[start : start + len(row)]
             # As many zeros before as after, or they would tell which way time runs; of an odd number one has to go
@@ -69,18 +67,6 @@ class SoundWindows(Decoder):
             lead = (len(row) - len(window) + (uniform("pad", position) < 0.5)) // 2
             row[:] = 0
             row[lead : lead + len(window)] = window
-
-    def _wave(self, file: Path, position: int) -> Samples:
-        """Fetch or decode a whole sound, without the zeros at its ends."""
-        if position in self._kept.waves:
-            return self._kept.waves[position]
-        wave = read_sound(file, self.how.rate)
-        heard = np.flatnonzero(wave)
-        if not len(heard):
-            raise DataError("silent: all samples are zero")
-        wave = wave[heard[0] : heard[-1] + 1].copy()
-        self._kept.put(position, wave)
-        return wave
 
     def _starts(self, length: int, position: int, pick: Pick) -> list[int]:
         """Choose where an item's windows begin: a random place is a pure function of seed, epoch and item."""
@@ -92,18 +78,10 @@ class SoundWindows(Decoder):
         return [int(uniform("window", *pick, position) * (free + 1))]
 
 
-@final
-class Kept:
-    """Whole sounds in memory, by position, while there is room (bytes)."""
-
-    def __init__(self, room: int) -> None:
-        self.waves: dict[int, Samples] = {}
-        self.room = room
-        self._lock = Lock()
-
-    def put(self, position: int, wave: Samples) -> None:
-        """Keep a sound if it fits."""
-        with self._lock:
-            if position not in self.waves and wave.nbytes <= self.room:
-                self.waves[position] = wave
-                self.room -= wave.nbytes
+def _heard(file: Path, rate: int) -> Samples:
+    """Decode a whole sound, without the zeros at its ends."""
+    wave = read_sound(file, rate)
+    heard = np.flatnonzero(wave)
+    if not len(heard):
+        raise DataError("silent: all samples are zero")
+    return wave[heard[0] : heard[-1] + 1].copy()

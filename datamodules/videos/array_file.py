@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.decoder import Parts
+from datamodules.keeping.store import DRAFT
 
-DRAFT = ".draft"
-"""How names of files end that are being written."""
 _ALIGN = 64  # bytes: where arrays begin in a file
 _STALE = 3600  # seconds after which a draft is that of a process that was killed
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import final, get_args
@@ -15,7 +14,8 @@ from datamodules.errors import require
 from datamodules.file_source import FileSource
 from datamodules.listing import Listing, of_split
 from datamodules.lists import LISTS, Lists
-from datamodules.options import READING, SAMPLING, Reading, Sampling, Splitting
+from datamodules.options import DISK, READING, SAMPLING, Reading, Sampling, Splitting
+from datamodules.options import Disk as Disk
 from datamodules.videos import flow
 from datamodules.videos.cache import ClipCache
 from datamodules.videos.cutting import WINDOWS, Cutting, Modality, Windows
@@ -24,25 +24,6 @@ from datamodules.videos.windows import ClipWindows
 
 _VERSION = 1  # of what the cache holds: raise it when the bytes change
 _FIFTH = Splitting(test=0.2)
-
-
-@dataclass(frozen=True)
-class Disk:
-    """Where decoded videos are kept.
-
-    Args:
-        cache: a folder to keep decoded videos in (each whole, if it takes up to 128 MiB: frames x 3 x canvas x canvas
-            bytes), safe under several processes. Batches are the same with and without.
-        cache_gb: gigabytes that the folder may hold; when full, videos of other settings go first.
-
-    """
-
-    cache: str | Path | None = None
-    cache_gb: float = 20.0
-
-
-DISK = Disk()
-"""No cache."""
 
 
 @final
@@ -109,8 +90,8 @@ class Clips(DataModule):
         super().__init__(batch_size, split.val, split.limit, seed)
         require(self, layout in get_args(Layout), f"layout={layout!r}", f"one of {', '.join(get_args(Layout))}")
         require(self, str(split.fold) in ("1", "2", "3"), f"fold={split.fold!r}", "1, 2 or 3")
-        require(self, disk.cache_gb > 0, f"cache_gb={disk.cache_gb}", "a size above 0")
         reading.check(self)
+        disk.check(self)
         several = (modalities,) if isinstance(modalities, str) else tuple(modalities)
         self.how = Cutting.of(several, canvas, windows, sampling)
         self.how.check(self)
@@ -135,11 +116,11 @@ class Clips(DataModule):
     @cached_property
     def _cache(self) -> ClipCache | None:
         how, disk = self.how, self.disk
-        if disk.cache is None:
+        if disk.folder is None:
             return None
         rate = how.rate if "audio" in how.modalities else None
         settings = (_VERSION, av.__version__, self._opencv, self.root.resolve(), how.stored, how.fps, how.canvas, rate)
-        return ClipCache(Path(disk.cache).expanduser(), (*settings, how.motion), round(disk.cache_gb * 1e9))
+        return ClipCache(disk.folder, (*settings, how.motion), disk.limit)
 
     @cached_property
     def _files(self) -> tuple[list[str], Listing, Listing]:

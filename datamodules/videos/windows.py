@@ -9,9 +9,8 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from datamodules.decoder import Decoder, Parts, State
+from datamodules.decoder import Decoder, Keep, Parts, State
 from datamodules.errors import DataError
 from datamodules.loader import Pick
 from datamodules.media.video import Video
@@ -54,10 +53,10 @@ class ClipWindows(Decoder):
     def blank(self, rows: int, pick: Pick) -> Parts:
         return self.how.blank(rows, self.how.length(pick))
 
-    def ready(self, positions: Tensor, pick: Pick) -> Parts | None:
-        return None
+    def kept(self) -> tuple[Any, ...]:
+        return ()  # the cache has its own way: with several arrays, and only of videos that are not too large
 
-    def load(self, file: Path, position: int, pick: Pick, rows: Parts) -> None:
+    def load(self, file: Path, position: int, pick: Pick, rows: Parts, keep: Keep) -> None:
         with self._strip(file) as strip:
             starts = strip.starts(pick, position, self._curve(strip, pick, position))
             for row, start in enumerate(starts):

@@ -35,19 +35,19 @@ def write_video(path, k):
 
 
 CUTTING = Cutting(("rgb",), 4, 25, 4, 16, RATE, 2, False)
-KINDS = {  # suffix, how one file is written, what decodes it
-    "pictures": (".png", write_picture, lambda: Canvases(Decoding(12), 0)),
-    "kept pictures": (".png", write_picture, lambda: Canvases(Decoding(12), COUNT)),
-    "sounds": (".wav", write_sound, lambda: SoundWindows(Hearing(RATE, 2000, 2), 0)),
-    "kept sounds": (".wav", write_sound, lambda: SoundWindows(Hearing(RATE, 2000, 2), 10**9)),
-    "videos": (".mp4", write_video, lambda: ClipWindows(CUTTING, None)),
+KINDS = {  # suffix, how one file is written, what decodes it, bytes that are kept in memory
+    "pictures": (".png", write_picture, lambda: Canvases(Decoding(12)), 0),
+    "kept pictures": (".png", write_picture, lambda: Canvases(Decoding(12)), 10**9),
+    "sounds": (".wav", write_sound, lambda: SoundWindows(Hearing(RATE, 2000, 2)), 0),
+    "kept sounds": (".wav", write_sound, lambda: SoundWindows(Hearing(RATE, 2000, 2)), 10**9),
+    "videos": (".mp4", write_video, lambda: ClipWindows(CUTTING, None), 0),
 }
 
 
 @pytest.fixture(params=KINDS)
 def files(request, tmp_path):
     """Ten good files of a kind, and what opens them: `files(bad=(3,), max_bad=0.5, workers=2)`."""
-    suffix, write, decoder = KINDS[request.param]
+    suffix, write, decoder, cache = KINDS[request.param]
     names = [f"{k}{suffix}" for k in range(COUNT)]
     for k, name in enumerate(names):
         write(tmp_path / name, k)
@@ -57,7 +57,7 @@ def files(request, tmp_path):
             (tmp_path / names[k]).write_bytes(b"")
         told = {}
         y = torch.arange(COUNT) + 100
-        source = FileSource(tmp_path, names, y, decoder(), Reading(workers, max_bad), told.update)
+        source = FileSource(tmp_path, names, y, decoder(), Reading(workers, max_bad), told.update, cache)
         return source, told
 
     open_source.repair = lambda k: write(tmp_path / names[k], k)

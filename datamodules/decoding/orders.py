@@ -1,0 +1,134 @@
+"""From positions to rows in shared memory: the orders of one pass over files, cut into jobs for the workers."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Container, Sequence
+from pathlib import Path
+from typing import NamedTuple, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.decoder import Decoder, Parts
+from datamodules.decoding.buffers import Buffers
+from datamodules.decoding.client import CLIENT, Ticket
+from datamodules.decoding.messages import Item, Job, Limits, Room
+from datamodules.keeping.shelf import Shelf
+from datamodules.loader import Pick
+
+_AT_MOST = 16  # files of a job: so few that a batch is shared out, so many that messages cost nothing beside decoding
+_ALIGN = 64  # bytes: where the rows of a modality begin
+
+
+class Order(NamedTuple):
+    """A batch in the workers' hands."""
+
+    positions: Tensor
+    into: Parts
+    tickets: list[Ticket]
+
+
+@final
+class Desk:
+    """Hands the files of one pass to the workers.
+
+    Args:
+        root: the folder that the names begin in.
+        names: of all files.
+        decoder: what makes rows of them.
+        pick: which part of each.
+        rows: of each.
+        limits: what decoding may take.
+        buffers: by size, shared by all passes over these files.
+        shelf: of what is kept, if anything is.
+
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        names: Sequence[str],
+        decoder: Decoder,
+        pick: Pick,
+        rows: int,
+        limits: Limits,
+        buffers: dict[int, Buffers],
+        shelf: Shelf | None,
+    ) -> None:
+        self.names, self.decoder, self.rows, self.buffers, self.shelf = names, decoder, rows, buffers, shelf
+        self._row = {name: (part.dtype, part.shape[1:]) for name, part in decoder.blank(1, pick).items()}
+        pickled, module = pickle.dumps(decoder), type(decoder).__module__
+        self._job = Job(pickled, module, str(root), pick, rows, (), (), limits, 0)
+
+    def order(self, positions: Tensor, skipped: Container[int]) -> Order:
+        """Give the workers what can be decoded of a batch; what is all kept is there at once."""
+        if self.shelf is not None and self.decoder.picture is not None:
+            rows = self.shelf.gather(positions.numpy(), self.decoder.picture)
+            if rows is not None:
+                return Order(positions, {"rgb": rows}, [])
+        into, rooms, base, file = self._memory(len(positions))
+        items = [item for item in self._items(positions) if item[1] not in skipped]
+        workers = self._job.limits.workers
+        size = min(_AT_MOST, len(items) * (self.decoder.ahead + 1) // workers) if self.decoder.shared_out else 1
+        size = max(1, size)
+        job, shelf = self._job._replace(rooms=rooms), self.shelf
+        files = [file] if shelf is None else [file, *shelf.files]
+        job = job if shelf is None else job._replace(keep=shelf.limit)
+        parts = [items[start : start + size] for start in range(0, len(items), size)]
+        tickets = [CLIENT.submit(job._replace(items=part), (base, shelf), files) for part in parts]
+        return Order(positions, into, tickets)
+
+    def collect(self, order: Order) -> dict[int, str]:
+        """Wait for an order; return the positions of bad files, each with its cause."""
+        causes: dict[int, str] = {}
+        for ticket in order.tickets:
+            done = CLIENT.wait(ticket)
+            causes |= done.causes
+            if self.shelf is not None:
+                self.shelf.note(done.kept)
+                if done.unkept:
+                    self.shelf.give_up(done.unkept)
+        return causes
+
+    def again(self, position: int) -> Order:
+        """Order one item by itself."""
+        return self.order(torch.tensor([position]), ())
+
+    def cancel(self, orders: Sequence[Order]) -> None:
+        """Drop orders that nobody waits for any more."""
+        CLIENT.cancel([ticket for order in orders for ticket in order.tickets])
+
+    def seal(self) -> None:
+        """Let a worker bring to the disk what was kept, without waiting for it."""
+        if self.shelf is not None and self.shelf.fresh and len(self.shelf.files) > 1:
+            self.shelf.fresh = False
+            CLIENT.submit(self._job._replace(seal=True), (self.shelf,), [self.shelf.files[0], *self.shelf.files])
+
+    def _items(self, positions: Tensor) -> list[Item]:
+        numbers = positions.tolist()
+        if self.shelf is None:
+            return [(slot, position, self.names[position], None) for slot, position in enumerate(numbers)]
+        offsets, sizes = (table[positions.numpy()].tolist() for table in (self.shelf.offsets, self.shelf.sizes))
+        return [
+            (slot, position, self.names[position], None if offset < 0 else (offset, size))
+            for slot, (position, offset, size) in enumerate(zip(numbers, offsets, sizes, strict=True))
+        ]
+
+    def _memory(self, count: int) -> tuple[Parts, tuple[Room, ...], object, int]:
+        """Take shared memory for the rows of so many items."""
+        rooms, end = [], 0
+        for name, (kind, shape) in self._row.items():
+            size = self.rows * kind.itemsize * int(np.prod(shape))
+            rooms.append(Room(name, size, end))
+            end += -(-count * size // _ALIGN) * _ALIGN
+        buffers = self.buffers.setdefault(end, Buffers(end))
+        buffer = buffers.take()
+        base = buffers.lend(buffer)
+        into: Parts = {}
+        for room in rooms:
+            kind, shape = self._row[room.name]
+            rows = base[room.offset : room.offset + count * room.size].view(kind)
+            into[room.name] = rows.reshape(count * self.rows, *shape)
+        return into, tuple(rooms), base, buffer.file
