@@ -90,7 +90,7 @@ class FileSource(Source):
     def desk(self) -> Desk:
         """Make what hands files to the workers, for one pass."""
         reading = self.reading
-        limits = Limits(reading.processes, reading.seconds, round(reading.memory_gb * 2**30))
+        limits = Limits(reading.processes, reading.time_limit, round(reading.memory_limit * 2**30))
         shelf = self._keeping.shelf()
         return Desk(self.root, self.names, self.decoder, self.pick, self.rows, limits, self._buffers, shelf)
 
@@ -111,7 +111,7 @@ class _Pass:
         desk = self.source.desk()
         try:
             for positions in plan:
-                orders.append(desk.order(positions, self.bad))
+                orders.append(desk.order(positions, self.bad.__contains__))
                 if len(orders) > self.source.decoder.ahead:
                     yield from self._serve(desk, orders.popleft())
             while orders:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.errors import require
 
 _MOST = 16  # workers by default: machines with more cores have several devices, each with a training process of its own
+
+
+Cache = int | str | Path
+"""Bytes of decoded files up to which all are kept in memory, "memory" to keep them there whatever they take, or a
+folder to keep them in."""
 
 
 @dataclass(frozen=True)
@@ -18,15 +24,15 @@ class Reading:
     Args:
         workers: processes that decode; by default, or at 0, as many as there are cores for this process, at most 16.
         max_bad: stop when more than this share of a split's files cannot be used.
-        seconds: a file that takes longer than this cannot be used; the process that decodes it is replaced.
-        memory_gb: nor can one whose decoding takes more memory than this, gigabytes beyond what a worker begins with.
+        time_limit: seconds; a file that takes longer cannot be used, and the process that decodes it is replaced.
+        memory_limit: GiB beyond what a worker begins with; a file whose decoding takes more cannot be used.
 
     """
 
     workers: int | None = None
     max_bad: float = 0.01
-    seconds: float = 300.0
-    memory_gb: float = 8.0
+    time_limit: float = 300.0
+    memory_limit: float = 8.0
 
     @property
     def processes(self) -> int:
@@ -39,8 +45,8 @@ class Reading:
             owner, self.workers is None or self.workers >= 0, f"workers={self.workers}", "0 or more, or none at all"
         )
         require(owner, 0 <= self.max_bad <= 1, f"max_bad={self.max_bad}", "a share from 0 to 1")
-        require(owner, self.seconds > 0, f"seconds={self.seconds:g}", "a time above 0")
-        require(owner, self.memory_gb > 0, f"memory_gb={self.memory_gb:g}", "a size above 0")
+        require(owner, self.time_limit > 0, f"time_limit={self.time_limit:g}", "a time above 0")
+        require(owner, self.memory_limit > 0, f"memory_limit={self.memory_limit:g}", "a size above 0")
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,17 @@ class Disk:
 
 READING, SPLITTING, SAMPLING, DISK = Reading(), Splitting(), Sampling(), Disk()
 """The groups with nothing but defaults."""
+
+
+def disk_of(cache: Cache, gigabytes: float) -> Disk:
+    """Tell where decoded files are kept on disk, by the option of modules that can keep them in memory too."""
+    folder = cache if isinstance(cache, Path) or (isinstance(cache, str) and cache != "memory") else None
+    return Disk(folder, gigabytes)
+
+
+def in_memory(cache: Cache) -> int:
+    """Count the bytes that may be kept in memory."""
+    return cache if isinstance(cache, int) else sys.maxsize // 2 if cache == "memory" else 0
 
 
 def cores() -> int:

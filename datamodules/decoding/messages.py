@@ -25,7 +25,7 @@ class Limits(NamedTuple):
 
 
 Item = tuple[int, int, str, tuple[int, int] | None]
-"""One file of a batch: its slot there, its position in the source, its path from the root, and where it is kept, decoded
+"""One file of a batch: its slot there, its position in the source, its path from the root, and where it is kept
 (offset and size in bytes). A plain tuple, since pickling one of a class takes many times as long."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, final
 
@@ -62,14 +62,14 @@ class Desk:
         pickled, module = pickle.dumps(decoder), type(decoder).__module__
         self._job = Job(pickled, module, str(root), pick, rows, (), (), limits, 0)
 
-    def order(self, positions: Tensor, skipped: Container[int]) -> Order:
+    def order(self, positions: Tensor, skipped: Callable[[int], bool]) -> Order:
         """Give the workers what can be decoded of a batch; what is all kept is there at once."""
         if self.shelf is not None and self.decoder.picture is not None:
             rows = self.shelf.gather(positions.numpy(), self.decoder.picture)
             if rows is not None:
                 return Order(positions, {"rgb": rows}, [])
         into, rooms, base, file = self._memory(len(positions))
-        items = [item for item in self._items(positions) if item[1] not in skipped]
+        items = [item for item in self._items(positions) if not skipped(item[1])]
         workers = self._job.limits.workers
         size = min(_AT_MOST, len(items) * (self.decoder.ahead + 1) // workers) if self.decoder.shared_out else 1
         size = max(1, size)
@@ -94,7 +94,7 @@ class Desk:
 
     def again(self, position: int) -> Order:
         """Order one item by itself."""
-        return self.order(torch.tensor([position]), ())
+        return self.order(torch.tensor([position]), lambda _: False)
 
     def cancel(self, orders: Sequence[Order]) -> None:
         """Drop orders that nobody waits for any more."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -17,13 +17,12 @@ from datamodules.file_source import FileSource
 from datamodules.images.decode import decode
 from datamodules.listing import Listing, of_split
 from datamodules.loader import Pick
-from datamodules.options import Disk, Reading
+from datamodules.options import Cache as Cache
+from datamodules.options import Disk, Reading, in_memory
 
 if TYPE_CHECKING:  # workers import this module, but not Lightning
     from datamodules.base import Split
 
-Cache = int | Literal["memory"]
-"""Bytes of canvases up to which all are kept, or "memory" to keep them whatever they take."""
 MAX_PIXELS = 100_000_000
 """Above this a file counts as a decompression bomb: 300 MB once decoded."""
 CACHE = 2 * 2**30
@@ -50,7 +49,7 @@ class Decoding:
     def room(self, files: int, all_files: int, cache: Cache) -> int:
         """Count the bytes of canvases to keep: those of so many files if all that share the cache fit, or none."""
         size = 3 * self.canvas**2
-        return size * files if cache == "memory" or size * all_files <= cache else 0
+        return size * files if size * all_files <= in_memory(cache) else 0
 
 
 @final
@@ -61,7 +60,7 @@ class Canvases(Decoder):
 
     def __init__(self, how: Decoding) -> None:
         self.how = how
-        self.picture = (3, how.canvas, how.canvas)
+        self.picture: tuple[int, ...] = (3, how.canvas, how.canvas)
 
     def settings(self) -> tuple[Any, ...]:
         return (self.how.canvas, self.how.max_pixels, *(["whole"] if self.how.whole else []))
@@ -70,7 +69,7 @@ class Canvases(Decoder):
         return (name, label, *(state or (0, 0)))
 
     def blank(self, rows: int, pick: Pick) -> Parts:
-        return {"rgb": np.empty((rows, *self.picture), np.uint8)}
+        return {"rgb": np.empty((rows, 3, self.how.canvas, self.how.canvas), np.uint8)}
 
     def kept(self) -> tuple[Any, ...]:
         libraries = torch.__version__, version("torchvision"), torch.backends.cpu.get_cpu_capability()
@@ -79,7 +78,7 @@ class Canvases(Decoder):
     def load(self, file: Path, position: int, pick: Pick, rows: Parts, keep: Keep) -> None:
         how = self.how
         canvas = keep(lambda: decode(file, how.canvas, how.max_pixels, how.whole))
-        rows["rgb"][0] = canvas.reshape(self.picture)
+        rows["rgb"][0] = canvas.reshape(rows["rgb"].shape[1:])
 
 
 def open_files(

@@ -46,7 +46,7 @@ def _load_decoder() -> None:
     assert spec is not None
     assert spec.origin is not None
     (library, *_) = Path(spec.origin).parent.glob("image*.so")
-    torch.ops.load_library(str(library))
+    torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
 
 
 _load_decoder()

@@ -12,7 +12,7 @@ from datamodules.images.canvases import CACHE, MAX_PIXELS, Cache, Decoding, open
 from datamodules.images.decode import SUFFIXES
 from datamodules.listing import Listing, Splits, check_root, of_classes, scan, subfolders
 from datamodules.loader import Source
-from datamodules.options import DISK, READING, Disk, Reading, Splitting
+from datamodules.options import READING, Reading, Splitting, disk_of
 
 _TEST_FOLDERS = ("test", "val", "validation")
 _FIFTH, _TENTH = Splitting(test=0.2), Splitting(test=0.1)
@@ -33,12 +33,13 @@ class ImageFolder(DataModule):
         batch_size: items per batch and process.
         cache: bytes of canvases (3 x canvas x canvas each) up to which all files, once decoded, are kept in memory,
             or "memory" to keep them whatever they take. A larger set is decoded anew in every epoch.
-            With `disk`, nothing is kept in memory but what the system caches of it.
+            Or a folder to keep them in, for later runs too, safe under several processes; batches are the same.
         max_pixels: a file with more pixels counts as one that cannot be used; it is never decoded.
         reading: how files are read.
         split: which files are for what.
-        disk: where decoded files are kept.
         seed: of the order of training.
+        cache_gb: gigabytes that a folder as `cache` may hold; when full, what belongs to other settings goes first, the
+            least recently used first.
 
     """
 
@@ -51,16 +52,16 @@ class ImageFolder(DataModule):
         max_pixels: int = MAX_PIXELS,
         reading: Reading = READING,
         split: Splitting = _FIFTH,
-        disk: Disk = DISK,
         seed: int = 0,
+        cache_gb: float = 20.0,
     ) -> None:
         super().__init__(batch_size, split.val, split.limit, seed)
         self.root, self.cache, self.how = Path(root).expanduser(), cache, Decoding(canvas, max_pixels)
-        self.test, self.reading, self.disk = split.test_share(self), reading, disk
+        self.test, self.reading, self.disk = split.test_share(self), reading, disk_of(cache, cache_gb)
         split.refuse_folds(self)
         self.how.check(self)
         reading.check(self)
-        disk.check(self)
+        self.disk.check(self)
 
     @property
     def classes(self) -> list[str]:
@@ -88,12 +89,13 @@ class Photos(DataModule):
         batch_size: items per batch and process.
         cache: bytes of canvases (3 x canvas x canvas each) up to which all files, once decoded, are kept in memory,
             or "memory" to keep them whatever they take. A larger set is decoded anew in every epoch.
-            With `disk`, nothing is kept in memory but what the system caches of it.
+            Or a folder to keep them in, for later runs too, safe under several processes; batches are the same.
         max_pixels: a file with more pixels counts as one that cannot be used; it is never decoded.
         reading: how files are read.
         split: which files are for what.
-        disk: where decoded files are kept.
         seed: of the order of training.
+        cache_gb: gigabytes that a folder as `cache` may hold; when full, what belongs to other settings goes first, the
+            least recently used first.
 
     """
 
@@ -106,16 +108,16 @@ class Photos(DataModule):
         max_pixels: int = MAX_PIXELS,
         reading: Reading = READING,
         split: Splitting = _TENTH,
-        disk: Disk = DISK,
         seed: int = 0,
+        cache_gb: float = 20.0,
     ) -> None:
         super().__init__(batch_size, split.val, split.limit, seed)
         self.root, self.cache, self.how = Path(root).expanduser(), cache, Decoding(canvas, max_pixels)
-        self.test, self.reading, self.disk = split.test_share(self, default=0.1), reading, disk
+        self.test, self.reading, self.disk = split.test_share(self, default=0.1), reading, disk_of(cache, cache_gb)
         split.refuse_folds(self)
         self.how.check(self)
         reading.check(self)
-        disk.check(self)
+        self.disk.check(self)
 
     @property
     def classes(self) -> list[str]:

@@ -21,7 +21,7 @@ from datamodules.images.masks import Masks
 from datamodules.images.masks import read_mask as read_mask
 from datamodules.listing import check_root
 from datamodules.loader import Batch, Source, batch_of
-from datamodules.options import DISK, READING, SPLITTING, Disk, Reading, Splitting
+from datamodules.options import READING, SPLITTING, Reading, Splitting, disk_of
 
 CLASSES = ["background", "pet"]
 LISTS: dict[Split, str] = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
@@ -47,12 +47,13 @@ class Pets(DataModule):
         batch_size: items per batch and process.
         cache: bytes of canvases (3 x canvas x canvas each) up to which a split's photos, once decoded, are kept in
             memory, or "memory" to keep them whatever they take. A larger split is decoded anew in every epoch.
-            With `disk`, nothing is kept in memory but what the system caches of it.
+            Or a folder to keep them in, for later runs too, safe under several processes; batches are the same.
         max_pixels: a file with more pixels counts as one that cannot be used; it is never decoded.
         reading: how files are read; `max_bad` counts pairs.
         split: which pairs are for what; the test set is laid down.
-        disk: where decoded files are kept.
         seed: of the order of training.
+        cache_gb: gigabytes that a folder as `cache` may hold; when full, what belongs to other settings goes first, the
+            least recently used first.
 
     """
 
@@ -65,16 +66,16 @@ class Pets(DataModule):
         max_pixels: int = MAX_PIXELS,
         reading: Reading = READING,
         split: Splitting = SPLITTING,
-        disk: Disk = DISK,
         seed: int = 0,
+        cache_gb: float = 20.0,
     ) -> None:
         super().__init__(batch_size, split.val, split.limit, seed)
         split.refuse_folds(self)
         self.root, self.cache, self.how = Path(root).expanduser(), cache, Decoding(canvas, max_pixels)
         self.how.check(self)
-        self.reading, self.disk = reading, disk
+        self.reading, self.disk = reading, disk_of(cache, cache_gb)
         reading.check(self)
-        disk.check(self)
+        self.disk.check(self)
 
     @property
     def classes(self) -> list[str]:
@@ -94,7 +95,9 @@ class Pets(DataModule):
         """Decode the masks of photos, (N, canvas, canvas); leave out, with their photos, those that cannot be used."""
         files = [_mask(name) for name in names]
         source = FileSource(self.root, files, None, Masks(self.how), self.reading, self._skipped.add)
-        batches = list(source.read(torch.arange(len(names)).split(self.batch_size)))
+        batches = list(
+            source.read([*torch.arange(len(names)).tensor_split(range(self.batch_size, len(names), self.batch_size))])
+        )
         require(self, len(batches) > 0, f"max_bad={self.reading.max_bad:g}", f"one mask at least in {self.root}")
         kept = torch.cat([batch["index"] for batch in batches])
         return [names[k] for k in kept.tolist()], torch.cat([batch["x"] for batch in batches])

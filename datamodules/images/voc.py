@@ -17,7 +17,7 @@ from datamodules.images.canvases import CACHE, MAX_PIXELS, Cache, Canvases, Deco
 from datamodules.images.voc_lists import listed_classes, read_lists
 from datamodules.listing import check_root
 from datamodules.loader import Source
-from datamodules.options import DISK, READING, SPLITTING, Disk, Reading, Splitting
+from datamodules.options import READING, SPLITTING, Reading, Splitting, disk_of
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,15 @@ class VOC07(DataModule):
         batch_size: photos per batch and process.
         cache: bytes of canvases (3 x canvas x canvas each) up to which all photos, once decoded, are kept in memory,
             or "memory" to keep them whatever they take. A larger set is decoded anew in every epoch.
-            With `disk`, nothing is kept in memory but what the system caches of it.
+            Or a folder to keep them in, for later runs too, safe under several processes; batches are the same.
         max_pixels: a photo with more pixels counts as one that cannot be used; it is never decoded.
         whole: squeeze the whole photo into the canvas instead of cutting its centre square out.
         challenge: which challenge's lists count.
         reading: how files are read.
         split: which photos are for what; the test set is laid down.
-        disk: where decoded files are kept.
         seed: of the order of training.
+        cache_gb: gigabytes that a folder as `cache` may hold; when full, what belongs to other settings goes first, the
+            least recently used first.
 
     """
 
@@ -81,8 +82,8 @@ class VOC07(DataModule):
         challenge: Challenge = CHALLENGE,
         reading: Reading = READING,
         split: Splitting = SPLITTING,
-        disk: Disk = DISK,
         seed: int = 0,
+        cache_gb: float = 20.0,
     ) -> None:
         super().__init__(batch_size, split.val, split.limit, seed)
         split.refuse_folds(self)
@@ -90,10 +91,10 @@ class VOC07(DataModule):
         require(self, train != test, f"{train!r} to train and to test on", "two lists")
         self.root, self.cache, self.year = Path(root).expanduser(), cache, challenge.year
         self.lists: dict[Split, str] = {"train": train, "test": test}
-        self.how, self.reading, self.disk = Decoding(canvas, max_pixels, whole), reading, disk
+        self.how, self.reading, self.disk = Decoding(canvas, max_pixels, whole), reading, disk_of(cache, cache_gb)
         self.how.check(self)
         reading.check(self)
-        disk.check(self)
+        self.disk.check(self)
 
     @property
     def classes(self) -> list[str]:

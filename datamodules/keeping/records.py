@@ -30,6 +30,7 @@ ENTRY = 8 * COLUMNS
 """Bytes of an entry."""
 _SEAL = bytes(16)  # the key of an entry that says how many bytes of the index are sealed
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5, 1], np.uint64)
+_SALT = np.uint64(0x5EA1ED)
 
 
 @final
@@ -95,8 +96,14 @@ def entry(key: bytes, offset: int, size: int, boot: int | None = None) -> bytes:
 
 def checks(entries: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Compute what stands in the last column of entries, (M, COLUMNS) -> (M,)."""
-    mixed: NDArray[np.uint64] = (entries[:, :5] ^ (entries[:, :5] >> np.uint64(29))) @ _FACTORS
-    return mixed ^ np.uint64(0x5EA1ED)
+    mixed = entries[:, :5] ^ (entries[:, :5] >> np.uint64(29))
+    return np.asarray(mixed @ _FACTORS, np.uint64) ^ _SALT
+
+
+def sound(index: bytes) -> NDArray[np.uint64]:
+    """Choose the entries of an index that are whole and no seals, (M, COLUMNS)."""
+    entries = np.frombuffer(index[: len(index) // ENTRY * ENTRY], np.uint64).reshape(-1, COLUMNS)
+    return entries[(entries[:, 5] == checks(entries)) & (entries[:, 0] != 0) & (entries[:, 2] >= HEADER)]
 
 
 def believed(index: bytes, size: int) -> NDArray[np.uint64]:

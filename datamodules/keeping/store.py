@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from datamodules.errors import DataError
-from datamodules.keeping.records import ENTRY, HEADER, entry, locked
+from datamodules.keeping.records import ENTRY, HEADER, entry, locked, sound
 
 DATA, INDEX = "kept.data", "kept.index"
 CLIP, DRAFT = ".clip", ".draft"
@@ -59,7 +59,7 @@ def _open(folder: Path) -> tuple[int, int] | None:
         files.append(os.open(folder / INDEX, os.O_RDWR | os.O_APPEND))
         data, index = os.pread(files[0], 24, 0), os.pread(files[1], ENTRY, 0)
         ours = data[:8] == _MAGIC and index == entry(data[8:], 0, 0, 0) and os.fstat(files[0]).st_size >= HEADER
-        if ours:
+        if ours and _fits(files[1], os.fstat(files[0]).st_size):
             torn = os.fstat(files[1]).st_size % ENTRY
             if torn:  # by a full disk: what follows must stand at whole entries again
                 os.ftruncate(files[1], os.fstat(files[1]).st_size - torn)
@@ -69,6 +69,12 @@ def _open(folder: Path) -> tuple[int, int] | None:
     for file in files:
         os.close(file)
     return None
+
+
+def _fits(index: int, size: int) -> bool:
+    """Tell whether the data hold all that stands in the index: cut short, they would grow over what is missing."""
+    entries = sound(os.pread(index, os.fstat(index).st_size, 0))
+    return not len(entries) or int((entries[:, 2] + entries[:, 3]).max()) <= size
 
 
 def _make(folder: Path) -> None:
@@ -100,14 +106,14 @@ def make_room(folder: Path, used: int, goal: int) -> int:
 
     Return what is used then.
     """
-    others = [found for found in files_in(folder.parent) if Path(found.path).parent != folder]
+    others = [found for found in files_in(folder.parent) if Path(found.path).parent != folder and found.name != INDEX]
     for found in sorted(others, key=lambda found: found.stat().st_mtime):
         if used <= goal:
             break
-        if found.name == DATA:  # never an index without its data
-            with suppress(OSError):
-                Path(found.path).with_name(INDEX).unlink()
-        with suppress(OSError):  # another process was faster
-            Path(found.path).unlink()
-        used -= found.stat().st_size
+        path = Path(found.path)
+        for file in [path.with_name(INDEX), path] if path.name == DATA else [path]:  # no index without its data
+            with suppress(OSError):  # another process was faster
+                size = file.stat().st_size
+                file.unlink()
+                used -= size
     return used

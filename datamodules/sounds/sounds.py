@@ -11,7 +11,7 @@ from datamodules.errors import DataError, require
 from datamodules.file_source import FileSource
 from datamodules.listing import Listing, Splits, of_split
 from datamodules.lists import LISTS, Lists, read_lists, splits_of
-from datamodules.options import DISK, READING, SAMPLING, Disk, Reading, Sampling, Splitting
+from datamodules.options import READING, SAMPLING, Cache, Reading, Sampling, Splitting, disk_of, in_memory
 from datamodules.sounds.layouts import folded, groups, rows_of
 from datamodules.sounds.windows import Hearing, SoundWindows
 
@@ -51,12 +51,14 @@ class Sounds(DataModule):
         fold_pattern: a regular expression with one group, which finds the fold in a file's name: the files of the
             `fold` of `split` are then the test set, and all others the training set.
         cache: bytes of decoded sounds (2 per sample) that are kept in memory. What is beyond is decoded anew in every
-            epoch, each file whole. With `disk`, nothing is kept in memory but what the system caches of it.
+            epoch, each file whole. Or a folder to keep decoded files in, for later runs too, safe under several
+            processes; batches are the same.
         lists: the lists of the layout "lists".
         reading: how files are read.
         split: which files are for what.
-        disk: where decoded files are kept.
         seed: of the order of training and of its windows.
+        cache_gb: gigabytes that a folder as `cache` may hold; when full, what belongs to other settings goes first, the
+            least recently used first.
 
     """
 
@@ -68,17 +70,17 @@ class Sounds(DataModule):
         sampling: Sampling = SAMPLING,
         batch_size: int = 64,
         fold_pattern: str | None = None,
-        cache: int = CACHE,
+        cache: Cache = CACHE,
         lists: Lists = LISTS,
         reading: Reading = READING,
         split: Splitting = _FIFTH,
-        disk: Disk = DISK,
         seed: int = 0,
+        cache_gb: float = 20.0,
     ) -> None:
         super().__init__(batch_size, split.val, split.limit, seed)
         require(self, layout in get_args(Layout), f"layout={layout!r}", f"one of {', '.join(get_args(Layout))}")
         require(self, seconds > 0, f"seconds={seconds}", "a length above 0")
-        require(self, cache >= 0, f"cache={cache}", "0 bytes or more")
+        require(self, not isinstance(cache, int) or cache >= 0, f"cache={cache}", "0 bytes or more, or a folder")
         require(self, fold_pattern is None or layout != "lists", "fold_pattern and lists", "one of them")
         require(
             self,
@@ -89,10 +91,10 @@ class Sounds(DataModule):
         self.root, self.layout, self.cache, self.lists = Path(root).expanduser(), layout, cache, lists
         self.test, self.fold_pattern, self.fold = split.test_share(self), fold_pattern, str(split.fold)
         self.how = Hearing(sampling.rate, round(seconds * sampling.rate), sampling.clips)
-        self.reading, self.disk = reading, disk
+        self.reading, self.disk = reading, disk_of(cache, cache_gb)
         self.how.check(self)
         reading.check(self)
-        disk.check(self)
+        self.disk.check(self)
 
     @property
     def classes(self) -> list[str]:
@@ -102,7 +104,9 @@ class Sounds(DataModule):
         _, train, test = self._files
         listing = of_split(split, train, test, self.root)
         decoder, told = SoundWindows(self.how), self._skipped.add
-        return FileSource(self.root, listing.names, listing.y, decoder, self.reading, told, self.cache, self.disk)
+        return FileSource(
+            self.root, listing.names, listing.y, decoder, self.reading, told, in_memory(self.cache), self.disk
+        )
 
     @cached_property
     def _files(self) -> tuple[list[str], Listing, Listing]:

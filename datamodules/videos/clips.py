@@ -14,7 +14,8 @@ from datamodules.errors import require
 from datamodules.file_source import FileSource
 from datamodules.listing import Listing, of_split
 from datamodules.lists import LISTS, Lists
-from datamodules.options import DISK, READING, SAMPLING, Reading, Sampling, Splitting
+from datamodules.options import DISK as DISK
+from datamodules.options import READING, SAMPLING, Reading, Sampling, Splitting
 from datamodules.options import Disk as Disk
 from datamodules.videos import flow
 from datamodules.videos.cache import ClipCache

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 from films import FPS, RATE, clips, everything, same, spoiled, write_films
 
 from datamodules import DataError
+from datamodules.decoder import anew
 from datamodules.videos import windows
 from datamodules.videos.cache import ClipCache
 from datamodules.videos.cutting import Cutting
@@ -40,13 +42,24 @@ def passes(data):
 
 
 @pytest.fixture
-def no_decoding(monkeypatch):
-    """Fail, once called, when any file is decoded."""
+def own_films(films, tmp_path):
+    """Copy the films, for a test that spoils them."""
+    return shutil.copytree(films, tmp_path / "own")
 
-    def video(path):
-        raise AssertionError(f"{path} is decoded")
 
-    return lambda: monkeypatch.setattr(windows, "Video", video)
+def make_undecodable(folder):
+    """Replace all films by files that nothing can decode, but that look unchanged from outside."""
+    for path in folder.rglob("*.mp4"):
+        state = path.stat()
+        path.write_bytes(bytes(state.st_size))
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def rows_of(decoder, path, pick):
+    """Decode a film in this process."""
+    rows = decoder.blank(decoder.clips if pick == "spread" else 1, pick)
+    decoder.load(path, 0, pick, rows, anew)
+    return {name: part.copy() for name, part in rows.items()}
 
 
 class Counter:
@@ -86,19 +99,19 @@ MODALITIES = [("rgb",), ("grey",), ("flow",), ("audio",), ("rgb", "grey", "flow"
 @pytest.mark.parametrize("modalities", MODALITIES, ids="+".join)
 @pytest.mark.parametrize("motion", [False, True])
 def test_batches_are_the_same_with_and_without_a_cache_bit_for_bit(
-    films,
+    own_films,
     tmp_path,
-    no_decoding,
     modalities,
     motion,
 ):
+    films = own_films
     pytest.importorskip("cv2")
     options = {"motion": motion, "fps": FPS * 0.77, "window": 6}  # a window that begins between two samples of sound
-    plain = passes(clips(films, *modalities, **options))
-    assert same(passes(clips(films, *modalities, cache=tmp_path, **options)), plain)
-    assert len(files(tmp_path)) == 6
-    no_decoding()
-    assert same(passes(clips(films, *modalities, cache=tmp_path, **options)), plain)
+    plain, cache = passes(clips(films, *modalities, **options)), tmp_path / "c"
+    assert same(passes(clips(films, *modalities, cache=cache, **options)), plain)
+    assert len(files(cache)) == 6
+    make_undecodable(films)
+    assert same(passes(clips(films, *modalities, cache=cache, **options)), plain)
 
 
 def test_a_bad_file_is_the_same_bad_file_with_a_cache(tmp_path):
@@ -113,17 +126,24 @@ def test_a_bad_file_is_the_same_bad_file_with_a_cache(tmp_path):
 def test_of_a_file_that_is_broken_in_one_place_the_good_windows_are_used_with_a_cache_too(films, tmp_path, monkeypatch):
     class Broken(windows.Video):
         def frames(self, times, canvas):
-            if self._path.stem == "2" and times[-1] > 1:
+            if times[-1] > 1:
                 raise DataError("broken here")
             return super().frames(times, canvas)
 
     monkeypatch.setattr(windows, "Video", Broken)
-    plain, kept = (clips(films, cache=cache, max_bad=0.5) for cache in (None, tmp_path))
-    batches = passes(plain)
-    assert same(passes(kept), batches)
-    assert kept.skipped == {"train/a/2.mp4": "broken here"}
-    assert 0 < sum((batch["index"] == 1).sum() for batch in batches) < 2 + 3  # some of two epochs and of `ordered`
-    assert len(files(tmp_path)) == 5
+    plain, kept = (clips(films, cache=cache).source("train", print).decoder for cache in (None, tmp_path))
+    film, good = films / "train/a/2.mp4", 0
+    for pick in ("centre", "spread", *((0, epoch) for epoch in range(12))):
+        try:
+            wanted = rows_of(plain, film, pick)
+        except DataError as error:
+            with pytest.raises(DataError, match=str(error)):
+                rows_of(kept, film, pick)
+            continue
+        good += 1
+        assert np.array_equal(rows_of(kept, film, pick)["rgb"], wanted["rgb"])
+    assert 2 <= good < 14
+    assert not files(tmp_path)
 
 
 def array(value, size=1000):
@@ -240,7 +260,9 @@ def test_a_folder_that_cannot_be_written_stores_nothing_and_stops_nothing(films,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert same(passes(clips(films, cache=tmp_path)), passes(clips(films)))
+    plain, kept = (clips(films, cache=cache).source("train", print).decoder for cache in (None, tmp_path))
+    for film in sorted(films.rglob("*.mp4")):
+        assert np.array_equal(rows_of(kept, film, "spread")["rgb"], rows_of(plain, film, "spread")["rgb"])
     assert not files(tmp_path) + files(tmp_path, "draft")
 
 
@@ -324,25 +346,28 @@ def test_a_writer_killed_at_any_moment_leaves_whole_files_only_and_a_draft_that_
     assert not files(folder, "draft")
 
 
-def test_several_processes_and_threads_fill_one_cache_together(films, tmp_path, no_decoding, fork):
-    groups = f"windows=Windows(frames=4, fps={FPS}), reading=Reading(workers=2), disk=Disk({str(tmp_path)!r})"
+def test_several_processes_fill_one_cache_together(own_films, tmp_path, fork):
+    films, folder = own_films, tmp_path / "c"
+    groups = f"windows=Windows(frames=4, fps={FPS}), reading=Reading(workers=2), disk=Disk({str(folder)!r})"
     shape = f"canvas=32, sampling=Sampling({RATE}), {groups}"
     call = f"list(Clips({str(films)!r}, modalities=('rgb', 'audio'), {shape}).ordered('train'))"
     others = [fork(call) for _ in range(2)]
-    mine = list(clips(films, "rgb", "audio", cache=tmp_path, workers=4).ordered("train"))
+    mine = list(clips(films, "rgb", "audio", cache=folder, workers=4).ordered("train"))
     wait_until(lambda: all(map(gone, others)))
-    assert len(files(tmp_path)) == 4
-    assert not files(tmp_path, "draft")
-    no_decoding()
-    assert same(clips(films, "rgb", "audio", cache=tmp_path).ordered("train"), mine)
+    assert len(files(folder)) == 4
+    assert not files(folder, "draft")
+    make_undecodable(films)
+    assert same(clips(films, "rgb", "audio", cache=folder).ordered("train"), mine)
 
 
 def test_a_video_too_large_to_keep_is_decoded_window_by_window(films, tmp_path, monkeypatch):
     monkeypatch.setattr("datamodules.videos.cache._LARGEST", 50 * 3 * 32 * 32)
-    data = clips(films, cache=tmp_path)
-    assert same(passes(data), passes(clips(films)))
+    plain, kept = (clips(films, cache=cache).source("train", print).decoder for cache in (None, tmp_path))
+    paths = sorted(films.rglob("*.mp4"), key=lambda path: path.stem)
+    for film in paths:
+        assert np.array_equal(rows_of(kept, film, "centre")["rgb"], rows_of(plain, film, "centre")["rgb"])
     assert len(files(tmp_path)) == 3  # those of 40, 45 and 50 frames
-    wanted = [data._cache.wants(path) for path in sorted(films.rglob("*.mp4"), key=lambda path: path.stem)]
+    wanted = [kept.cache.wants(path) for path in paths]
     assert wanted == [True, True, True, False, False, False]  # nor looked at again
 
 

@@ -1,8 +1,5 @@
 """The one pass over files, and the rule for bad ones, alike for pictures, sounds and videos."""
 
-import threading
-import time
-
 import media
 import numpy as np
 import pytest
@@ -153,17 +150,6 @@ def test_a_file_is_tried_again_only_where_another_part_of_it_may_be_good(files):
     assert indices(source.read(plan([4, 5]))) == [[5]]
     files.repair(4)
     assert indices(source.read(plan([4, 5]))) == ([[5]] if source.decoder.stays_bad else [[4, 5]])
-
-
-def test_a_pass_that_is_left_early_stops_its_workers(files):
-    before = threading.active_count()
-    batches = files()[0].read(plan(*[[k % COUNT] for k in range(200)]))
-    next(batches)
-    batches.close()
-    end = time.monotonic() + 30
-    while threading.active_count() > before:
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_the_fingerprint_is_that_of_the_cut_and_changes_with_a_file(files):
