@@ -1,11 +1,18 @@
-"""Images per second: our folder reader with crops on the device, against torchvision's with crops in the workers.
+"""How fast files become batches, and what that costs the process that trains.
 
-    python benchmarks/loading.py --root DIR      (or PRETEXT_DATA=DIR; it holds clothing10/train/<class>/*.jpg)
+    python benchmarks/loading.py --root DIR      (or PRETEXT_DATA=DIR; it holds clothing10 or cifar10, class folders of
+                                                  JPEG files: --set says which)
 
-All contenders read the same files with the same number of workers and deliver float crops of the same size. They take
-turns within one run, `--repeats` times, each time from the start; the files are read once before, so that the disk
-plays no part. Ratios are taken within a repeat; the median is given with the smallest and the largest. "Device" here is
-the processor: torch gets one thread of its own there (`--threads`), so that crops and decoding share the cores.
+Five parts (`--only` chooses some), each with contenders that take turns within one run, `--repeats` times; ratios are
+taken within a repeat; the median is given with the smallest and the largest. All files are read once before, so that the
+disk plays no part. Torch gets `--threads` threads in the process that trains. Two cores are wanted.
+
+- core: images per second when all processes share one core, against decode and resize by torchvision in a bare loop.
+- beside: a step of training (products of matrices) on one core while files are decoded on another, against the same
+  step while nothing is decoded.
+- python: time of the training process's own thread per image (`time.thread_time`).
+- epochs: images per second in the first epoch, in later ones, and in a second run with a cache on disk.
+- readers: against `torchvision.datasets.ImageFolder` in a `DataLoader`, to float crops on the device.
 """
 
 from __future__ import annotations
@@ -16,23 +23,156 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
+from torchvision.io import ImageReadMode, decode_jpeg, read_file
+from torchvision.transforms.v2 import functional
 
 from datamodules import ImageFolder, Reading, Splitting
+from datamodules.decoding.client import CLIENT
 from pretext.views.augment import Augment
 
 LATER = 2  # epochs timed after the first
 SCALE = (0.08, 1.0)  # RandomResizedCrop's share of the area, its own default
+STEP = 0.02  # seconds that a step takes, about
+STEPS = 100  # of a block
+PER_BATCH = 4  # steps: so many that one core decodes a batch meanwhile, since steps that wait for it would say nothing
 
-Epoch = Callable[[], Iterable[torch.Tensor]]
+Speeds = dict[str, list[float]]
 
 
-def theirs(folder: Path, options: argparse.Namespace) -> Epoch:
+def module(folder: Path, options: argparse.Namespace, cache: int | str = 0, workers: int | None = None) -> ImageFolder:
+    """Open the files with our data module, for training on all of them."""
+    reading = Reading(workers=options.workers if workers is None else workers)
+    split = Splitting(val=0, limit=options.limit or None)
+    data = ImageFolder(folder, options.canvas, options.batch_size, cache=cache, reading=reading, split=split)
+    data.setup("fit")
+    return data
+
+
+@contextmanager
+def on_cores(mine: set[int], workers: set[int]) -> Iterator[None]:
+    """Bind this process to some cores, and those that it starts meanwhile to others."""
+    before = os.sched_getaffinity(0)
+    CLIENT.close()  # the next one inherits what is set now
+    os.sched_setaffinity(0, workers)
+    CLIENT.start()
+    os.sched_setaffinity(0, mine)
+    try:
+        yield
+    finally:
+        CLIENT.close()
+        os.sched_setaffinity(0, before)
+
+
+def count(batches: Iterable[dict[str, torch.Tensor]]) -> int:
+    """Go through batches and count their images."""
+    return sum(len(batch["index"]) for batch in batches)
+
+
+def rate(work: Callable[[], int]) -> float:
+    """Time some work that tells how many images it read, images per second."""
+    start = time.perf_counter()
+    images = work()
+    return images / (time.perf_counter() - start)
+
+
+def bare(files: list[Path], canvas: int) -> int:
+    """Decode and resize by torchvision, one file after the other."""
+    for file in files:
+        image = decode_jpeg(read_file(str(file)), ImageReadMode.RGB)
+        side = min(image.shape[1:])
+        functional.resize(functional.center_crop(image, [side, side]), [canvas, canvas], antialias=True)
+    return len(files)
+
+
+def core(folder: Path, files: list[Path], options: argparse.Namespace) -> None:
+    """Compare speeds on one core."""
+    speeds: Speeds = {"torchvision, bare loop": [], "ours, one worker": []}
+    with on_cores({0}, {0}):
+        data = module(folder, options, workers=1)
+        count(data.train_dataloader())
+        for _ in range(options.repeats):
+            speeds["torchvision, bare loop"].append(rate(lambda: bare(files, options.canvas)))
+            speeds["ours, one worker"].append(rate(lambda: count(data.train_dataloader())))
+    table("images/s on one core, epochs after the first", speeds, "torchvision, bare loop")
+
+
+def steps(matrix: torch.Tensor, products: int) -> Iterator[float]:
+    """Time steps of so many products."""
+    while True:
+        start = time.perf_counter()
+        for _ in range(products):
+            torch.mm(matrix, matrix)
+        yield time.perf_counter() - start
+
+
+def beside(folder: Path, options: argparse.Namespace) -> None:
+    """Compare steps beside a decoder that never ends with steps beside none."""
+    matrix = torch.randn(512, 512)
+    one = statistics.median(next(steps(matrix, 1)) for _ in range(20))
+    step = steps(matrix, max(1, round(STEP / one)))
+    times: Speeds = {"nothing is decoded": [], "files are decoded": []}
+    mine, workers = {0}, {max(os.sched_getaffinity(0))}
+    with on_cores(mine, workers):
+        kept = module(folder, options, cache="memory", workers=1)
+        count(kept.train_dataloader())
+        loader = module(folder, options, workers=1).train_dataloader()
+        for _ in range(options.repeats):
+            for name, source in (("nothing is decoded", kept.train_dataloader()), ("files are decoded", loader)):
+                batches = (batch for again in cycle([source]) for batch in again)
+                next(batches)
+                start = time.perf_counter()
+                for k in range(STEPS):
+                    next(step)
+                    if k % PER_BATCH == 0:
+                        next(batches)
+                times[name].append((time.perf_counter() - start) / STEPS * 1000)
+                batches.close()
+    table("a step and its batch, ms", times, "nothing is decoded", digits=2)
+
+
+def python(folder: Path, options: argparse.Namespace) -> None:
+    """Measure what an image costs the thread that takes the batches."""
+    costs: Speeds = {"decoded anew": [], "kept in memory": [], "kept on disk": []}
+    with TemporaryDirectory() as disk:
+        loaders = {name: module(folder, options, cache) for name, cache in zip(costs, (0, "memory", disk), strict=True)}
+        for data in loaders.values():
+            count(data.train_dataloader())
+        for _ in range(options.repeats):
+            for name, data in loaders.items():
+                start = time.thread_time()
+                images = count(data.train_dataloader())
+                costs[name].append((time.thread_time() - start) / images * 1e6)
+    table("us of the training process's thread per image", costs, None)
+
+
+def epochs(folder: Path, options: argparse.Namespace) -> None:
+    """Measure first and later epochs and a second run."""
+    speeds: Speeds = {}
+    for _ in range(options.repeats):
+        with TemporaryDirectory() as disk:
+            for name, cache in (
+                ("anew", 0),
+                ("kept in memory", "memory"),
+                ("kept on disk", disk),
+                ("second run", disk),
+            ):
+                data = module(folder, options, cache)
+                speeds.setdefault(f"{name}, first epoch", []).append(rate(lambda: count(data.train_dataloader())))
+                later = [rate(lambda: count(data.train_dataloader())) for _ in range(LATER)]
+                speeds.setdefault(f"{name}, later epochs", []).append(statistics.mean(later))
+    table("images/s", speeds, "anew, first epoch")
+
+
+def theirs(folder: Path, options: argparse.Namespace) -> Callable[[], int]:
     """Build torchvision's reader: decode, resized crop, flip and conversion to floats in worker processes."""
     moves = [
         transforms.RandomResizedCrop(options.crop, SCALE),
@@ -47,32 +187,33 @@ def theirs(folder: Path, options: argparse.Namespace) -> Epoch:
         num_workers=options.workers,
         persistent_workers=True,
     )
-    return lambda: (x for x, _ in loader)
+    return lambda: sum(len(x) for x, _ in loader)
 
 
-def ours(folder: Path, options: argparse.Namespace, keep: bool, scale: tuple[float, float]) -> Epoch:
+def ours(folder: Path, options: argparse.Namespace, cache: int | str, scale: tuple[float, float]) -> Callable[[], int]:
     """Build our reader: workers decode and resize, crop and flip follow on whole batches."""
-    data = ImageFolder(
-        folder,
-        options.canvas,
-        options.batch_size,
-        cache="memory" if keep else 0,
-        reading=Reading(workers=options.workers),
-        split=Splitting(val=0),
-    )
-    data.setup("fit")
-    loader, augment, rng = data.train_dataloader(), Augment(options.crop, scale=scale), torch.Generator()
-    return lambda: (augment(batch["x"], rng) for batch in loader)
+    loader = module(folder, options, cache).train_dataloader()
+    augment, rng = Augment(options.crop, scale=scale), torch.Generator()
+    return lambda: sum(len(augment(batch["x"], rng)) for batch in loader)
 
 
-def speed(epoch: Epoch, options: argparse.Namespace) -> float:
-    """Time one pass, images per second."""
-    start, images = time.perf_counter(), 0
-    for x in epoch():
-        assert x.shape[1:] == (3, options.crop, options.crop)
-        assert x.dtype == torch.float32
-        images += len(x)
-    return images / (time.perf_counter() - start)
+def readers(folder: Path, options: argparse.Namespace) -> None:
+    """Compare whole readers."""
+    contenders: dict[str, Callable[[], Callable[[], int]]] = {
+        "torchvision": lambda: theirs(folder, options),
+        "ours, kept, crop": lambda: ours(folder, options, "memory", (1.0, 1.0)),
+        "ours, kept, resized crop": lambda: ours(folder, options, "memory", SCALE),
+        "ours, streamed, crop": lambda: ours(folder, options, 0, (1.0, 1.0)),
+    }
+    first: Speeds = {name: [] for name in contenders}
+    later: Speeds = {name: [] for name in contenders}
+    for _ in range(options.repeats):
+        for name, build in contenders.items():
+            epoch = build()
+            first[name].append(rate(epoch))
+            later[name].append(statistics.mean(rate(epoch) for _ in range(LATER)))
+    table("images/s to float crops, first epoch", first, "torchvision")
+    table("images/s to float crops, later epochs", later, "torchvision")
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -80,49 +221,46 @@ def spread(values: list[float], digits: int) -> str:
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
+def table(title: str, values: Speeds, base: str | None, digits: int = 0) -> None:
+    """Print what was measured, with ratios to one of the contenders."""
+    print(f"| | {title} |{'' if base is None else ' ratio |'}\n|---|---|{'' if base is None else '---|'}")
+    for name, mine in values.items():
+        ratios = [] if base is None else [a / b for a, b in zip(mine, values[base], strict=True)]
+        print(
+            f"| {' | '.join([name, spread(mine, digits if base else 1), *([spread(ratios, 2)] if ratios else [])])} |"
+        )
+    print(flush=True)
+
+
 def main() -> None:
-    """Measure and print a table."""
+    """Measure and print tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", default=os.environ.get("PRETEXT_DATA"), help="folder that holds clothing10")
-    for name, default in {
-        "crop": 112,
-        "canvas": 128,
-        "batch-size": 64,
-        "workers": 2,
-        "repeats": 5,
-        "threads": 1,
-    }.items():
+    parser.add_argument("--root", default=os.environ.get("PRETEXT_DATA"), help="folder that holds the set")
+    parser.add_argument("--set", default="clothing10")
+    parts = ("core", "beside", "python", "epochs", "readers")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    numbers = {"crop": 112, "canvas": 128, "batch-size": 64, "workers": 2, "repeats": 5, "threads": 1, "limit": 0}
+    for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
-    if options.root is None or not (folder := Path(options.root) / "clothing10").is_dir():
-        parser.error("name the folder that holds clothing10 with --root or PRETEXT_DATA")
-    contenders: dict[str, Callable[[], Epoch]] = {
-        "torchvision": lambda: theirs(folder, options),
-        "ours, kept, crop": lambda: ours(folder, options, True, (1.0, 1.0)),
-        "ours, kept, resized crop": lambda: ours(folder, options, True, SCALE),
-        "ours, streamed, crop": lambda: ours(folder, options, False, (1.0, 1.0)),
-    }
+    if options.root is None or not (folder := Path(options.root) / options.set / "train").is_dir():
+        parser.error("name the folder that holds the set with --root or PRETEXT_DATA")
+    folder = folder.parent
     torch.set_num_threads(options.threads)
-    for path in folder.rglob("*.jpg"):
+    files = sorted((folder / "train").rglob("*.jpg"))[: options.limit or None]
+    for path in files:
         path.read_bytes()
-    first: dict[str, list[float]] = {name: [] for name in contenders}
-    later: dict[str, list[float]] = {name: [] for name in contenders}
-    for repeat in range(options.repeats):
-        print(f"repeat {repeat + 1} of {options.repeats}", file=sys.stderr)
-        for name, build in contenders.items():
-            epoch = build()
-            first[name].append(speed(epoch, options))
-            later[name].append(statistics.mean(speed(epoch, options) for _ in range(LATER)))
-    settings = ", ".join(f"{name} {value}" for name, value in vars(options).items() if name != "root")
     print(f"    {shlex.join(['python', *sys.argv]).replace(options.root, 'DIR')}\n")
-    print(f"torch {torch.__version__}, {os.cpu_count()} cores, {settings}\n")
-    print("| reader | first epoch, images/s | ratio | later epochs, images/s | ratio |\n|---|---|---|---|---|")
-    for name in contenders:
-        cells = [name]
-        for speeds in (first, later):
-            ratios = [mine / base for mine, base in zip(speeds[name], speeds["torchvision"], strict=True)]
-            cells += [spread(speeds[name], 0), spread(ratios, 2)]
-        print(f"| {' | '.join(cells)} |")
+    print(f"torch {torch.__version__}, {os.cpu_count()} cores, {len(files)} files\n")
+    run = {
+        "core": lambda: core(folder, files, options),
+        "beside": lambda: beside(folder, options),
+        "python": lambda: python(folder, options),
+        "epochs": lambda: epochs(folder, options),
+        "readers": lambda: readers(folder, options),
+    }
+    for part in options.only:
+        run[part]()
 
 
 if __name__ == "__main__":

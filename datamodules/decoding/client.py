@@ -75,6 +75,11 @@ class Client:
                 except OSError:
                     self.close()
 
+    def start(self) -> None:
+        """Start the server, if there is none, before it is needed."""
+        with self._lock:
+            self._hand_in([])
+
     def close(self) -> None:
         """End the server and its workers."""
         with self._lock:

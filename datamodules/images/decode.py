@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -67,12 +67,11 @@ def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pix
         Exception: whatever the decoders raise at a corrupt or truncated file.
 
     """
-    with path.open("rb") as file:
-        orientation, size = _read_header(file, max_pixels)
-        file.seek(0)
-        data = torch.from_numpy(np.fromfile(file, np.uint8))
+    with path.open("rb", buffering=0) as file:
+        data = np.fromfile(file, np.uint8)
+    orientation, size = _read_header(data, max_pixels)
     with _one_by_one() if size > _LARGE else nullcontext():
-        image = _decode(data, _RGB, True)  # True: turn it as its EXIF orientation says
+        image = _decode(torch.from_numpy(data), _RGB, True)  # True: turn it as its EXIF orientation says
         if image.dtype == torch.uint16:  # PNG with 16 bits: 65535 becomes 255
             image = ((image.int() + 128) // 257).byte()
     pixels = _turn(image.permute(1, 2, 0).numpy(), orientation)
@@ -95,15 +94,14 @@ def _one_by_one() -> Iterator[None]:
         fcntl.lockf(_TURN, fcntl.LOCK_UN)
 
 
-def _read_header(file: BinaryIO, max_pixels: int) -> tuple[int, int]:
+def _read_header(data: Pixels, max_pixels: int) -> tuple[int, int]:
     """Refuse what is no image or too large a one; return the orientation to undo (1: none), and its pixels."""
-    magic = file.read(12)
+    magic, file = data[:12].tobytes(), BytesIO(data)
     if not magic:
         raise DataError("empty file")
-    file.seek(0)
     # These classes, and not PIL.Image.open, because its own limit warns or raises in whichever thread meets it.
     if magic.startswith(b"\xff\xd8"):
-        size, orientation = JpegImagePlugin.JpegImageFile(file).size, 1
+        size, orientation = _jpeg_size(data.data) or JpegImagePlugin.JpegImageFile(file).size, 1
     elif magic.startswith(b"\x89PNG"):
         size, orientation = PngImagePlugin.PngImageFile(file).size, 1
     elif magic.startswith(b"RIFF") and magic.endswith(b"WEBP"):
@@ -114,6 +112,20 @@ def _read_header(file: BinaryIO, max_pixels: int) -> tuple[int, int]:
     if size[0] * size[1] > max_pixels:
         raise DataError(f"{size[0]} x {size[1]} pixels, more than max_pixels={max_pixels}")
     return orientation, size[0] * size[1]
+
+
+def _jpeg_size(data: memoryview) -> tuple[int, int] | None:
+    """Find width and height in a JPEG's segments; None where they are not as usual: Pillow, which is slow, knows more."""
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        kind, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
+        if 0xC0 <= kind <= 0xC2:  # a frame: baseline, extended or progressive
+            height, width = data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
+            return (width, height) if data[at + 4] == 8 and height and width else None
+        if not (kind in (0xC4, 0xDB, 0xDD, 0xFE) or 0xE0 <= kind <= 0xEF):
+            return None
+        at += 2 + length
+    return None
 
 
 def _turn(pixels: Pixels, orientation: int) -> Pixels:

@@ -97,26 +97,30 @@ def entry(key: bytes, offset: int, size: int, boot: int | None = None) -> bytes:
 def checks(entries: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Compute what stands in the last column of entries, (M, COLUMNS) -> (M,)."""
     mixed = entries[:, :5] ^ (entries[:, :5] >> np.uint64(29))
-    return np.asarray(mixed @ _FACTORS, np.uint64) ^ _SALT
+    sums: NDArray[np.uint64] = (mixed @ _FACTORS) ^ _SALT
+    return sums
 
 
 def sound(index: bytes) -> NDArray[np.uint64]:
     """Choose the entries of an index that are whole and no seals, (M, COLUMNS)."""
     entries = np.frombuffer(index[: len(index) // ENTRY * ENTRY], np.uint64).reshape(-1, COLUMNS)
-    return entries[(entries[:, 5] == checks(entries)) & (entries[:, 0] != 0) & (entries[:, 2] >= HEADER)]
+    fine = (entries[:, 5] == checks(entries)) & (entries[:, 0] != 0) & (entries[:, 2] >= HEADER)
+    chosen: NDArray[np.uint64] = entries[fine]
+    return chosen
 
 
 def believed(index: bytes, size: int) -> NDArray[np.uint64]:
     """Choose the entries of an index that count, (M, COLUMNS); `size`: of the data."""
     entries = np.frombuffer(index[: len(index) // ENTRY * ENTRY], np.uint64).reshape(-1, COLUMNS)
     seals = (entries[:, 0] == 0) & (entries[:, 1] == 0)
-    sound = entries[:, 5] == checks(entries)
-    sealed = int(entries[seals & sound, 2].max(initial=0)) // ENTRY
+    whole = entries[:, 5] == checks(entries)
+    sealed = int(entries[seals & whole, 2].max(initial=0)) // ENTRY
     now = (entries[:, 4] == running_since()) & (entries[:, 4] != 0)
     now[:sealed] = True
     room = np.uint64(max(size, HEADER))
     there = (entries[:, 2] >= HEADER) & (entries[:, 3] <= room) & (entries[:, 2] <= room - entries[:, 3])
-    return entries[sound & now & there & ~seals]
+    chosen: NDArray[np.uint64] = entries[whole & now & there & ~seals]
+    return chosen
 
 
 @cache
