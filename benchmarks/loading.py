@@ -3,15 +3,16 @@
     python benchmarks/loading.py --root DIR      (or PRETEXT_DATA=DIR; it holds clothing10 or cifar10, class folders of
                                                   JPEG files: --set says which)
 
-Five parts (`--only` chooses some), each with contenders that take turns within one run, `--repeats` times; ratios are
-taken within a repeat; the median is given with the smallest and the largest. All files are read once before, so that the
-disk plays no part. Torch gets `--threads` threads in the process that trains. Two cores are wanted.
+Six parts (`--only` chooses some), each with contenders that take turns within one run, `--repeats` times; ratios are
+taken within a repeat; the median is given with the smallest and the largest. All files are read once before, so that
+the disk plays no part. Torch gets `--threads` threads in the process that trains. Two cores are wanted.
 
 - core: images per second when all processes share one core, against decode and resize by torchvision in a bare loop.
 - beside: a step of training (products of matrices) on one core while files are decoded on another, against the same
   step while nothing is decoded.
 - python: time of the training process's own thread per image (`time.thread_time`).
 - epochs: images per second in the first epoch, in later ones, and in a second run with a cache on disk.
+- index: bytes and time that each of a million files takes, without any being read.
 - readers: against `torchvision.datasets.ImageFolder` in a `DataLoader`, to float crops on the device.
 """
 
@@ -23,11 +24,14 @@ import shlex
 import statistics
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -37,6 +41,8 @@ from torchvision.transforms.v2 import functional
 
 from datamodules import ImageFolder, Reading, Splitting
 from datamodules.decoding.client import CLIENT
+from datamodules.draws import held_out, shuffled
+from datamodules.keeping.records import key_of
 from pretext.views.augment import Augment
 
 LATER = 2  # epochs timed after the first
@@ -159,17 +165,37 @@ def epochs(folder: Path, options: argparse.Namespace) -> None:
     speeds: Speeds = {}
     for _ in range(options.repeats):
         with TemporaryDirectory() as disk:
-            for name, cache in (
-                ("anew", 0),
-                ("kept in memory", "memory"),
-                ("kept on disk", disk),
-                ("second run", disk),
-            ):
-                data = module(folder, options, cache)
-                speeds.setdefault(f"{name}, first epoch", []).append(rate(lambda: count(data.train_dataloader())))
-                later = [rate(lambda: count(data.train_dataloader())) for _ in range(LATER)]
+            runs = {"anew": 0, "kept in memory": "memory", "kept on disk": disk, "kept on disk, second run": disk}
+            for name, cache in runs.items():
+                epoch = partial(count, module(folder, options, cache).train_dataloader())
+                speeds.setdefault(f"{name}, first epoch", []).append(rate(epoch))
+                later = [rate(epoch) for _ in range(LATER)]
                 speeds.setdefault(f"{name}, later epochs", []).append(statistics.mean(later))
     table("images/s", speeds, "anew, first epoch")
+
+
+def index(count: int = 1_000_000) -> None:
+    """Print what the index of so many files takes: memory, and the time of what is done once or once an epoch."""
+    print("| of each file | bytes | us |\n|---|---|---|")
+
+    def row(what: str, make: Callable[[], object]) -> Any:
+        tracemalloc.start()
+        start = time.perf_counter()
+        made = make()
+        seconds = time.perf_counter() - start
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        tensors = sum(x.nbytes for x in made if isinstance(x, torch.Tensor)) if isinstance(made, tuple) else 0
+        print(f"| {what} | {(held + tensors) / count:.1f} | {seconds / count * 1e6:.2f} |", flush=True)
+        return made
+
+    names = row("its name", lambda: [f"train/class{k % 1000:04}/{k:09}.jpg" for k in range(count)])
+    row("its label", lambda: (torch.tensor([k % 1000 for k in range(count)]),))
+    train, _ = row("whether it is held out", lambda: held_out(count, 0.1, "val"))
+    row("the order of an epoch", lambda: (train[shuffled(len(train), 0, 0)],))
+    row("where it is kept", lambda: (torch.full((count,), -1), torch.zeros(count, dtype=torch.int64)))
+    row("a key (no such file)", lambda: b"".join(key_of(name) for name in names))
+    print(flush=True)
 
 
 def theirs(folder: Path, options: argparse.Namespace) -> Callable[[], int]:
@@ -237,7 +263,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default=os.environ.get("PRETEXT_DATA"), help="folder that holds the set")
     parser.add_argument("--set", default="clothing10")
-    parts = ("core", "beside", "python", "epochs", "readers")
+    parts = ("core", "beside", "python", "epochs", "readers", "index")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     numbers = {"crop": 112, "canvas": 128, "batch-size": 64, "workers": 2, "repeats": 5, "threads": 1, "limit": 0}
     for name, default in numbers.items():
@@ -258,6 +284,7 @@ def main() -> None:
         "python": lambda: python(folder, options),
         "epochs": lambda: epochs(folder, options),
         "readers": lambda: readers(folder, options),
+        "index": index,
     }
     for part in options.only:
         run[part]()

@@ -80,8 +80,13 @@ def batch_of(x: Tensor | dict[str, Tensor], positions: Tensor, y: Tensor | None)
 
 
 def _pinned(x: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
-    """Move to pinned pages, which travel to the device while it still computes."""
-    return x.pin_memory() if isinstance(x, Tensor) else {name: part.pin_memory() for name, part in x.items()}
+    """Move to pinned pages, which travel to the device while it still computes.
+
+    Torch hands pages out again once no tensor holds them and the copies that read them have ended.
+    """
+    if isinstance(x, dict):
+        return {name: part.pin_memory() for name, part in x.items()}
+    return x if x.is_cuda else x.pin_memory()
 
 
 def place() -> tuple[int, int]:

@@ -6,12 +6,14 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from datamodules.errors import require
 
 _MOST = 16  # workers by default: machines with more cores have several devices, each with a training process of its own
 
 
+_Where = Literal["cpu", "cuda", "auto"]
 Cache = int | str | Path
 """Bytes of decoded files up to which all are kept in memory, "memory" to keep them there whatever they take, or a
 folder to keep them in."""
@@ -26,6 +28,8 @@ class Reading:
         max_bad: stop when more than this share of a split's files cannot be used.
         time_limit: seconds; a file that takes longer cannot be used, and the process that decodes it is replaced.
         memory_limit: GiB beyond what a worker begins with; a file whose decoding takes more cannot be used.
+        decoder: what decodes JPEG files: the processor, which makes the same batches everywhere, a CUDA device (a few
+            levels of grey off; canvases are not kept), or with "auto" one where there is one.
 
     """
 
@@ -33,6 +37,7 @@ class Reading:
     max_bad: float = 0.01
     time_limit: float = 300.0
     memory_limit: float = 8.0
+    decoder: _Where = "cpu"
 
     @property
     def processes(self) -> int:
@@ -45,6 +50,7 @@ class Reading:
             owner, self.workers is None or self.workers >= 0, f"workers={self.workers}", "0 or more, or none at all"
         )
         require(owner, 0 <= self.max_bad <= 1, f"max_bad={self.max_bad}", "a share from 0 to 1")
+        require(owner, self.decoder in get_args(_Where), f"decoder={self.decoder!r}", '"cpu", "cuda" or "auto"')
         require(owner, self.time_limit > 0, f"time_limit={self.time_limit:g}", "a time above 0")
         require(owner, self.memory_limit > 0, f"memory_limit={self.memory_limit:g}", "a size above 0")
 

@@ -15,6 +15,7 @@ from datamodules.decoding.messages import Done, Job, receive, send
 from datamodules.errors import DataError
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_END = 10  # seconds that a server may take to end
 _SERVERS = 3  # servers that may be lost one after the other without an answer between
 
 
@@ -75,6 +76,11 @@ class Client:
                 except OSError:
                     self.close()
 
+    @property
+    def running(self) -> bool:
+        """Whether there is a server."""
+        return self._line is not None
+
     def start(self) -> None:
         """Start the server, if there is none, before it is needed."""
         with self._lock:
@@ -86,7 +92,11 @@ class Client:
             if self._line is not None:
                 self._line.close()
             if self._server is not None:
-                self._server.wait()
+                try:
+                    self._server.wait(_END)
+                except subprocess.TimeoutExpired:  # somebody else holds the other end of its socket
+                    self._server.kill()
+                    self._server.wait()
             self._line = self._server = None
 
     def forget(self) -> None:

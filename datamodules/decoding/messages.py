@@ -58,12 +58,8 @@ class Job(NamedTuple):
     """Do nothing but bring to the disk what is kept."""
 
 
-class Kept(NamedTuple):
-    """Where a decoded file is kept."""
-
-    position: int
-    offset: int
-    size: int
+Kept = tuple[int, int, int]
+"""Where a decoded file is kept: its position in the source, offset and size."""
 
 
 class Done(NamedTuple):

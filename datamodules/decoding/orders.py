@@ -102,7 +102,7 @@ class Desk:
 
     def seal(self) -> None:
         """Let a worker bring to the disk what was kept, without waiting for it."""
-        if self.shelf is not None and self.shelf.fresh and len(self.shelf.files) > 1:
+        if self.shelf is not None and self.shelf.fresh and len(self.shelf.files) > 1 and CLIENT.running:
             self.shelf.fresh = False
             CLIENT.submit(self._job._replace(seal=True), (self.shelf,), [self.shelf.files[0], *self.shelf.files])
 

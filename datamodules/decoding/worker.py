@@ -73,7 +73,8 @@ class Worker:
         if job.seal and records is not None:
             records.seal()
             return Done(0, {}, [])
-        _limit_memory(self._born + job.limits.memory)
+        if self._born:
+            _limit_memory(self._born + job.limits.memory)
         kept: list[Kept] = []
         for number, (slot, position, name, place) in enumerate(job.items):
             self.status.write(number)
@@ -88,7 +89,7 @@ class Worker:
                 continue
             for room in job.rooms:
                 _write(files[0], rows[room.name].data, room.offset + slot * room.size)
-            kept += [Kept(position, *found) for found in keep.done]
+            kept += [(position, *found) for found in keep.done]
         return Done(0, {}, kept, "" if records is None else records.failure)
 
     def _decoder(self, pickled: bytes) -> Decoder:

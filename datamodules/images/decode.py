@@ -96,16 +96,16 @@ def _one_by_one() -> Iterator[None]:
 
 def _read_header(data: Pixels, max_pixels: int) -> tuple[int, int]:
     """Refuse what is no image or too large a one; return the orientation to undo (1: none), and its pixels."""
-    magic, file = data[:12].tobytes(), BytesIO(data)
+    magic = data[:12].tobytes()
     if not magic:
         raise DataError("empty file")
     # These classes, and not PIL.Image.open, because its own limit warns or raises in whichever thread meets it.
     if magic.startswith(b"\xff\xd8"):
-        size, orientation = _jpeg_size(data.data) or JpegImagePlugin.JpegImageFile(file).size, 1
+        size, orientation = _jpeg_size(data.data) or JpegImagePlugin.JpegImageFile(BytesIO(data.data)).size, 1
     elif magic.startswith(b"\x89PNG"):
-        size, orientation = PngImagePlugin.PngImageFile(file).size, 1
+        size, orientation = PngImagePlugin.PngImageFile(BytesIO(data.data)).size, 1
     elif magic.startswith(b"RIFF") and magic.endswith(b"WEBP"):
-        image = WebPImagePlugin.WebPImageFile(file)
+        image = WebPImagePlugin.WebPImageFile(BytesIO(data.data))
         size, orientation = image.size, image.getexif().get(_EXIF_ORIENTATION, 1)  # torchvision does not look at it
     else:
         raise DataError("not a JPEG, PNG or WebP image")
@@ -115,7 +115,7 @@ def _read_header(data: Pixels, max_pixels: int) -> tuple[int, int]:
 
 
 def _jpeg_size(data: memoryview) -> tuple[int, int] | None:
-    """Find width and height in a JPEG's segments; None where they are not as usual: Pillow, which is slow, knows more."""
+    """Find width and height in a JPEG's segments; None where they are not as usual: slow Pillow knows more."""
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
         kind, length = data[at + 1], data[at + 2] << 8 | data[at + 3]

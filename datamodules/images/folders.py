@@ -10,6 +10,7 @@ from datamodules.base import DataModule, Split
 from datamodules.errors import DataError
 from datamodules.images.canvases import CACHE, MAX_PIXELS, Cache, Decoding, open_files
 from datamodules.images.decode import SUFFIXES
+from datamodules.images.nvjpeg import chosen_decoder
 from datamodules.listing import Listing, Splits, check_root, of_classes, scan, subfolders
 from datamodules.loader import Source
 from datamodules.options import READING, Reading, Splitting, disk_of
@@ -69,7 +70,8 @@ class ImageFolder(DataModule):
 
     def open(self, split: Split) -> Source:
         both, told = self._files[1:], self._skipped.add
-        return open_files(self.root, split, both, self.how, self.cache, self.reading, self.disk, told)
+        files = open_files(self.root, split, both, self.how, self.cache, self.reading, self.disk, told)
+        return chosen_decoder(files, self.reading)
 
     @cached_property
     def _files(self) -> tuple[list[str], Listing, Listing]:
@@ -125,7 +127,8 @@ class Photos(DataModule):
 
     def open(self, split: Split) -> Source:
         told = self._skipped.add
-        return open_files(self.root, split, self._files, self.how, self.cache, self.reading, self.disk, told)
+        files = open_files(self.root, split, self._files, self.how, self.cache, self.reading, self.disk, told)
+        return chosen_decoder(files, self.reading)
 
     @cached_property
     def _files(self) -> tuple[Listing, Listing]:

@@ -19,6 +19,7 @@ from datamodules.images.canvases import CACHE, MAX_PIXELS, Cache, Canvases, Deco
 from datamodules.images.masks import IGNORED as IGNORED
 from datamodules.images.masks import Masks
 from datamodules.images.masks import read_mask as read_mask
+from datamodules.images.nvjpeg import chosen_decoder
 from datamodules.listing import check_root
 from datamodules.loader import Batch, Source, batch_of
 from datamodules.options import READING, SPLITTING, Reading, Splitting, disk_of
@@ -89,7 +90,7 @@ class Pets(DataModule):
         keep = self.how.room(len(names), len(names), self.cache)
         decoder, files = Canvases(self.how), [_photo(name) for name in names]
         photos = FileSource(self.root, files, None, decoder, self.reading, self._skipped.add, keep, self.disk)
-        return Masked(photos, masks)
+        return Masked(chosen_decoder(photos, self.reading), masks)
 
     def _masks(self, names: Sequence[str]) -> tuple[list[str], Tensor]:
         """Decode the masks of photos, (N, canvas, canvas); leave out, with their photos, those that cannot be used."""
@@ -107,7 +108,7 @@ class Pets(DataModule):
 class Masked(Source):
     """Photos with their masks: a source of photos whose batches get "y", uint8 (N, S, S)."""
 
-    def __init__(self, photos: FileSource, masks: Tensor) -> None:
+    def __init__(self, photos: Source, masks: Tensor) -> None:
         self.photos, self.masks = photos, masks
 
     def __len__(self) -> int:

@@ -14,6 +14,7 @@ from datamodules.draws import chosen
 from datamodules.errors import DataError, require
 from datamodules.file_source import FileSource
 from datamodules.images.canvases import CACHE, MAX_PIXELS, Cache, Canvases, Decoding
+from datamodules.images.nvjpeg import chosen_decoder
 from datamodules.images.voc_lists import listed_classes, read_lists
 from datamodules.listing import check_root
 from datamodules.loader import Source
@@ -106,7 +107,8 @@ class VOC07(DataModule):
         keep = self.how.room(len(photos), every, self.cache)
         files = [f"JPEGImages/{photo}.jpg" for photo in photos]
         told = self._skipped.add
-        return FileSource(self._folder, files, y, Canvases(self.how), self.reading, told, keep, self.disk)
+        source = FileSource(self._folder, files, y, Canvases(self.how), self.reading, told, keep, self.disk)
+        return chosen_decoder(source, self.reading)
 
     @cached_property
     def _folder(self) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from datamodules.keeping.records import ENTRY, HEADER, believed, key_of
@@ -65,14 +66,19 @@ class Shelf:
         self.limit, self.failed = 0, True
 
     def gather(self, positions: NDArray[np.int64], shape: Sequence[int]) -> NDArray[np.uint8] | None:
-        """Copy out files that are kept as bytes of one shape, (N, *shape); None if one is missing."""
+        """Copy out files that are kept as bytes of one shape, (N, *shape), to pinned memory if there is CUDA.
+
+        None if one is missing.
+        """
         offsets = self.offsets[positions]
         if not len(offsets) or offsets.min() < 0:
             return None
         size = int(np.prod(shape))
         if int(offsets.max()) + size > HEADER + len(self._map):
             self._map = self._mapped(size)
-        return self._map[: len(self._map) // size * size].reshape(-1, *shape)[(offsets - HEADER) // size]
+        kept = self._map[: len(self._map) // size * size].reshape(-1, *shape)
+        out = torch.empty((len(offsets), *shape), dtype=torch.uint8, pin_memory=torch.cuda.is_available()).numpy()
+        return np.take(kept, (offsets - HEADER) // size, 0, out, mode="clip")  # else NumPy copies it once more
 
     def _mapped(self, size: int) -> NDArray[np.uint8]:
         """Map what there is of the data; arrays made of an older map keep that one."""

@@ -108,7 +108,9 @@ def test_a_module_without_folds_refuses_one(module, tmp_path):
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if "reading" in groups(module)])
-@pytest.mark.parametrize("wrong", [{"workers": -1}, {"max_bad": 1.1}, {"max_bad": -0.1}])
+@pytest.mark.parametrize(
+    "wrong", [{"workers": -1}, {"max_bad": 1.1}, {"max_bad": -0.1}, {"time_limit": 0}, {"memory_limit": -1}]
+)
 def test_reading_out_of_range_is_refused_by_name(module, wrong, tmp_path):
     ((name, value),) = wrong.items()
     with pytest.raises(DataError, match=rf"(Clips|{module.__name__}) got {name}={value}, but wants"):
