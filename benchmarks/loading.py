@@ -49,7 +49,7 @@ LATER = 2  # epochs timed after the first
 SCALE = (0.08, 1.0)  # RandomResizedCrop's share of the area, its own default
 STEP = 0.02  # seconds that a step takes, about
 STEPS = 100  # of a block
-PER_BATCH = 4  # steps: so many that one core decodes a batch meanwhile, since steps that wait for it would say nothing
+PER_BATCH = 10  # steps: so many that one core decodes a batch meanwhile, since steps that wait for it would say nothing
 
 Speeds = dict[str, list[float]]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from threading import RLock
 from typing import Any, final
 
-from datamodules.decoding.messages import Done, Job, receive, send
+from datamodules.decoding.messages import Done, Inbox, Job, send
 from datamodules.errors import DataError
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -39,6 +39,7 @@ class Client:
         self._lock = RLock()
         self._line: socket.socket | None = None
         self._server: subprocess.Popen[bytes] | None = None
+        self._inbox = Inbox()
         self._open: dict[int, Ticket] = {}
         self._count = self._lost = 0
 
@@ -105,12 +106,13 @@ class Client:
             self._line.close()
         if self._server is not None:
             self._server.returncode = 0  # it is no child of this process's, which must not wait for it
-        self._lock, self._line, self._server = RLock(), None, None
+        self._lock, self._line, self._server, self._inbox = RLock(), None, None, Inbox()
         self._open, self._lost = {}, 0
 
     def _hand_in(self, tickets: Iterable[Ticket]) -> None:
         if self._line is None:
             self._line, self._server = _start()
+            self._inbox = Inbox()
             self._open = {number: ticket for number, ticket in self._open.items() if ticket.wanted}
             tickets = list(self._open.values())
         try:
@@ -128,7 +130,7 @@ class Client:
             self._hand_in([])
             return
         try:
-            done, _ = receive(self._line)
+            done: Done = self._inbox.receive(self._line)
         except (EOFError, OSError):
             self._replace()
             return

@@ -51,6 +51,8 @@ class Job(NamedTuple):
     """Of each item."""
     rooms: tuple[Room, ...]
     items: Sequence[Item]
+    share: int
+    """How many of them a worker gets at once."""
     limits: Limits
     keep: int
     """Bytes that the file of what is kept may reach; 0: nothing is kept."""
@@ -83,8 +85,9 @@ class Bad(NamedTuple):
 def send(to: socket.socket, message: Any, files: Sequence[int] = ()) -> None:
     """Send a message, with open files, as a whole."""
     data = packed(message)
-    socket.send_fds(to, [data[:_LENGTH]], list(files))
-    to.sendall(memoryview(data)[_LENGTH:])
+    sent = socket.send_fds(to, [data], list(files)) if files else 0
+    if sent < len(data):
+        to.sendall(memoryview(data)[sent:])
 
 
 def packed(message: Any) -> bytes:
@@ -108,6 +111,36 @@ def receive(source: socket.socket) -> tuple[Any, list[int]]:
     if not head:
         raise EOFError
     return pickle.loads(_exactly(source, int.from_bytes(head, "little"))), files
+
+
+class Inbox:
+    """Takes messages without files from a socket, with as few calls of the system as there can be."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def receive(self, source: socket.socket) -> Any:
+        """Wait for the next message.
+
+        Raises:
+            EOFError: the other side is gone.
+
+        """
+        while len(self._data) < _LENGTH or len(self._data) < self._end():
+            try:
+                piece = source.recv(1 << 16)
+            except ConnectionResetError:
+                piece = b""
+            if not piece:
+                raise EOFError
+            self._data += piece
+        end = self._end()
+        message = pickle.loads(memoryview(self._data)[_LENGTH:end].tobytes())
+        del self._data[:end]
+        return message
+
+    def _end(self) -> int:
+        return _LENGTH + int.from_bytes(self._data[:_LENGTH], "little")
 
 
 def _exactly(source: socket.socket, count: int) -> bytes:

@@ -27,7 +27,8 @@ class Order(NamedTuple):
 
     positions: Tensor
     into: Parts
-    tickets: list[Ticket]
+    ticket: Ticket | None
+    """None if all is there."""
 
 
 @final
@@ -60,15 +61,14 @@ class Desk:
         self.names, self.decoder, self.rows, self.buffers, self.shelf = names, decoder, rows, buffers, shelf
         self._row = {name: (part.dtype, part.shape[1:]) for name, part in decoder.blank(1, pick).items()}
         pickled, module = pickle.dumps(decoder), type(decoder).__module__
-        self._job = Job(pickled, module, str(root), pick, rows, (), (), limits, 0)
+        self._job = Job(pickled, module, str(root), pick, rows, (), (), 1, limits, 0)
 
     def order(self, positions: Tensor, skipped: Callable[[int], bool]) -> Order:
         """Give the workers what can be decoded of a batch; what is all kept is there at once."""
-        if self.shelf is not None and self.decoder.picture is not None:
-            rows = self.shelf.gather(positions.numpy(), self.decoder.picture)
-            if rows is not None:
-                return Order(positions, {"rgb": rows}, [])
         into, rooms, base, file = self._memory(len(positions))
+        uniform = self.shelf if self.decoder.picture is not None else None
+        if uniform is not None and uniform.gather(positions.numpy(), into["rgb"]):
+            return Order(positions, into, None)
         items = [item for item in self._items(positions) if not skipped(item[1])]
         workers = self._job.limits.workers
         size = min(_AT_MOST, len(items) * (self.decoder.ahead + 1) // workers) if self.decoder.shared_out else 1
@@ -76,21 +76,19 @@ class Desk:
         job, shelf = self._job._replace(rooms=rooms), self.shelf
         files = [file] if shelf is None else [file, *shelf.files]
         job = job if shelf is None else job._replace(keep=shelf.limit)
-        parts = [items[start : start + size] for start in range(0, len(items), size)]
-        tickets = [CLIENT.submit(job._replace(items=part), (base, shelf), files) for part in parts]
-        return Order(positions, into, tickets)
+        job = job._replace(items=items, share=size)
+        return Order(positions, into, CLIENT.submit(job, (base, shelf), files) if items else None)
 
     def collect(self, order: Order) -> dict[int, str]:
         """Wait for an order; return the positions of bad files, each with its cause."""
-        causes: dict[int, str] = {}
-        for ticket in order.tickets:
-            done = CLIENT.wait(ticket)
-            causes |= done.causes
-            if self.shelf is not None:
-                self.shelf.note(done.kept)
-                if done.unkept:
-                    self.shelf.give_up(done.unkept)
-        return causes
+        if order.ticket is None:
+            return {}
+        done = CLIENT.wait(order.ticket)
+        if self.shelf is not None:
+            self.shelf.note(done.kept)
+            if done.unkept:
+                self.shelf.give_up(done.unkept)
+        return done.causes
 
     def again(self, position: int) -> Order:
         """Order one item by itself."""
@@ -98,7 +96,7 @@ class Desk:
 
     def cancel(self, orders: Sequence[Order]) -> None:
         """Drop orders that nobody waits for any more."""
-        CLIENT.cancel([ticket for order in orders for ticket in order.tickets])
+        CLIENT.cancel([order.ticket for order in orders if order.ticket is not None])
 
     def seal(self) -> None:
         """Let a worker bring to the disk what was kept, without waiting for it."""

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -99,20 +99,19 @@ class Server:
             if message.module.startswith("datamodules."):  # once for all workers to come, not by each of them
                 with suppress(Exception):
                     import_module(message.module)
-            task = _Task(number, message, files)
-            self._queue([_Part(task, message.items)])
+            starts = range(0, len(message.items), message.share) or [0]
+            task = _Task(number, message, files, len(starts))
+            self.queue += [_Part(task, message.items[start : start + message.share]) for start in starts]
         else:
             for part in [part for part in self.queue if part.task.number in message]:
                 self.queue.remove(part)
                 self._finish(part)
 
-    def _queue(self, parts: Iterable[_Part]) -> None:
-        for part in reversed(list(parts)):
+    def _hurry(self, parts: Sequence[_Part]) -> None:
+        """Put what is left of a part before all others."""
+        for part in reversed(parts):
             part.task.parts += 1
-            if part.suspect or part.task.parts > 1:
-                self.queue.appendleft(part)
-            else:
-                self.queue.append(part)
+            self.queue.appendleft(part)
 
     def _deal(self) -> None:
         """Hand out what there are workers for."""
@@ -220,7 +219,7 @@ class Server:
             part.task.unkept = cause
         else:
             parts.insert(0, _Part(part.task, part.items[at : at + 1], suspect=True))
-        self._queue(parts)
+        self._hurry(parts)
         self._finish(part)
 
     def _remove(self, hand: _Hand) -> None:

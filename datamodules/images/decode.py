@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
@@ -17,6 +16,7 @@ from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from torch.nn.functional import interpolate
 
 from datamodules.errors import DataError
+from datamodules.keeping.shelf import anonymous
 
 Pixels = NDArray[np.uint8]
 """Bytes of pictures, as workers handle them."""
@@ -37,7 +37,7 @@ _TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
 }
 """What each EXIF orientation undoes: whether to swap the axes, and which to flip then."""
 _LARGE = 16_000_000  # pixels: above, processes decode one file at a time, or each could hold gigabytes at once
-_TURN = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the process; workers inherit it)
+_TURN = anonymous()  # open as long as the process; workers inherit it
 
 
 def _load_decoder() -> None:

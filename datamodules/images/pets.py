@@ -96,9 +96,7 @@ class Pets(DataModule):
         """Decode the masks of photos, (N, canvas, canvas); leave out, with their photos, those that cannot be used."""
         files = [_mask(name) for name in names]
         source = FileSource(self.root, files, None, Masks(self.how), self.reading, self._skipped.add)
-        batches = list(
-            source.read([*torch.arange(len(names)).tensor_split(range(self.batch_size, len(names), self.batch_size))])
-        )
+        batches = list(source.read(torch.split(torch.arange(len(names)), self.batch_size)))
         require(self, len(batches) > 0, f"max_bad={self.reading.max_bad:g}", f"one mask at least in {self.root}")
         kept = torch.cat([batch["index"] for batch in batches])
         return [names[k] for k in kept.tolist()], torch.cat([batch["x"] for batch in batches])

@@ -7,12 +7,11 @@ import mmap
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from datamodules.keeping.records import ENTRY, HEADER, believed, key_of
@@ -65,20 +64,17 @@ class Shelf:
             _log.warning("decoded files can no longer be kept: %s", cause)
         self.limit, self.failed = 0, True
 
-    def gather(self, positions: NDArray[np.int64], shape: Sequence[int]) -> NDArray[np.uint8] | None:
-        """Copy out files that are kept as bytes of one shape, (N, *shape), to pinned memory if there is CUDA.
-
-        None if one is missing.
-        """
+    def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> bool:
+        """Copy out files that are kept as bytes of one shape, (N, *shape); tell whether all of them are there."""
         offsets = self.offsets[positions]
         if not len(offsets) or offsets.min() < 0:
-            return None
-        size = int(np.prod(shape))
+            return False
+        size = out[0].nbytes
         if int(offsets.max()) + size > HEADER + len(self._map):
             self._map = self._mapped(size)
-        kept = self._map[: len(self._map) // size * size].reshape(-1, *shape)
-        out = torch.empty((len(offsets), *shape), dtype=torch.uint8, pin_memory=torch.cuda.is_available()).numpy()
-        return np.take(kept, (offsets - HEADER) // size, 0, out, mode="clip")  # else NumPy copies it once more
+        kept = self._map[: len(self._map) // size * size].reshape(-1, *out.shape[1:])
+        np.take(kept, (offsets - HEADER) // size, 0, out, mode="clip")  # the mode, or NumPy copies it once more
+        return True
 
     def _mapped(self, size: int) -> NDArray[np.uint8]:
         """Map what there is of the data; arrays made of an older map keep that one."""
