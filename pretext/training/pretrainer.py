@@ -88,8 +88,8 @@ class Pretrainer(Host):
         x = self.train_input(batch["x"], batch_idx)
         grades = {n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}
         self.losses = {name: grade.loss.detach() for name, grade in grades.items()}
-        loss = self._weighted(grades, "train")
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        loss = self._weighted(grades)
+        self.keep({**_measured(grades, "train"), "train/loss": loss})
         return loss
 
     def validation_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
@@ -127,18 +127,23 @@ class Pretrainer(Host):
     def _examine(self, batch: dict[str, Tree], batch_idx: int, split: str) -> None:
         x = self.inputs.centre(batch["x"])
         keys = (self.global_rank, 0, batch_idx)  # epoch 0: the same puzzles in every epoch, so that curves compare
-        self._weighted(
-            {n: self.exam(t, x, self.seed, split, n, *keys) for n, t in self._tasks()}, split, len(batch["index"])
-        )
+        grades = {n: self.exam(t, x, self.seed, split, n, *keys) for n, t in self._tasks()}
+        how = {"batch_size": len(batch["index"]), "sync_dist": True}
+        self.log_dict(_measured(grades, split), **how)
+        self.log(f"{split}/loss", self._weighted(grades), prog_bar=True, **how)
 
-    def _weighted(self, grades: dict[str, Grade], split: str, size: int | None = None) -> Tensor:
-        """Combine the grades to one loss and log everything."""
-        loss: Tensor = self.weighting({name: grade.loss / self.scales[name] for name, grade in grades.items()})
-        scores = {f"{split}/{n}/{key}": value for n, g in grades.items() for key, value in g.scores.items()}
-        losses = {f"{split}/{name}/loss": grade.loss for name, grade in grades.items()}
-        self.log_dict({**losses, **scores}, batch_size=size, sync_dist=split != "train")
-        self.log(f"{split}/loss", loss, prog_bar=True, batch_size=size, sync_dist=split != "train")
+    def _weighted(self, grades: dict[str, Grade]) -> Tensor:
+        """Combine the grades to one loss."""
+        scales = self.scales
+        losses = {n: grade.loss if scales[n] == 1 else grade.loss / scales[n] for n, grade in grades.items()}
+        loss: Tensor = self.weighting(losses)
         return loss
+
+
+def _measured(grades: dict[str, Grade], split: str) -> dict[str, Tensor]:
+    """Name every task's loss and scores as logs do."""
+    scores = {f"{split}/{n}/{key}": value for n, g in grades.items() for key, value in g.scores.items()}
+    return {**{f"{split}/{name}/loss": grade.loss for name, grade in grades.items()}, **scores}
 
 
 def _whole(x: Tensor) -> Tensor:
