@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import pytorch_lightning as pl
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 SHOWN = ("train/loss", "items/s")  # by a progress bar
+PAUSE = 1.0  # seconds between two times that loggers write their files; a checkpoint and the end do not wait for it
 
 
 class Figures:
@@ -17,8 +19,8 @@ class Figures:
     Lightning's `log` looks through all that was logged before, for every name in every step, and fetches what a progress
     bar shows, for which the device has to finish its work. Here a step's values are joined to one vector that stays on
     the device. `trainer.callback_metrics` and `logged_metrics` hold its entries after every step. Loggers get them in the
-    steps in which Lightning writes (every `log_every_n_steps`, and the last), with the same names, steps and digits, and
-    a progress bar is refreshed then.
+    steps in which Lightning writes (every `log_every_n_steps`, and where training is stopped), with the same names, steps
+    and digits, and a progress bar is refreshed then.
     """
 
     def __init__(self) -> None:
@@ -27,7 +29,8 @@ class Figures:
         self.fetched: dict[str, float] = {}  # the figures that were fetched last
         self.fetched_at = -1  # after so many steps
         self._numbers: dict[str, Tensor] = {}  # each (), on the CPU
-        self._begun = 0
+        self._begun = self._written = -1
+        self._saved = 0.0
 
     def begin(self, trainer: pl.Trainer) -> None:
         """Note after how many steps a batch begins: one whose gradients are only accumulated takes none."""
@@ -60,12 +63,15 @@ class Figures:
         """Hand the figures to the loggers, if the batch that ends took a step in which Lightning writes."""
         step, every = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]  # set in Trainer
         due = every > 0 and (step % every == 0 or trainer.should_stop)
-        if step == self._begun or not due or not (self.names or self._numbers):
+        if not due or step in (self._begun, self._written) or not (self.names or self._numbers):
             return
-        figures = self.fetch(trainer)
+        figures = {**self.fetch(trainer), "epoch": trainer.current_epoch}
+        self._written, now = step, time.monotonic()
         for logger in trainer.loggers:
-            logger.log_metrics({**figures, "epoch": trainer.current_epoch}, step=step - 1)
-            logger.save()
+            logger.log_metrics(figures, step=step - 1)
+            if now - self._saved >= PAUSE:
+                logger.save()
+        self._saved = now if now - self._saved >= PAUSE else self._saved
 
 
 def _single(value: Tensor) -> Tensor:

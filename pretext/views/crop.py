@@ -43,10 +43,10 @@ def window(x: Tensor, side: int, pad: int, top: Tensor, left: Tensor, flip: Tens
 
     """
     steps = torch.arange(side, device=x.device)
-    rows = top[:, None] + steps - pad
-    columns = left[:, None] + torch.where(flip[:, None], steps.flip(0), steps) - pad
+    rows = top[:, None] + steps
+    columns = left[:, None] + torch.where(flip[:, None], steps.flip(0), steps)
     if pad:
-        rows, columns = reflect(rows, x.shape[-1]), reflect(columns, x.shape[-1])
+        rows, columns = reflect(rows - pad, x.shape[-1]), reflect(columns - pad, x.shape[-1])
     return gather_pixels(x, rows[:, None], columns[:, None])
 
 
