@@ -1,4 +1,4 @@
-"""What a training step measured: kept on the device, and fetched in one transfer in the steps in which loggers write."""
+"""What a training step measured: kept on the device, fetched in one transfer when loggers write."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PAUSE = 1.0  # seconds between two times that loggers write their files; a check
 class Figures:
     """The figures of the last training step, and what writes them.
 
-    Lightning's `log` looks through all that was logged before, for every name in every step, and fetches what a progress
-    bar shows, for which the device has to finish its work. Here a step's values are joined to one vector that stays on
-    the device. `trainer.callback_metrics` and `logged_metrics` hold its entries after every step. Loggers get them in the
-    steps in which Lightning writes (every `log_every_n_steps`, and where training is stopped), with the same names, steps
-    and digits, and a progress bar is refreshed then.
+    Lightning's `log` looks through all that was logged before, for every name in every step, and fetches what a
+    progress bar shows, for which the device has to finish its work. Here a step's values are joined to one vector that
+    stays on the device. `trainer.callback_metrics` and `logged_metrics` hold its entries after every step. Loggers get
+    them in the steps in which Lightning writes (every `log_every_n_steps`, and where training is stopped), with the same
+    names, steps and digits, and a progress bar is refreshed then.
     """
 
     def __init__(self) -> None:
@@ -36,12 +36,14 @@ class Figures:
         """Note after how many steps a batch begins: one whose gradients are only accumulated takes none."""
         self._begun = trainer.global_step
 
-    def keep(self, trainer: pl.Trainer, values: Mapping[str, Tensor]) -> None:
-        """Keep what a step measured, each (): a copy, without gradient."""
+    def keep(self, trainer: pl.Trainer, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Keep what a step measured, each (): return copies, without gradient."""
         self.names = list(values)
         self.vector = torch.stack([_single(value.detach()) for value in values.values()])
         self.fetched_at = -1
-        _tell(trainer, dict(zip(self.names, self.vector.unbind(), strict=True)))
+        kept = dict(zip(self.names, self.vector.unbind(), strict=True))
+        _tell(trainer, kept)
+        return kept
 
     def add(self, trainer: pl.Trainer, name: str, number: float) -> None:
         """Keep a number that the host knows, such as the learning rate."""

@@ -58,10 +58,15 @@ class Host(pl.LightningModule, ABC):
         with torch.no_grad():
             return self.inputs.train_input(x, rng(self.device, self.seed, "train", "augment", *key))
 
-    def keep(self, values: Mapping[str, Tensor], group: int = 0) -> None:
-        """Keep what a training step measured, each (), and the learning rate of a group of parameters, to be logged."""
-        self.figures.keep(self.trainer, values)
+    def keep(self, values: Mapping[str, Tensor], group: int = 0) -> dict[str, Tensor]:
+        """Keep what a training step measured, each (), and the learning rate of a group of parameters, to be logged.
+
+        Returns:
+            what is kept: copies, without gradient.
+
+        """
         self.figures.add(self.trainer, "lr", self.trainer.optimizers[0].param_groups[group]["lr"])
+        return self.figures.keep(self.trainer, values)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["canvas"] = self.inputs.canvas
@@ -75,6 +80,7 @@ class Host(pl.LightningModule, ABC):
         self.rates.begin(self.trainer.optimizers[0], self.trainer.estimated_stepping_batches)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.execution.begin_step()
         self.figures.begin(self.trainer)
         self.rates.set(self.trainer.optimizers[0], self.trainer.global_step)
 

@@ -15,8 +15,8 @@ from pretext.training.host import Host
 class Divergence(pl.Callback):
     """Raise as soon as the loss is not finite, naming the tasks to blame.
 
-    On the CPU every loss is looked at, before it does harm. Elsewhere a look makes the host wait for the device. So there
-    the figures are looked at that were fetched for the loggers, every `log_every_n_steps`.
+    On the CPU every loss is looked at, before it does harm. Elsewhere a look makes the host wait for the device. So
+    there the figures are looked at that were fetched for the loggers, every `log_every_n_steps`.
 
     Raises:
         FloatingPointError: the loss is infinite or not a number.
