@@ -21,9 +21,9 @@ class Execution:
 
     Args:
         channels_last: lay images and clips out channel by channel last, which is faster on many devices.
-        compile: compile the network with `torch.compile` (True or "backbone"), or beside it what each task poses, solves
-            and grades ("step"), whose many small kernels it fuses. Compiled code may round otherwise; parameters keep
-            their names. The first step takes minutes.
+        compile: compile the network with `torch.compile` (True or "backbone"), or beside it what each task poses,
+            solves and grades ("step"), whose many small kernels it fuses. Compiled code may round otherwise, and
+            parameters keep their names. The first step takes minutes.
         cuda_graphs: let the compiler record the kernels of each compiled part and replay them, for nets so small that
             the device waits for Python (`torch.compile`'s mode "reduce-overhead"). All batches need one shape. Without
             CUDA it has no effect.

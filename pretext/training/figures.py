@@ -19,8 +19,8 @@ class Figures:
     Lightning's `log` looks through all that was logged before, for every name in every step, and fetches what a
     progress bar shows, for which the device has to finish its work. Here a step's values are joined to one vector that
     stays on the device. `trainer.callback_metrics` and `logged_metrics` hold its entries after every step. Loggers get
-    them in the steps in which Lightning writes (every `log_every_n_steps`, and where training is stopped), with the same
-    names, steps and digits, and a progress bar is refreshed then.
+    them in the steps in which Lightning writes (every `log_every_n_steps`, and where training is stopped), with the
+    same names, steps and digits, and a progress bar is refreshed then.
     """
 
     def __init__(self) -> None:

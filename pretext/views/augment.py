@@ -133,13 +133,10 @@ class Augment(nn.Module):
             top, left = uniform_to_int(draws[:, 1:3], places).unbind(1)
             y = unit(window(canvas, side, self.pad, top, left, flip))
         else:
-            height, width = boxes(x.shape[-1], self.scale, self.aspect, draws[:, 3], more[:, 0])
-            top, left = (
-                uniform_to_int(draws[:, 1], x.shape[-1] - height + 1),
-                uniform_to_int(draws[:, 2], x.shape[-1] - width + 1),
-            )
-            y = resized_crop(unit(canvas), top, left, height, width, side, flip)
-            stretch = side / torch.stack((width, height))
+            box = boxes(x.shape[-1], self.scale, self.aspect, draws[:, 3], more[:, 0])
+            corner = uniform_to_int(draws[:, 1:3].mT, x.shape[-1] - box + 1)
+            y = resized_crop(unit(canvas), *corner.unbind(), *box.unbind(), side, flip)
+            stretch = side / box.flip(0)
         y = y.view(*x.shape[:-2], side, side)
         if x.ndim == 5 and x.shape[1] == FLOW_CHANNELS:
             if self.pad:

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import CSVLogger
 from pretext import Pretrainer, Rotation
 from pretext.core.rng import rng
 from pretext.training.callbacks import Checkpoint, Divergence, Progress, Stagnation, Throughput
-from pretext.training.figures import PAUSE, Figures
+from pretext.training.figures import Figures
 from pretext.training.optimization import Optim
 
 
@@ -148,13 +148,18 @@ class Kept(CSVLogger):
         super().save()
 
 
-def test_files_are_written_now_and_then_and_before_a_checkpoint(tmp_path):
+@pytest.mark.parametrize(("pause", "saves"), [(1e12, 0), (0.0, 8)])
+def test_files_are_written_now_and_then_and_before_a_checkpoint(tmp_path, monkeypatch, pause, saves):
+    monkeypatch.setattr("pretext.training.figures.PAUSE", pause)
     logger = Kept(tmp_path, name="", version="")
     torch.manual_seed(0)
     module = Pretrainer(TinyNet(), {"turn": Rotation})
     found = {}
 
     class Look(pl.Callback):
+        def on_train_start(self, trainer, pl_module):
+            logger.saves = 0
+
         def on_save_checkpoint(self, trainer, pl_module, checkpoint):
             with (tmp_path / "metrics.csv").open(newline="") as lines:
                 found[trainer.global_step] = [int(row["step"]) for row in csv.DictReader(lines)]
@@ -166,7 +171,7 @@ def test_files_are_written_now_and_then_and_before_a_checkpoint(tmp_path):
     )  # fmt: skip
     trainer.fit(module, Batches(8))
     assert found == {3: [0, 1, 2], 6: [0, 1, 2, 3, 4, 5], 8: list(range(8))}
-    assert logger.saves < 8 or PAUSE == 0
+    assert logger.saves == saves + len(found) + 1  # and at the end
 
 
 def test_a_line_of_progress_tells_of_the_step_that_ended(tmp_path, capsys):
