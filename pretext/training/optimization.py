@@ -67,8 +67,9 @@ class LearningRates:
         for group, options in zip(optimizer.param_groups, self._options, strict=True):
             group.update(options)
             if group.get("fused"):  # a fused optimiser counts steps on the device, others on the CPU
-                for state in (optimizer.state[p] for p in group["params"] if "step" in optimizer.state[p]):
-                    state["step"] = state["step"].to(group["params"][0].device)
+                for p in group["params"]:
+                    if "step" in (state := optimizer.state.get(p, {})):
+                        state["step"] = state["step"].to(p.device)
 
     def set(self, optimizer: Optimizer, step: int) -> None:
         """Set the learning rates for a step."""
