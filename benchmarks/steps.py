@@ -6,8 +6,8 @@ turns of it are four, nine small tiles about one.
 
     python benchmarks/steps.py --root DATA       # DATA holds cifar10/ and clothing10/ (class folders of JPEGs)
 
-`--tasks all` times configs/image/all.yaml: its nine tasks on one batch of its 64 images, beside its bare backbone on the
-same questions, one after the other.
+`--tasks all` times configs/image/all.yaml: its nine tasks on one batch of its 64 images, beside its bare backbone on
+the same questions, one after the other.
 """
 
 from __future__ import annotations
