@@ -30,7 +30,7 @@ from pretext.core.types import Backbone, Features
 HERE = Path(__file__).resolve().parents[1]
 WINDOW = 10  # steps: log_every_n_steps
 SKIPPED = 3  # windows: allocation, imports that wait for the first step
-PARTS = ("fetch", "exam", "backward", "optimiser", "after")
+PARTS = ("fetch", "exam", "backward", "optimiser")
 CONFIG = """
 model:
   backbone: {class_path: host_time.Nothing}
@@ -62,7 +62,7 @@ class Nothing(Backbone):
 
 
 class Clock(pl.Callback):
-    """Note the time at the borders between the parts of each step."""
+    """Note the time at the borders between the parts of each step; what comes after one is in the next one's fetch."""
 
     marks: list[tuple[str, float]] = []  # noqa: RUF012  (one list for the process: the config builds the callback)
 
@@ -74,9 +74,6 @@ class Clock(pl.Callback):
 
     def on_after_backward(self, *unused: object) -> None:
         Clock.marks.append(("backward", time.perf_counter()))
-
-    def on_before_zero_grad(self, *unused: object) -> None:
-        """Lightning zeroes gradients between the exam and the backward pass: that belongs to the exam."""
 
     def on_train_batch_end(self, *unused: object) -> None:
         Clock.marks.append(("optimiser", time.perf_counter()))
@@ -163,8 +160,7 @@ def table(sides: dict[str, tuple[Path, str]], steps: int, blocks: int) -> None:
     for name, found in results.items():
         total = statistics.median(one["all"] for one in found)
         spread = f"{min(one['all'] for one in found):.2f} to {max(one['all'] for one in found):.2f}"
-        keys = ("fetch", "exam", "backward", "optimiser")
-        parts = [f"{statistics.median(one[k] for one in found):.2f}" if k in found[0] else "" for k in keys]
+        parts = [f"{statistics.median(one[k] for one in found):.2f}" if k in found[0] else "" for k in PARTS]
         print(f"| {name} | {total:.2f} | {spread} | {' | '.join(parts)} |")
 
 
