@@ -5,6 +5,9 @@ same number of *images through the backbone*: a question counts by its multiplic
 turns of it are four, nine small tiles about one.
 
     python benchmarks/steps.py --root DATA       # DATA holds cifar10/ and clothing10/ (class folders of JPEGs)
+
+`--tasks all` times configs/image/all.yaml: its nine tasks on one batch of its 64 images, beside its bare backbone on
+the same questions, one after the other.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ TASKS = (
     "super_resolution",
     "contrast",
 )
+ALL = "all"
 DECODERS = ("inpainting", "colorization", "split_brain", "super_resolution")  # heads that make pictures
 
 
@@ -115,6 +119,38 @@ def cost(own: Setting, task: str, root: Path, repeats: int) -> str:
     return f"| {task} | {len(x)} | {cells} | {parts} | {100 * added / bare:.1f} % | {100 * decoder / bare:.1f} % |"
 
 
+def together(repeats: int, images: int = 64, side: int = 32) -> str:
+    """Time a step of all tasks, augmentation, weighting and all losses' backward pass, beside the backbone alone.
+
+    The backbone sees the very same questions, with and without gradient as there, task by task.
+    """
+    module, _ = build({k: v for k, v in read(CONFIGS / f"{ALL}.yaml").items() if k != "data"})
+    assert isinstance(module, Pretrainer)
+    canvas = (torch.rand(images, 3, side, side) * 255).byte()
+    times: dict[str, list[float]] = {"all": [], "backbone": []}
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16):
+            x = module.train_input(canvas, 0)
+            grades = {name: module.exam(task, x, "benchmark", name) for name, task in module._tasks()}
+            module._weighted(grades).backward()  # type: ignore[no-untyped-call]  # torch's
+        times["all"].append(time.perf_counter() - start)
+        module.zero_grad()
+        questions = [pose(task, x).question for _, task in module._tasks()]
+        start = time.perf_counter()
+        for question in questions:
+            with torch.autocast("cpu", torch.bfloat16):
+                features = module.look(question)
+            ends = [*features.stages.values(), features.pooled]
+            torch.autograd.backward(ends, [torch.ones_like(end) for end in ends])
+        times["backbone"].append(time.perf_counter() - start)
+        module.zero_grad()
+    both, bare = (1e3 * statistics.median(values[2:]) for values in times.values())
+    return (
+        f"all nine tasks, {images} images of {side} px: {both:.0f} ms, bare backbone {bare:.0f} ms, {both / bare:.2f}"
+    )
+
+
 def _step(module: Pretrainer, task: Task, x: torch.Tensor) -> dict[str, float]:
     """Take one step in parts, each with its share of the backward pass."""
     marks: dict[str, float] = {}
@@ -156,9 +192,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=os.environ.get("PRETEXT_DATA"))
     parser.add_argument("--sets", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="only these rows")
+    parser.add_argument("--tasks", nargs="+", choices=(*TASKS, ALL), default=TASKS, help="only these rows")
     parser.add_argument("--repeats", type=int, default=11, help="steps timed")
     own = parser.parse_args()
+    if ALL in own.tasks:
+        print(together(own.repeats))
+        own.tasks = [task for task in own.tasks if task != ALL]
+    own.sets = own.sets if own.tasks else []
     missing = [name for name in own.sets if own.root is None or not (Path(own.root) / name).is_dir()]
     if missing:
         raise SystemExit(f"--root (or PRETEXT_DATA) must name a folder that holds {' and '.join(missing)}")

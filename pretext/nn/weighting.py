@@ -46,7 +46,8 @@ class Fixed(Weighting):
             raise ValueError(f"Fixed: every weight is 0, of {sorted(names)}; give at least one task a weight above 0")
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+        weights = self.weights
+        return torch.stack([x if weights[name] == 1 else weights[name] * x for name, x in losses.items()]).sum()
 
 
 class Uncertainty(Weighting):

@@ -6,11 +6,11 @@ The 313 bins of https://arxiv.org/abs/1603.08511 are computed here, not read fro
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from pretext.ops.constants import kept
 from pretext.ops.lab import rgb_to_lab
 
 STEP = 10  # between bins, in units of a and b
@@ -70,7 +70,7 @@ def annealed_mean(logits: Tensor, temperature: float = 0.38) -> Tensor:
     return torch.einsum("nqhw,qc->nchw", sharp, _bins(logits.device))
 
 
-@lru_cache(maxsize=8)
+@kept
 def _bins(device: torch.device) -> Tensor:
     """Compute as `bins` says, once per device: a point is in the dilated hull if it is inside for every direction."""
     with torch.inference_mode(False):  # a tensor born in inference mode could not take part in a backward pass later

@@ -8,10 +8,10 @@ OpenCV, scikit-image and kornia share; with them greys are neutral to 0.005 only
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
+
+from pretext.ops.constants import constant
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -88,15 +88,8 @@ def _power(x: Tensor, exponent: float) -> Tensor:
 def _mix(matrix: Matrix, x: Tensor) -> Tensor:
     """Multiply the channels of (..., 3, H, W) by a matrix (R, 3), in full precision also under autocast."""
     with torch.autocast(x.device.type, enabled=False):
-        mixed = torch.matmul(_constant(matrix, x.device), x.flatten(-2))
+        mixed = torch.matmul(constant(matrix, x.device), x.flatten(-2))
     return mixed.reshape(*mixed.shape[:-1], *x.shape[-2:])
-
-
-@lru_cache(maxsize=64)
-def _constant(matrix: Matrix, device: torch.device) -> Tensor:
-    """Put a matrix on a device once, where each step would else wait for the copy."""
-    with torch.inference_mode(False):  # a tensor born in inference mode could not take part in a backward pass later
-        return torch.tensor(matrix, device=device)
 
 
 def _inverse(matrix: Matrix) -> Matrix:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Generator, Tensor
+
+from pretext.ops.constants import kept
 
 KERNELS = ("area", "bilinear", "bicubic", "lanczos")
 
@@ -63,7 +63,7 @@ def pixelated(x: Tensor, share: float, area: tuple[float, float], rng: Generator
     return torch.where(drawn.view(-1, 1, 1, 1) < share, coarse, x)
 
 
-@lru_cache(maxsize=4)
+@kept
 def _blurs(side: int, device: torch.device) -> Tensor:
     """Stack the matrices that shrink `side` pixels to 2 ... side - 1 and blow them up again: (side - 2, side, side)."""
     with torch.inference_mode(False):  # the cache outlives the mode, in which no tensor for training can be made
@@ -80,7 +80,7 @@ def _apply(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         return (rows @ (x.float() @ columns.mT)).to(x.dtype)
 
 
-@lru_cache(maxsize=256)
+@kept
 def shared_matrix(size_in: int, size_out: int, kernel: str, device: torch.device) -> Tensor:
     """Keep a `resampling_matrix` on a device, so that no step copies it there again. Never write to it."""
     if size_in < 1 or size_out < 1:
@@ -97,7 +97,7 @@ def shared_matrix(size_in: int, size_out: int, kernel: str, device: torch.device
         return (weights / weights.sum(1, keepdim=True)).float().to(device)
 
 
-@lru_cache(maxsize=64)
+@kept
 def _lines(size_in: int, size_out: int, device: torch.device) -> Tensor:
     """Stack the matrices of all `KERNELS`: (4, size_out, size_in)."""
     with torch.inference_mode(False):

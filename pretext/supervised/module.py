@@ -98,9 +98,8 @@ class Supervised(Host, ABC):
         losses = {name: supervised_loss(rows, batch["y"], self.label_smoothing) for name, rows in logits.items()}
         self.counts += occurrences(batch["y"], len(self.classes))
         loss = torch.stack(list(losses.values())).sum()
-        self.log_dict({key("train", name, "loss"): value for name, value in losses.items() if name})
-        self.log("train/loss", loss, prog_bar=True)
-        self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"])
+        each = {key("train", name, "loss"): value for name, value in losses.items() if name}
+        self.keep({**each, "train/loss": loss}, group=-1)
         return loss
 
     def validation_step(self, batch: dict[str, Tree], batch_idx: int) -> None:

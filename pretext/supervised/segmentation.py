@@ -128,8 +128,7 @@ class Segmentation(Host):
             x, answer = mirrored(x, some), mirrored(answer, some)
         self.pixels += torch.stack([(answer == k).sum() for k in range(len(self.classes))])
         loss = segment.loss(self.logits(x, *answer.shape[-2:]), answer)
-        self.log("train/loss", loss, prog_bar=True)
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.keep({"train/loss": loss})
         return loss
 
     def validation_step(self, batch: dict[str, Tree], batch_idx: int) -> None:

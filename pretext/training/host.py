@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
-from pretext.core.rng import rng, seed_of
+from pretext.core.rng import rng, seed_torch
 from pretext.core.tree import mapped
 from pretext.core.types import Seen, Tree
 from pretext.training.execution import Execution
+from pretext.training.figures import Figures
 from pretext.training.inputs import InputPipeline
 from pretext.training.optimization import LearningRates, Optim
 
@@ -37,6 +40,7 @@ class Host(pl.LightningModule, ABC):
         self.rates = LearningRates(optim)
         self.execution = execution
         self.seed = seed
+        self.figures = Figures()
 
     def setup(self, stage: str) -> None:
         self.execution.prepare(self.backbone)
@@ -50,9 +54,19 @@ class Host(pl.LightningModule, ABC):
     def train_input(self, x: Tree, batch_idx: int) -> Tree:
         """Turn a loaded batch into what training sees; epoch and batch are the key of what is random in it."""
         key = (self.global_rank, self.current_epoch, batch_idx)
-        torch.manual_seed(seed_of(self.seed, "train", "network", *key))  # dropout: a resumed run drops the same
+        seed_torch(self.device, self.seed, "train", "network", *key)  # dropout: a resumed run drops the same
         with torch.no_grad():
             return self.inputs.train_input(x, rng(self.device, self.seed, "train", "augment", *key))
+
+    def keep(self, values: Mapping[str, Tensor], group: int = 0) -> dict[str, Tensor]:
+        """Keep what a training step measured, each (), and the learning rate of a group of parameters, to be logged.
+
+        Returns:
+            what is kept: copies, without gradient.
+
+        """
+        self.figures.add(self.trainer, "lr", self.trainer.optimizers[0].param_groups[group]["lr"])
+        return self.figures.keep(self.trainer, values)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["canvas"] = self.inputs.canvas
@@ -66,4 +80,9 @@ class Host(pl.LightningModule, ABC):
         self.rates.begin(self.trainer.optimizers[0], self.trainer.estimated_stepping_batches)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.execution.begin_step()
+        self.figures.begin(self.trainer)
         self.rates.set(self.trainer.optimizers[0], self.trainer.global_step)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.figures.write(self.trainer)

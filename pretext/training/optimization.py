@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 """Builds the optimiser from parameters, or from groups of them."""
@@ -54,6 +54,7 @@ class LearningRates:
     def optimizer(self, groups: Groups) -> Optimizer:
         """Build the optimiser."""
         optimizer = self.optim.optimizer(groups)
+        fuse(optimizer)
         self._options = [{key: value for key, value in g.items() if key != "params"} for g in optimizer.param_groups]
         return optimizer
 
@@ -65,12 +66,31 @@ class LearningRates:
         self._steps = steps
         for group, options in zip(optimizer.param_groups, self._options, strict=True):
             group.update(options)
+            if group.get("fused"):  # a fused optimiser counts steps on the device, others on the CPU
+                for p in group["params"]:
+                    if "step" in (state := optimizer.state.get(p, {})):
+                        state["step"] = state["step"].to(p.device)
 
     def set(self, optimizer: Optimizer, step: int) -> None:
         """Set the learning rates for a step."""
         factor = learning_rate(step, self._steps, self.optim.warmup, self.optim.schedule)
         for group, options in zip(optimizer.param_groups, self._options, strict=True):
             group["lr"] = options["lr"] * factor
+
+
+def fuse(optimizer: Optimizer, device: str = "cuda") -> None:
+    """Let torch's own SGD, Adam and AdamW update all parameters in one kernel, where these lie on that kind of device.
+
+    It rounds otherwise than the usual way, by an eps or so. Who sets `fused`, `foreach` or `capturable` has decided.
+    """
+    if type(optimizer) not in (SGD, Adam, AdamW):
+        return
+    for group in optimizer.param_groups:
+        undecided = group.get("fused") is None and group.get("foreach") is None
+        plain = not (group.get("capturable") or group.get("differentiable"))
+        there = all(p.device.type == device and p.is_floating_point() for p in group["params"])
+        if undecided and plain and there:
+            group["fused"] = True
 
 
 def trained(module: nn.Module) -> Groups:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -12,13 +12,16 @@ from torch.optim import Optimizer
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng
 from pretext.core.tree import mapped
-from pretext.core.types import Backbone, Grade, Task, TaskFactory, Tree
+from pretext.core.types import Backbone, Grade, Puzzle, Task, TaskFactory, Tree
 from pretext.nn.weighting import Fixed, WeightingFactory
 from pretext.training.execution import PLAIN, Execution
 from pretext.training.host import Host
 from pretext.training.inputs import InputPipeline, by_item
 from pretext.training.optimization import ADAMW, Optim, trained
 from pretext.views.augment import Augment
+
+Parts = tuple[Callable[..., Puzzle], Callable[..., Tree], Callable[..., Grade]]
+"""What poses, solves and grades."""
 
 
 class Pretrainer(Host):
@@ -31,7 +34,7 @@ class Pretrainer(Host):
         augment: crop, flip and colour jitter of whole batches on the device; none: the canvas as it is.
         optim: the optimiser, and the schedule of its learning rate.
         scale_by_chance: divide each loss by the loss of a blind guess, so that weights compare across tasks.
-        execution: memory layout and compilation of the backbone.
+        execution: memory layout, and what is compiled.
         seed: first part of the key of every random draw.
 
     Raises:
@@ -62,7 +65,14 @@ class Pretrainer(Host):
         for name in self.weighting.off:  # an optimiser would shrink its weights, and several processes wait for them
             self.tasks[name].requires_grad_(False)
         self.scales = {n: float(t.chance().loss) if scale_by_chance else 1.0 for n, t in self._tasks()}
+        self._parts: dict[Task, Parts] = {}  # of a task, compiled
         self.losses: dict[str, Tensor] = {}  # each task's, () and detached, of the last training step, for callbacks
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if self.execution.compile == "step":
+            compiled = self.execution.compiled
+            self._parts = {t: (compiled(t.pose), compiled(t.solve), compiled(t.grade)) for _, t in self._tasks()}
 
     def exam(self, task: Task, x: Tree, *key: int | str) -> Grade:
         """Pose, look, solve and grade; `x` is (N, C, *S) in [0, 1], or a dict of these by modality.
@@ -77,19 +87,20 @@ class Pretrainer(Host):
                 "in the data module's modalities, or take a MultiModal and wrap tasks of one modality in On"
             )
         exact = torch.autocast(self.device.type, enabled=False)  # questions and grades keep full precision under bf16
+        pose, solve, grade = self._parts.get(task) or (task.pose, task.solve, task.grade)
         with torch.no_grad(), exact:
-            puzzle = task.pose(x, rng(self.device, *key))
-        prediction = task.solve(self.look(puzzle.question), puzzle.given)
+            puzzle = pose(x, rng(self.device, *key))
+        prediction = solve(self.look(puzzle.question), puzzle.given)
         with exact:
-            return task.grade(mapped(_whole, prediction), puzzle.answer)
+            return grade(mapped(_whole, prediction), puzzle.answer)
 
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
         key = (self.global_rank, self.current_epoch, batch_idx)
         x = self.train_input(batch["x"], batch_idx)
         grades = {n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}
-        self.losses = {name: grade.loss.detach() for name, grade in grades.items()}
-        loss = self._weighted(grades, "train")
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        loss = self._weighted(grades)
+        kept = self.keep({**_measured(grades, "train"), "train/loss": loss})
+        self.losses = {name: kept[f"train/{name}/loss"] for name in grades}
         return loss
 
     def validation_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
@@ -127,18 +138,23 @@ class Pretrainer(Host):
     def _examine(self, batch: dict[str, Tree], batch_idx: int, split: str) -> None:
         x = self.inputs.centre(batch["x"])
         keys = (self.global_rank, 0, batch_idx)  # epoch 0: the same puzzles in every epoch, so that curves compare
-        self._weighted(
-            {n: self.exam(t, x, self.seed, split, n, *keys) for n, t in self._tasks()}, split, len(batch["index"])
-        )
+        grades = {n: self.exam(t, x, self.seed, split, n, *keys) for n, t in self._tasks()}
+        how = {"batch_size": len(batch["index"]), "sync_dist": True}
+        self.log_dict(_measured(grades, split), **how)
+        self.log(f"{split}/loss", self._weighted(grades), prog_bar=True, **how)
 
-    def _weighted(self, grades: dict[str, Grade], split: str, size: int | None = None) -> Tensor:
-        """Combine the grades to one loss and log everything."""
-        loss: Tensor = self.weighting({name: grade.loss / self.scales[name] for name, grade in grades.items()})
-        scores = {f"{split}/{n}/{key}": value for n, g in grades.items() for key, value in g.scores.items()}
-        losses = {f"{split}/{name}/loss": grade.loss for name, grade in grades.items()}
-        self.log_dict({**losses, **scores}, batch_size=size, sync_dist=split != "train")
-        self.log(f"{split}/loss", loss, prog_bar=True, batch_size=size, sync_dist=split != "train")
+    def _weighted(self, grades: dict[str, Grade]) -> Tensor:
+        """Combine the grades to one loss."""
+        scales = self.scales
+        losses = {n: grade.loss if scales[n] == 1 else grade.loss / scales[n] for n, grade in grades.items()}
+        loss: Tensor = self.weighting(losses)
         return loss
+
+
+def _measured(grades: dict[str, Grade], split: str) -> dict[str, Tensor]:
+    """Name every task's loss and scores as logs do."""
+    scores = {f"{split}/{n}/{key}": value for n, g in grades.items() for key, value in g.scores.items()}
+    return {**{f"{split}/{name}/loss": grade.loss for name, grade in grades.items()}, **scores}
 
 
 def _whole(x: Tensor) -> Tensor:

@@ -126,33 +126,22 @@ class Augment(nn.Module):
         if x.ndim == 3:
             return unit(x)
         canvas, side = _flat(x), self._side(x)
-        flip = (draws[:, 0] < 0.5) & self.flip
-        stretch = torch.ones(2, len(x), device=x.device)  # of motion, across and down
+        flip = draws[:, 0] < 0.5 if self.flip else torch.zeros_like(draws[:, 0], dtype=torch.bool)
+        stretch = None  # of motion, across and down
         if self.scale == (1.0, 1.0):
             places = x.shape[-1] + 2 * self.pad - side + 1
-            y = unit(
-                window(
-                    canvas,
-                    side,
-                    self.pad,
-                    uniform_to_int(draws[:, 1], places),
-                    uniform_to_int(draws[:, 2], places),
-                    flip,
-                )
-            )
+            top, left = uniform_to_int(draws[:, 1:3], places).unbind(1)
+            y = unit(window(canvas, side, self.pad, top, left, flip))
         else:
-            height, width = boxes(x.shape[-1], self.scale, self.aspect, draws[:, 3], more[:, 0])
-            top, left = (
-                uniform_to_int(draws[:, 1], x.shape[-1] - height + 1),
-                uniform_to_int(draws[:, 2], x.shape[-1] - width + 1),
-            )
-            y = resized_crop(unit(canvas), top, left, height, width, side, flip)
-            stretch = side / torch.stack((width, height))
+            box = boxes(x.shape[-1], self.scale, self.aspect, draws[:, 3], more[:, 0])
+            corner = uniform_to_int(draws[:, 1:3].mT, x.shape[-1] - box + 1)
+            y = resized_crop(unit(canvas), *corner.unbind(), *box.unbind(), side, flip)
+            stretch = side / box.flip(0)
         y = y.view(*x.shape[:-2], side, side)
         if x.ndim == 5 and x.shape[1] == FLOW_CHANNELS:
             if self.pad:
                 raise ValueError(f"Augment: pad={self.pad} would mirror pictures of flow, but no motion; set it to 0")
-            return _moved(y, flip, stretch)
+            return _moved(y, flip, torch.ones(2, len(x), device=x.device) if stretch is None else stretch)
         return self._coloured(y, draws, more) if colour else y
 
     def _coloured(self, x: Tensor, draws: Tensor, more: Tensor) -> Tensor:

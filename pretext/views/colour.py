@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pretext.ops.constants import constant
+
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, to torchvision's digits
 
 
@@ -52,19 +54,21 @@ class ColourJitter(NamedTuple):
         if not changes:
             return x
         symmetric = (2 * draws - 1)[..., None, None, None]  # (N, 4, 1, 1, 1) in [-1, 1)
+        strengths = constant((self.brightness, self.contrast, self.saturation), x.device, draws.dtype)
+        factors = (1 + strengths[:, None, None, None] * symmetric[:, :3]).clamp(min=0)
         if self.brightness:
-            x = brightness(x, (1 + self.brightness * symmetric[:, 0]).clamp(min=0))
+            x = brightness(x, factors[:, 0])
         if self.contrast:
-            x = contrast(x, (1 + self.contrast * symmetric[:, 1]).clamp(min=0))
+            x = contrast(x, factors[:, 1])
         if self.saturation:
-            x = saturation(x, (1 + self.saturation * symmetric[:, 2]).clamp(min=0))
+            x = saturation(x, factors[:, 2])
         return hue(x, self.hue * symmetric[:, 3]) if self.hue else x
 
 
 def luma(x: Tensor) -> Tensor:
     """Weigh RGB (N, 3, H, W) to brightness (N, 1, H, W)."""
-    red, green, blue = x.chunk(3, dim=1)
-    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+    red, green, blue = (x * constant(LUMA, x.device, x.dtype)[:, None, None]).chunk(3, dim=1)
+    return red + green + blue
 
 
 def brightness(x: Tensor, factor: Tensor) -> Tensor:

@@ -43,28 +43,25 @@ def window(x: Tensor, side: int, pad: int, top: Tensor, left: Tensor, flip: Tens
 
     """
     steps = torch.arange(side, device=x.device)
-    rows = top[:, None] + steps - pad
-    columns = left[:, None] + torch.where(flip[:, None], steps.flip(0), steps) - pad
+    rows = top[:, None] + steps
+    columns = left[:, None] + torch.where(flip[:, None], steps.flip(0), steps)
     if pad:
-        rows, columns = reflect(rows, x.shape[-1]), reflect(columns, x.shape[-1])
+        rows, columns = reflect(rows - pad, x.shape[-1]), reflect(columns - pad, x.shape[-1])
     return gather_pixels(x, rows[:, None], columns[:, None])
 
 
-def boxes(
-    canvas: int, scale: tuple[float, float], aspect: tuple[float, float], area: Tensor, ratio: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Make heights and widths (N,) of boxes, in whole pixels, from uniforms (N,).
+def boxes(canvas: int, scale: tuple[float, float], aspect: tuple[float, float], area: Tensor, ratio: Tensor) -> Tensor:
+    """Make heights and widths of boxes, (2, N) in whole pixels, from uniforms (N,).
 
     The share of the canvas's area is uniform in `scale`, the logarithm of width by height in that of `aspect`, as far
     as such a box fits.
     """
     share = scale[0] + (scale[1] - scale[0]) * area
     # A box of share s fits if its width by height is in [s, 1/s].
-    low, high = (torch.full_like(share, end).clamp(share, 1 / share).log() for end in aspect)
-    stretch = (torch.lerp(low, high, ratio) / 2).exp()
-    sides = share.sqrt() / stretch, share.sqrt() * stretch
-    height, width = ((side * canvas).round().clamp(1, canvas) for side in sides)
-    return height, width
+    most = 1 / share
+    low, high = (torch.full_like(share, end).clamp(share, most).log() for end in aspect)
+    stretch, root = (torch.lerp(low, high, ratio) / 2).exp(), share.sqrt()
+    return (torch.stack((root / stretch, root * stretch)) * canvas).round().clamp(1, canvas)
 
 
 def resized_crop(
@@ -88,8 +85,8 @@ def resized_crop(
         (N, C, side, side).
 
     """
-    rows = _triangles(top, height, x.shape[-1], side)
-    columns = _triangles(left, width, x.shape[-1], side)
+    both = _triangles(torch.cat((top, left)), torch.cat((height, width)), x.shape[-1], side)
+    rows, columns = both.chunk(2)
     columns = torch.where(flip[:, None, None], columns.flip(1), columns)
     with torch.autocast(x.device.type, enabled=False):  # pixels keep float32, whatever the training step around us does
         narrow = (x.flatten(1, 2) @ columns.mT).view(*x.shape[:3], side)  # (N, C, S, side)

@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from pretext.core.rng import rng, seed_of
+from pretext.core.rng import rng, seed_of, seed_torch
 
 
 def draws(*key):
@@ -36,3 +36,20 @@ def test_seed_is_the_same_in_another_process():
     code = "from pretext.core.rng import seed_of; print(seed_of(0, 'train', 5))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(other.stdout) == seed_of(0, "train", 5)
+
+
+def test_torchs_own_generator_is_seeded_as_torch_seeds_it():
+    seed_torch("cpu", 0, "train", 5)
+    drawn = torch.nn.functional.dropout(torch.ones(100), 0.5)
+    torch.manual_seed(seed_of(0, "train", 5))
+    assert torch.equal(drawn, torch.nn.functional.dropout(torch.ones(100), 0.5))
+
+
+def test_a_generator_that_is_seeded_again_draws_as_a_new_one():
+    """Whatever it has drawn before: half a pair of normal numbers waits in it, for example."""
+    kept = rng("cpu", "first")
+    torch.randn(3, generator=kept)
+    kept.manual_seed(seed_of("second"))
+    fresh = rng("cpu", "second")
+    assert torch.equal(torch.randn(5, generator=kept), torch.randn(5, generator=fresh))
+    assert torch.equal(torch.rand(5, generator=kept), torch.rand(5, generator=fresh))

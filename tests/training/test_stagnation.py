@@ -141,11 +141,13 @@ def test_the_mean_of_the_window_decides(losses, warns):
 
 def test_the_device_is_asked_once_per_window(monkeypatch):
     run, looks = Scripted(steps=5), []
-    fetch = torch.Tensor.__float__
-    monkeypatch.setattr(torch.Tensor, "__float__", lambda tensor: looks.append(run.callback._seen) or fetch(tensor))
+    for fetch in ("__float__", "tolist"):
+        known = getattr(torch.Tensor, fetch)
+        look = lambda tensor, known=known: looks.append(run.callback._seen) or known(tensor)  # noqa: E731
+        monkeypatch.setattr(torch.Tensor, fetch, look)
     monkeypatch.setattr(torch.Tensor, "item", lambda tensor: pytest.fail("waits for the device"))
     run.tell(*[0.5] * 10)
-    assert looks == [5, 5, 5, 5]  # the task's sum and its chance, in each of two windows
+    assert looks == [5, 5, 5, 5]  # all tasks' sums and the one task's chance, in each of two windows
 
 
 def test_a_new_start_begins_a_new_window():

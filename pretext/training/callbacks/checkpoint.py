@@ -13,6 +13,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from pretext.core.files import whole
+from pretext.training.host import Host
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -92,6 +93,8 @@ class Checkpoint(pl.Callback):
         if trainer.fast_dev_run or diverged:  # type: ignore[attr-defined]  # Lightning sets it outside the class
             return  # a trial run leaves nothing behind, a diverged one keeps the last good checkpoint
         self._saved = trainer.global_step
+        if isinstance(pl_module := trainer.lightning_module, Host):
+            pl_module.figures.write(trainer)
         for logger in trainer.loggers:
             logger.save()  # first: a run resumed from here must find the metrics up to here
         trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")

@@ -10,6 +10,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
+from pretext.training.host import Host
+
 
 class Throughput(pl.Callback):
     """Log `items/s`: items of the batch (not puzzles made of them) per second over the last `window` steps."""
@@ -28,7 +30,11 @@ class Throughput(pl.Callback):
         self._marks.append((time.monotonic(), self._items))
         (start, before), (end, after) = self._marks[0], self._marks[-1]
         if end > start:
-            pl_module.log("items/s", (after - before) / (end - start), prog_bar=True)
+            speed = (after - before) / (end - start)
+            if isinstance(pl_module, Host):
+                pl_module.figures.add(trainer, "items/s", speed)
+            else:
+                pl_module.log("items/s", speed, prog_bar=True)
 
 
 class Progress(ProgressBar):
@@ -58,6 +64,8 @@ class Progress(ProgressBar):
             print("  ".join(f"{key} {float(value):.4f}" for key, value in values.items()), file=sys.stderr, flush=True)
 
     def _say(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch_idx: int) -> None:
+        if isinstance(pl_module, Host):
+            pl_module.figures.fetch(trainer)
         metrics = self.get_metrics(trainer, pl_module)
         values = "  ".join(f"{k} {v:.4g}" for k, v in metrics.items() if isinstance(v, int | float) and k != "v_num")
         where = f"epoch {trainer.current_epoch} step {batch_idx + 1}/{self.total_train_batches}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
@@ -36,30 +37,35 @@ class Stagnation(pl.Callback):
             )
         self.steps, self.tolerance = steps, tolerance
         self._stuck: set[str] = set()
-        self._sums: dict[str, Tensor] = {}
+        self._sums: Tensor | None = None  # (tasks,)
         self._seen = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
-        # Not from trainer.callback_metrics, which fetches what the progress bar shows and so waits in every step.
+        # Not from trainer.callback_metrics, whose names a user's own figure may take.
         losses: dict[str, Tensor] = getattr(pl_module, "losses", {})
-        self._sums = {name: loss.float() + self._sums.get(name, 0.0) for name, loss in losses.items()}
+        if losses:
+            each = torch.stack([loss.float() for loss in losses.values()])
+            self._sums = each if self._sums is None else self._sums + each
         self._seen += 1
         if self._seen == self.steps:
-            self._judge(trainer, pl_module)
+            self._judge(trainer, pl_module, dict(zip(losses, self._means(), strict=True)))
             self._start()
 
     def _start(self) -> None:
-        self._sums = {}
-        self._seen = 0
+        self._sums, self._seen = None, 0
 
-    def _judge(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for name, total in self._sums.items():
+    def _means(self) -> list[float]:
+        sums: list[float] = [] if self._sums is None else self._sums.tolist()
+        return [total / self.steps for total in sums]
+
+    def _judge(self, trainer: pl.Trainer, pl_module: pl.LightningModule, means: dict[str, float]) -> None:
+        for name, mean in means.items():
             task = pl_module.get_submodule(f"tasks.{name}")
             assert isinstance(task, Task)  # ModuleDict forgets that its modules are tasks
-            mean, chance = float(total) / self.steps, float(task.chance().loss)
+            chance = float(task.chance().loss)
             at_chance = abs(mean - chance) <= self.tolerance * abs(chance)  # False where the mean is not a number
             if not at_chance:
                 self._stuck.discard(name)
