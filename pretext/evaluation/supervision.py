@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
+from pretext.core import ranks
 from pretext.evaluation.statistics.average_precision import average_precision, mean_average_precision
 from pretext.evaluation.statistics.intervals import wilson
 
@@ -46,7 +47,7 @@ def supervised_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> T
     judged = labels >= 0
     target = (labels > 0).to(logits.dtype) * (1 - smoothing) + smoothing / 2
     each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (each * judged).sum() / judged.sum().clamp_min(1)
+    return ranks.total((each * judged).sum()) / ranks.total(judged.sum()).clamp_min(1)
 
 
 def occurrences(labels: Tensor, classes: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
 from pretext.core.files import whole
+from pretext.core.ranks import together, total
 from pretext.core.rng import rng
 from pretext.core.types import Backbone, Tree, reads_images
 from pretext.evaluation import segment
@@ -126,8 +127,10 @@ class Segmentation(Host):
             generator = rng(self.device, self.seed, "train", "flip", self.global_rank, self.current_epoch, batch_idx)
             some = torch.rand(len(x), generator=generator, device=self.device) < 0.5
             x, answer = mirrored(x, some), mirrored(answer, some)
-        self.pixels += torch.stack([(answer == k).sum() for k in range(len(self.classes))])
-        loss = segment.loss(self.logits(x, *answer.shape[-2:]), answer)
+        logits = self.logits(x, *answer.shape[-2:])
+        with together():
+            self.pixels += total(torch.stack([(answer == k).sum() for k in range(len(self.classes))]))
+            loss = segment.loss(logits, answer)
         self.log("train/loss", loss, prog_bar=True)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pretext.backbones.multimodal import MultiModal
+from pretext.core.ranks import together
 from pretext.core.rng import rng
 from pretext.core.tree import mapped
 from pretext.core.types import Backbone, Grade, Task, TaskFactory, Tree
@@ -86,7 +87,8 @@ class Pretrainer(Host):
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
         key = (self.global_rank, self.current_epoch, batch_idx)
         x = self.train_input(batch["x"], batch_idx)
-        grades = {n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}
+        with together():  # each rank poses with its own key; what grades compare and divide by is of all ranks
+            grades = {n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}
         self.losses = {name: grade.loss.detach() for name, grade in grades.items()}
         loss = self._weighted(grades, "train")
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
@@ -126,10 +128,11 @@ class Pretrainer(Host):
 
     def _examine(self, batch: dict[str, Tree], batch_idx: int, split: str) -> None:
         x = self.inputs.centre(batch["x"])
-        keys = (self.global_rank, 0, batch_idx)  # epoch 0: the same puzzles in every epoch, so that curves compare
-        self._weighted(
-            {n: self.exam(t, x, self.seed, split, n, *keys) for n, t in self._tasks()}, split, len(batch["index"])
-        )
+        # Rank 0 and the number among the batches of all ranks: the puzzles of one process. Epoch 0: the same ones in
+        # every epoch, so that curves compare.
+        keys = (0, 0, self.number_of(batch_idx))
+        grades = {n: self.exam(t, x, self.seed, split, n, *keys) for n, t in self._tasks()}
+        self._weighted(grades, split, 0 if batch.get("spare") else len(batch["index"]))
 
     def _weighted(self, grades: dict[str, Grade], split: str, size: int | None = None) -> Tensor:
         """Combine the grades to one loss and log everything."""
