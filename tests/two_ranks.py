@@ -1,19 +1,33 @@
-"""Two real processes, joined by gloo: `python tests/two_ranks.py RANK STORE OUT` lets every task sit on either."""
+"""What two real processes, started as torchrun does, do together: `python tests/two_ranks.py FOLDER`.
+
+The test does the same alone: `train` and `evaluate` take the number of devices.
+"""
 
 import json
+import os
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import pytorch_lightning as pl
 import torch
 from every_task import N, cases
+from grouped import grouped
+from labelled_sets import Labelled, colours
+from nets import TinyNet
+from pets import pets_folder
 from torch import distributed, nn
 
+from datamodules.images.pets import Pets
+from pretext import FineTune, LinearProbe, Segmentation
+from pretext.__main__ import main
 from pretext.core.ranks import gathered, gathered_rows, mean, together, total, world
 from pretext.core.rng import rng
 from pretext.core.tree import mapped
 from pretext.testing import _gradients, _whole
+from pretext.training.cli import PretextCLI
 
 
 def without_norm(module):
@@ -81,11 +95,94 @@ def sums(rank):
         }
 
 
+CONFIG = """\
+seed_everything: 3
+model:
+  backbone: {class_path: nets.TinyNet, init_args: {norm: false}}
+  tasks:
+    turn: {class_path: pretext.Rotation, init_args: {turns: one}}
+    views: {class_path: pretext.Contrast, init_args: {width: 8, outputs: 8}}
+    large: {class_path: pretext.SuperResolution, init_args: {width: 4, blocks: 0}}
+  augment: {class_path: pretext.Augment, init_args: {crop: 12, pad: 1}}
+  optim: {optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.0}}}
+data:
+  class_path: datamodules.Digits
+  init_args: {size: 16, batch_size: 16, split: {limit: 200, val: 0.35}}
+trainer:
+  max_epochs: 1
+  accelerator: cpu
+  enable_progress_bar: false
+  callbacks:
+    - {class_path: pretext.callbacks.Online, init_args: {items: 40, scores: [knn, quality]}}
+"""
+
+
+def pretext(*words):
+    assert main([str(word) for word in words]) == 0
+
+
+def train(folder, devices):
+    """Fit without learning, in 5 batches of validation, then validate in 1 and predict: {what: figures}."""
+    config, run = folder / "config.yaml", folder / "run"
+    config.write_text(CONFIG)
+    pretext("fit", "-c", config, "--trainer.default_root_dir", run, "--trainer.devices", devices)
+    few = PretextCLI(["validate", str(run), "--data.batch_size", "100", "--trainer.devices", str(devices)])
+    pretext("predict", run, "--data.split.limit", 50, "--trainer.devices", devices)
+    return {"validated": {name: float(value) for name, value in few.trainer.callback_metrics.items()}}
+
+
+def evaluate(folder, devices):
+    """Score evaluators of three kinds, whose classifiers are new: {name: what they log and write}."""
+    said = {}
+    net = partial(TinyNet, norm=False)
+    single = torch.randint(3, (75,), generator=rng("cpu", "classes"))
+    several = colours(75)
+    data = {
+        "one label": (FineTune, Labelled((several[0], single), (several[0], single), "abc", val=0.5)),
+        "several labels": (FineTune, Labelled(several, several, "abc", val=0.5)),
+        "stages": (LinearProbe, Labelled(several, several, "abc", val=0.5)),
+        "masks": (Segmentation, pets(folder)),
+    }
+    for name, (kind, source) in data.items():
+        torch.manual_seed(5)
+        module, place = kind(backbone=net()), folder / name
+        trainer = pl.Trainer(
+            devices=devices,
+            accelerator="cpu",
+            default_root_dir=place,
+            **dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),
+        )
+        trainer.validate(module, source, verbose=False)
+        logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        trainer.test(module, source, verbose=False)
+        said[name] = logged | {key: float(value) for key, value in trainer.callback_metrics.items()}
+    return said
+
+
+def pets(folder):
+    root = folder / f"pets {os.environ.get('RANK', '')}"
+    return Pets(pets_folder(root, train=12, test=10), **grouped(Pets, canvas=32, batch_size=4, val=0.5))
+
+
+def probe(folder):
+    """Probe the run in a view more than the plain one, in batches of 16."""
+    out = folder / "probe"
+    pretext("probe", folder / "run", "--out", out, "--views", 1, "--protocols", "knn", "linear")
+
+
 if __name__ == "__main__":
-    rank, store, out = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    rank, folder = int(os.environ["RANK"]), Path(sys.argv[1])
+    distributed.init_process_group("gloo")
+    found = {**train(folder, 2), "evaluated": evaluate(folder, 2)}
+    first, os.environ["MASTER_PORT"] = os.environ["MASTER_PORT"], os.environ["NEXT_PORT"]  # of a launch of its own
+    try:
+        probe(folder)
+    except SystemExit as ended:  # a helper ends with the leader's exit code
+        assert (rank, ended.code) == (1, 0)
+    os.environ["MASTER_PORT"] = first
+    # Last, because of what is kept in memory in float64: the full precision that losses compute in.
     torch.set_default_dtype(torch.float64)
-    torch.Tensor.float = torch.Tensor.double  # full precision, which losses compute in, is float64 here
-    distributed.init_process_group("gloo", f"file://{store}", world_size=2, rank=rank)
-    found = {"sums": sums(rank), **{name: compare(name, case, rank) for name, case in cases().items()}}
-    out.with_suffix(f".{rank}").write_text(json.dumps(found))
+    torch.Tensor.float = torch.Tensor.double
+    found |= {"sums": sums(rank), **{name: compare(name, case, rank) for name, case in cases().items()}}
+    (folder / f"found.{rank}").write_text(json.dumps(found))
     distributed.barrier()

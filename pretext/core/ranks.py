@@ -14,12 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
 _together: ContextVar[Any] = ContextVar("together", default=None)  # the process group, or None
+_NOTHING = object()
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def mean(x: Tensor, dims: Sequence[int] | None = None) -> Tensor:
 def var_mean(x: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Find variance (about the mean, over the number) and mean as `mean` does."""
     if world() == 1:
-        variance, middle = torch.var_mean(x, dims, correction=0, keepdim=True)
+        variance, middle = torch.var_mean(x, list(dims), correction=0, keepdim=True)
         return variance, middle
     middle = mean(x, dims)
     return mean((x - middle).square(), dims), middle
@@ -88,6 +90,19 @@ def gathered_rows(index: Tensor, rows: int) -> Tensor:
         return index
     group = _together.get()
     return gathered(index + sum(_sizes(rows, index.device, group)[: group.rank()]))
+
+
+def in_turn(mine: list[Any]) -> list[Any]:
+    """Join what ranks made of the batches that were dealt to them, in the order of one process, on every rank.
+
+    For evaluation: works outside `together` too.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return mine
+    shares: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(shares, mine)
+    rounds = zip_longest(*shares, fillvalue=_NOTHING)
+    return [part for dealt in rounds for part in dealt if part is not _NOTHING]
 
 
 class _Total(torch.autograd.Function):

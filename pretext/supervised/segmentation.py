@@ -141,19 +141,16 @@ class Segmentation(Host):
     def on_validation_epoch_end(self) -> None:
         self.scores.validated(self, len(self.classes))
 
-    def on_test_epoch_start(self) -> None:
-        if self.trainer.world_size > 1:
-            raise ValueError("Segmentation: one device tests all items; add --trainer.devices 1")
-
     def test_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
         masks = predicted(self, batch)
         self.scores.add(masks, batch, batch_idx, len(self.classes))
-        self.scores.show(masks, batch, batch_idx)
+        self.scores.show(masks, batch, self.number_of(batch_idx))
 
     def on_test_epoch_end(self) -> None:
         result = self.scores.tested(self, self.classes, int(self.pixels.argmax())) | {"stage": self.stage}
         write(result, self.trainer)
-        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]  # Lightning sets it outside the class
+        trial = self.trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
+        if trial or not self.trainer.is_global_zero:
             return
         with whole(Path(self.trainer.default_root_dir) / "segmentation.png") as draft:
             draw(self.scores.shown, self.classes).savefig(draft, dpi=150, format="png")
