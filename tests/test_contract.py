@@ -353,7 +353,7 @@ def test_what_ranks_do_not_share_is_found():
     with pytest.raises(AssertionError, match=r"^ForgetsOtherRanks: the mean gradient of two ranks .* by 0\.\d+ of its"):
         testing.check_ranks(ForgetsOtherRanks, TinyNet(), X)
     with pytest.raises(
-        AssertionError, match="^GivesItsPartAway: what is for all items of a batch differs between ranks"
+        AssertionError, match=r"^GivesItsPartAway: what is for all items of a batch differs between ranks"
     ):
         testing.check_ranks(GivesItsPartAway, TinyNet(), X)
 

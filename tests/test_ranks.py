@@ -149,7 +149,8 @@ def test_evaluators_have_the_scores_of_one_process(two, found, one, name):
     assert ours == theirs  # intervals too, which depend on the order of the items
 
 
-def test_a_probe_in_shards_is_that_of_one_process_to_the_last_digit(two, one):
+def test_a_probe_in_shards_is_that_of_one_process_to_the_last_digit(two, found, one):
+    assert [rank["exit"] for rank in found] == ["led", 0]
     ours, theirs = (json.loads((folder / "probe" / "probe.json").read_text()) for folder in (two, one[0]))
     for result in (ours, theirs):
         del result["seconds"], result["command"]

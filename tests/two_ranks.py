@@ -177,8 +177,9 @@ if __name__ == "__main__":
     first, os.environ["MASTER_PORT"] = os.environ["MASTER_PORT"], os.environ["NEXT_PORT"]  # of a launch of its own
     try:
         probe(folder)
+        found["exit"] = "led"
     except SystemExit as ended:  # a helper ends with the leader's exit code
-        assert (rank, ended.code) == (1, 0)
+        found["exit"] = ended.code
     os.environ["MASTER_PORT"] = first
     # Last, because of what is kept in memory in float64: the full precision that losses compute in.
     torch.set_default_dtype(torch.float64)
