@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
 
 def images(side=24, key=0):
-    """Smooth colours, of which half of the items are nearly grey: what is divided by differs from half to half."""
+    """Smooth colours; half of the items are too grey for `Colorization`, so that the second of two ranks has none."""
     x = torch.rand(N, 3, 4, 4, generator=rng("cpu", "every task", key))
     x = torch.nn.functional.interpolate(x, (side, side), mode="bilinear")
     x[N // 2 :] = x[N // 2 :].mean(1, keepdim=True) + 0.02 * x[N // 2 :]

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.plugins import LayerSync
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class Place(NamedTuple):
+    """Where a layer stands."""
+
+    parent: nn.Module
+    name: str
+    layer: nn.Module
 
 
 class SyncedBatchNorm(LayerSync):
@@ -19,17 +29,11 @@ class SyncedBatchNorm(LayerSync):
     """
 
     def __init__(self) -> None:
-        self._replaced: list[tuple[nn.Module, str, nn.Module]] = []
+        self._replaced: list[Place] = []
 
     def apply(self, model: nn.Module) -> nn.Module:
         assert isinstance(model, pl.LightningModule)
-        devices, frozen = model.trainer.world_size, {id(part) for part in getattr(model, "frozen", ())}
-        found = [
-            (parent, name, layer)
-            for parent in model.modules()
-            for name, layer in parent.named_children()
-            if isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm) and id(layer) not in frozen
-        ]
+        devices, found = model.trainer.world_size, places(model)
         if devices == 1 or not found:
             return model
         on_cpu = model.trainer.strategy.root_device.type == "cpu"
@@ -40,16 +44,38 @@ class SyncedBatchNorm(LayerSync):
             alone = f"batch norm stays that of each of {devices} processes: torch synchronises none on CPUs"
             print(alone if on_cpu else synced, file=sys.stderr)
         if not on_cpu:
+            synchronise(found)
             self._replaced = found
-            for parent, name, layer in found:
-                setattr(parent, name, nn.SyncBatchNorm.convert_sync_batchnorm(layer))
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
-        assert isinstance(model, pl.LightningModule)
-        for parent, name, layer in self._replaced:
-            synced = parent.get_submodule(name)
-            layer.load_state_dict(synced.state_dict())  # parameters are the same; statistics moved to the device
-            setattr(parent, name, layer.to(model.device).train(synced.training))
+        restore(self._replaced)
         self._replaced = []
         return model
+
+
+def places(model: nn.Module) -> list[Place]:
+    """Find the batch norms of a module, but for what its `frozen` holds."""
+    frozen = {id(part) for part in getattr(model, "frozen", ())}
+    return [
+        Place(parent, name, layer)
+        for parent in model.modules()
+        for name, layer in parent.named_children()
+        if isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm) and id(layer) not in frozen
+    ]
+
+
+def synchronise(found: Sequence[Place]) -> None:
+    """Replace layers by synchronised ones of the same parameters and statistics."""
+    for parent, name, layer in found:
+        setattr(parent, name, nn.SyncBatchNorm.convert_sync_batchnorm(layer))
+
+
+def restore(found: Sequence[Place]) -> None:
+    """Put the layers back where they were, with what was learnt meanwhile, on its device."""
+    for parent, name, layer in found:
+        synced = parent.get_submodule(name)
+        assert isinstance(synced, nn.SyncBatchNorm)
+        for mine, theirs in ((layer._parameters, synced._parameters), (layer._buffers, synced._buffers)):
+            mine.update(theirs)
+        setattr(parent, name, layer.train(synced.training))
