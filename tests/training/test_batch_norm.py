@@ -1,4 +1,4 @@
-"""Synchronised batch norm; in one process torch computes it as plain batch norm, which several processes on GPUs do not."""
+"""Synchronised batch norm; torch computes it in one process as plain batch norm, so a CPU can compare them."""
 
 import torch
 from nets import TinyNet
