@@ -287,10 +287,11 @@ def check_ranks(factory: TaskFactory, backbone: Backbone, x: Tree, *, tolerance:
 
 def _on_two_ranks(factory: TaskFactory, backbone: Backbone, x: Tree) -> list[_Part]:
     """Let two ranks sit their halves of a batch; a rank waits for the other 60 s at most."""
-    store, half = distributed.HashStore(), len(_leaves(x)[0]) // 2
+    torchs: Any = distributed  # which does not export all that it documents
+    store, half = torchs.HashStore(), len(_leaves(x)[0]) // 2
 
     def sit(rank: int) -> _Part:
-        gloo: Any = distributed.ProcessGroupGloo
+        gloo = torchs.ProcessGroupGloo
         options = gloo._Options()
         options._devices, options._timeout = [gloo.create_device(hostname="127.0.0.1")], timedelta(seconds=60)
         task, net = nets[rank]

@@ -112,6 +112,7 @@ trainer:
   max_epochs: 1
   accelerator: cpu
   enable_progress_bar: false
+  log_every_n_steps: 1
   callbacks:
     - {class_path: pretext.callbacks.Online, init_args: {items: 40, scores: [knn, quality]}}
 """

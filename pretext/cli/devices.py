@@ -71,8 +71,9 @@ def _help(home: Path, assist: Callable[[Crew], None]) -> None:
 
 
 def _rendezvous() -> tuple[Any, int, int]:
-    rendezvous: Any = distributed.rendezvous  # type: ignore[attr-defined]  # documented, but not exported
-    return next(rendezvous("env://"))  # type: ignore[no-any-return]
+    torchs: Any = distributed  # which does not export all that it documents
+    store, rank, world = next(torchs.rendezvous("env://"))
+    return store, rank, world
 
 
 @contextmanager
@@ -92,7 +93,8 @@ def _launched(home: Path, world: int) -> Iterator[Crew]:
 @contextmanager
 def _started(home: Path, world: int, args: Sequence[str]) -> Iterator[Crew]:
     """Start helpers on this machine, and wait for their end."""
-    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    torchs: Any = distributed  # which does not export all that it documents
+    store = torchs.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     place = {**os.environ, "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
     threads = None if torch.cuda.is_available() else max(1, torch.get_num_threads() // world)
     if threads is not None:

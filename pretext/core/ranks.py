@@ -11,7 +11,7 @@ All of it is the identity in one process, and outside `together`, which training
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import zip_longest
@@ -49,11 +49,11 @@ def total(x: Tensor) -> Tensor:
     """Add up a tensor over the ranks, of one shape on all of them; numerators and denominators, for instance."""
     if world() == 1:
         return x
-    summed: Tensor = _Total.apply(x, _together.get())  # type: ignore[no-untyped-call]  # torch's
+    summed: Tensor = _Total.apply(x, _together.get())
     return summed
 
 
-def mean(x: Tensor, dims: Sequence[int] | None = None) -> Tensor:
+def mean(x: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
     """Average over ranks and dimensions, which are kept as 1, or over everything, (); ranks may differ in items."""
     if world() == 1:
         return x.mean() if dims is None else x.mean(dims, keepdim=True)
@@ -63,10 +63,10 @@ def mean(x: Tensor, dims: Sequence[int] | None = None) -> Tensor:
     return (both[:-1] / both[-1]).view(sums.shape)
 
 
-def var_mean(x: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tensor]:
+def var_mean(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Find variance (about the mean, over the number) and mean as `mean` does."""
     if world() == 1:
-        variance, middle = torch.var_mean(x, list(dims), correction=0, keepdim=True)
+        variance, middle = torch.var_mean(x, dims, correction=0, keepdim=True)
         return variance, middle
     middle = mean(x, dims)
     return mean((x - middle).square(), dims), middle
@@ -80,7 +80,7 @@ def gathered(x: Tensor) -> Tensor:
     """
     if world() == 1:
         return x
-    joined: Tensor = _Gathered.apply(x, _together.get())  # type: ignore[no-untyped-call]  # torch's
+    joined: Tensor = _Gathered.apply(x, _together.get())
     return joined
 
 

@@ -11,6 +11,7 @@ import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -147,8 +148,8 @@ def probe_network(
         _, batches, view, key = _set(probed, split, k)
         place = None if cache is None else Cache(cache, probed.data.fingerprint(split), key)
         name, others = f"embedding {split}, {title}", None if sharing is None else sharing.of(split, k)
-        how = {"cache": place, "dims": plan.dims, "dtype": plan.dtype, "title": name, "sharing": others}
-        return embed(backbone, batches, view, **how)
+        how = partial(embed, dims=plan.dims, dtype=plan.dtype, title=name)
+        return how(backbone, batches, view, cache=place, sharing=others)
 
     train, test = (look(split) for split in SPLITS)
     views = [look("train", k) for k in range(plan.views)]

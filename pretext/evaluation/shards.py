@@ -16,14 +16,11 @@ from itertools import chain, count, islice
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from pretext.evaluation.cache import Columns, read_columns, write_columns
-
-if TYPE_CHECKING:  # not every build of torch has it
-    from torch.distributed import Store
 
 Types = dict[str, torch.dtype]
 Look = Callable[[Iterable[Any], Types], Iterator[Columns]]
@@ -44,7 +41,7 @@ class Crew:
     """The processes that embed together.
 
     Args:
-        store: through which they talk.
+        store: of torch's (`torch.distributed.Store`), through which they talk.
         rank: of this one; 0 leads.
         world: how many there are.
         home: folder for the rows on their way, which all processes see.
@@ -55,7 +52,7 @@ class Crew:
 
     def __init__(
         self,
-        store: Store,
+        store: Any,
         rank: int,
         world: int,
         home: Path,

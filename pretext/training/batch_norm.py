@@ -68,7 +68,8 @@ def places(model: nn.Module) -> list[Place]:
 def synchronise(found: Sequence[Place]) -> None:
     """Replace layers by synchronised ones of the same parameters and statistics."""
     for parent, name, layer in found:
-        setattr(parent, name, nn.SyncBatchNorm.convert_sync_batchnorm(layer))
+        synced = nn.SyncBatchNorm.convert_sync_batchnorm(layer)  # type: ignore[no-untyped-call]  # torch's
+        setattr(parent, name, synced)
 
 
 def restore(found: Sequence[Place]) -> None:
@@ -76,6 +77,6 @@ def restore(found: Sequence[Place]) -> None:
     for parent, name, layer in found:
         synced = parent.get_submodule(name)
         assert isinstance(synced, nn.SyncBatchNorm)
-        for mine, theirs in ((layer._parameters, synced._parameters), (layer._buffers, synced._buffers)):
-            mine.update(theirs)
+        layer._parameters.update(synced._parameters)
+        layer._buffers.update(synced._buffers)
         setattr(parent, name, layer.train(synced.training))
