@@ -43,7 +43,7 @@ def crew_of(own: Namespace, args: Sequence[str], home: Path, assist: Callable[[C
     if own.devices < 1 or 0 < gpus < own.devices:
         raise ValueError(f"--devices {own.devices}: give at least 1, and with GPUs at most one for each ({gpus})")
     launched = int(os.environ.get("WORLD_SIZE", 1))
-    if launched > 1 and int(os.environ["RANK"]) > 0:
+    if launched > 1 and int(os.environ.get("RANK", 0)) > 0:
         _help(home, assist)
     if max(launched, own.devices) == 1:
         yield None
