@@ -7,6 +7,9 @@ device. The index counts a split's items in order, the validation share of "trai
 names an item for ever. Where an item has several labels, "y" is int8 (N, K) of 1 present, 0 absent and -1 not to be
 judged; where every pixel has one, uint8 (N, S, S) with 255 for those that are not to be judged.
 
+Several processes that train have each its own batches, of one size. Validation, test and prediction deal the batches
+of one process to them in turn; a batch with a true "spare" is another rank's and does not count.
+
 Training, validation and test batches hold one row of an item: of a longer one a random part, or that in its centre.
 `ordered`, for probing, may hold several parts of it, as consecutive rows that share their index.
 """
@@ -25,7 +28,7 @@ from torch import Tensor
 from datamodules.draws import chosen, held_out, shuffled
 from datamodules.errors import DataError as DataError
 from datamodules.errors import require
-from datamodules.loader import Batch, InOrder, Shuffled, Source
+from datamodules.loader import Batch, InOrder, Shuffled, Source, place
 from datamodules.skipped import Skipped
 
 Split = Literal["train", "test"]
@@ -77,7 +80,7 @@ class DataModule(LightningDataModule, ABC):
     def train_dataloader(self) -> Iterable[Batch]:
         source, (train, _) = self._source("train"), self._division()
         if getattr(self.trainer, "overfit_batches", 0) > 0:  # Lightning asks for a fixed order then
-            return InOrder(source, train, self.batch_size)
+            return InOrder(source, *_of_equal_batches(train, self.batch_size))
         # Not what Lightning tells a sampler: resumed with max_steps from the end of an epoch, that is one too many.
         clock = None if self.trainer is None else partial(getattr, self.trainer, "current_epoch")
         return Shuffled(source, train, self.batch_size, self.seed, clock)
@@ -120,3 +123,12 @@ class DataModule(LightningDataModule, ABC):
         held, kept = held_out(n, self.val, "val")
         require(self, len(kept) > 0, f"val={self.val} of {n} items", "some items left to train on")
         return kept, held
+
+
+def _of_equal_batches(items: Tensor, batch_size: int) -> tuple[Tensor, int]:
+    """Leave out the last items and lower the batch size, so that several ranks have as many batches, of one size."""
+    ranks = place()[1]
+    if ranks == 1:
+        return items, batch_size
+    size = max(1, min(batch_size, len(items) // ranks))
+    return items[: len(items) - len(items) % (size * ranks)], size

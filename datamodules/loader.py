@@ -19,7 +19,10 @@ from torch import Tensor, distributed
 from datamodules.draws import shuffled
 
 Batch = dict[str, Any]
-"""{"x": (N, ...) or a dict of them by modality, "index": int64 (N,), and "y": int64 (N,) where labelled}."""
+"""{"x": (N, ...) or a dict of them by modality, "index": int64 (N,), and "y": int64 (N,) where labelled}.
+
+"spare" is true where a batch is there for the sake of another rank, see `InOrder`.
+"""
 
 Pick = tuple[int, int] | Literal["centre", "spread"]
 """Which part of a longer item: one drawn by (seed, epoch), the one in the centre, or `Source.rows` evenly spaced."""
@@ -106,13 +109,9 @@ def training_plan(order: Tensor, batch_size: int, rank: int, world: int) -> Sequ
     return [mine[start : start + size] for start in range(0, len(mine) - size + 1, size)] if len(mine) else []
 
 
-def ordered_plan(items: Tensor, batch_size: int, rank: int, world: int) -> Sequence[Tensor]:
-    """Cut a rank's share of `items`, in order, into batches of nearly equal size, leaving nothing over.
-
-    Every rank has as many batches as the others (else they would wait for one another for ever).
-    """
-    largest = -(-len(items) // world)
-    return items.tensor_split(world)[rank].tensor_split(-(-largest // batch_size)) if largest else []
+def ordered_plan(items: Tensor, batch_size: int) -> Sequence[Tensor]:
+    """Cut `items`, in order, into batches of nearly equal size, leaving nothing over."""
+    return items.tensor_split(-(-len(items) // batch_size)) if len(items) else []
 
 
 class Shuffled:
@@ -168,19 +167,43 @@ class Shuffled:
 
 
 class InOrder:
-    """Batches in order, each item once, of nearly equal size; each rank its share unless `whole`.
+    """Batches in order, each item once, of nearly equal size; of several ranks each takes its turn, unless `whole`.
 
-    `batch_size` counts items, of which each makes `source.rows` rows.
+    They are cut as for one process: rank r of W has batches r, r + W, ... Where a rank has one fewer than the others
+    it reads the last batch again, with "spare" set: it is looked at, so that no rank waits for ever for another, and
+    does not count.
+
+    `batch_size` counts items, of which each makes `source.rows` rows. With a `share` (rank, number of ranks) it goes
+    by that instead of by the processes that train, and has no spare batch.
     """
 
-    def __init__(self, source: Source, items: Tensor, batch_size: int, whole: bool = False) -> None:
-        self.source, self.items, self.batch_size, self.whole = source, items, batch_size, whole
+    def __init__(
+        self,
+        source: Source,
+        items: Tensor,
+        batch_size: int,
+        whole: bool = False,
+        share: tuple[int, int] | None = None,
+    ) -> None:
+        self.source, self.items, self.batch_size, self.whole, self.share = source, items, batch_size, whole, share
 
-    def _plan(self) -> Sequence[Tensor]:
-        return ordered_plan(self.items, self.batch_size, *((0, 1) if self.whole else place()))
+    def shard(self, rank: int, world: int) -> InOrder:
+        """Take batches `rank`, `rank` + `world`, ... of these."""
+        return InOrder(self.source, self.items, self.batch_size, share=(rank, world))
+
+    def _plan(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Return this rank's batches, and its spare one if it has one."""
+        every = ordered_plan(self.items, self.batch_size)
+        rank, world = self.share or ((0, 1) if self.whole else place())
+        mine = every[rank::world]
+        spare = self.share is None and bool(every) and len(mine) < -(-len(every) // world)
+        return mine, every[-1:] if spare else []
 
     def __len__(self) -> int:
-        return len(self._plan())
+        return sum(map(len, self._plan()))
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.source.read(self._plan())
+        mine, spare = self._plan()
+        yield from self.source.read(mine)
+        for batch in self.source.read(spare) if spare else ():
+            yield {**batch, "spare": True}

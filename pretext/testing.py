@@ -20,13 +20,16 @@ import math
 import pickle
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
-from typing import Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed, nn
 from torch.autograd import backward  # the same as loss.backward(), which torch gives no type
 
+from pretext.core.ranks import together
 from pretext.core.rng import rng, seed_of
 from pretext.core.tree import leaves, mapped
 from pretext.core.types import Backbone, Grade, Puzzle, Task, TaskFactory, Tree
@@ -62,6 +65,7 @@ def check_task(
     check_alone(factory, backbone, x)
     check_initial_loss(factory, backbone, x)
     check_right_answer(factory, backbone, x)
+    check_ranks(factory, backbone, x)
     if kinds:
         check_content_free(factory, backbone, x, kinds=kinds)
 
@@ -244,6 +248,96 @@ def check_right_answer(factory: TaskFactory, backbone: Backbone, x: Tree, *, ste
         better = right[name] > wrong[name] if name == "accuracy" else right[name] < wrong[name]
         what = f"{name} is {right[name]:.4g} for the right answer and {wrong[name]:.4g} for a wrong one"
         _must(better, task, f"{what}: grade ignores or inverts it")
+
+
+class _Part(NamedTuple):
+    """What a rank did with its part of a batch."""
+
+    puzzle: Puzzle
+    gradients: Tensor
+
+
+def check_ranks(factory: TaskFactory, backbone: Backbone, x: Tree, *, tolerance: float = 1e-3) -> None:
+    """Check that two ranks train what one process would: the mean of their gradients is that of the whole batch.
+
+    The ranks are two threads, joined by a process group of torch's, which pose half of `x` each with a key of their
+    own. One process then solves what they posed, and grades it. Batch norm and dropout are in eval mode, because torch
+    joins the statistics of several ranks on accelerators alone. An answer of whole numbers may be the rows of items (as
+    that of `Contrast` is); in the whole batch they are counted on. Without torch's gloo nothing is checked.
+    """
+    if not (distributed.is_available() and distributed.is_gloo_available()):
+        return
+    parts = _on_two_ranks(factory, backbone, x)
+    joined = (parts[0].gradients + parts[1].gradients) / 2
+    puzzles, items = [part.puzzle for part in parts], len(_leaves(x)[0]) // 2
+    off = math.inf
+    for rows in (False, True):  # answers as they are, then as rows of the whole batch
+        task, net = _plain(*_build(factory, backbone))
+        whole = _whole(task, puzzles, items, rows)
+        try:
+            grade = _solve(task, net, whole)
+        except (IndexError, RuntimeError):  # rows that are none
+            continue
+        alone = _gradients(task, net, grade)
+        off = min(off, float((joined - alone).norm() / alone.norm()))
+    what = f"the mean gradient of two ranks differs from that of one process by {off:.2g} of its length"
+    how = "where a grade compares items or divides by what the batch has in common, ask pretext.core.ranks"
+    _must(off <= tolerance, task, f"{what}: {how}")
+
+
+def _on_two_ranks(factory: TaskFactory, backbone: Backbone, x: Tree) -> list[_Part]:
+    """Let two ranks sit their halves of a batch; a rank waits for the other 60 s at most."""
+    torchs: Any = distributed  # which does not export all that it documents
+    store, half = torchs.HashStore(), len(_leaves(x)[0]) // 2
+
+    def sit(rank: int) -> _Part:
+        gloo = torchs.ProcessGroupGloo
+        options = gloo._Options()
+        options._devices, options._timeout = [gloo.create_device(hostname="127.0.0.1")], timedelta(seconds=60)
+        task, net = nets[rank]
+        mine = mapped(lambda leaf: leaf[rank * half : (rank + 1) * half], x)
+        with together(gloo(store, rank, 2, options)):
+            puzzle = _pose(task, mine, rank)
+            return _Part(puzzle, _gradients(task, net, _solve(task, net, puzzle)))
+
+    nets = [_plain(*_build(factory, backbone)) for _ in range(2)]  # here: torch's generator is of all threads
+    with ThreadPoolExecutor(2) as threads:
+        return list(threads.map(sit, range(2)))
+
+
+def _plain(task: Task, net: Backbone) -> tuple[Task, Backbone]:
+    """Put what would tell a part of a batch from the whole into eval mode."""
+    apart = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+    for module in (*task.modules(), *net.modules()):
+        if isinstance(module, apart):
+            module.eval()
+    return task, net
+
+
+def _gradients(task: Task, net: Backbone, grade: Grade) -> Tensor:
+    """Flatten the gradients of a task's and a backbone's parameters."""
+    backward(grade.loss)
+    every = [p for p in (*task.parameters(), *net.parameters()) if p.requires_grad]
+    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in every])
+
+
+def _whole(task: Task, puzzles: list[Puzzle], items: int, rows: bool) -> Puzzle:
+    """Join what ranks posed of so many items each; what is for all items alike has to be the same on each rank."""
+
+    def join(one: Tensor, other: Tensor, counted: bool) -> Tensor:
+        if one.ndim == 0 or len(one) % items:
+            what = "what is for all items of a batch differs between ranks: pose it by pretext.core.ranks"
+            _must(torch.allclose(one, other, rtol=1e-5, atol=1e-6), task, what)
+            return one
+        return torch.cat((one, other + len(one) if counted and other.dtype == torch.int64 else other))
+
+    def tree(one: Tree, other: Tree, counted: bool = False) -> Tree:
+        others = leaves(other)
+        return mapped(lambda leaf: join(leaf, next(others), counted), one)
+
+    first, second = puzzles
+    answer = tree(first.answer, second.answer, rows)
+    return Puzzle(tree(first.question, second.question), answer, tree(first.given, second.given))
 
 
 def check_content_free(

@@ -9,6 +9,7 @@ from nets import TinyNet
 from torch import nn
 
 from pretext import testing
+from pretext.core import ranks
 from pretext.core.rng import rng
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task
 from pretext.nn.losses import blind_guess, cross_entropy
@@ -323,6 +324,38 @@ class HiddenPixel(Task):
 def test_a_regression_without_chance_or_accuracy_passes():
     x = torch.rand(256, 3, 8, 8, generator=rng("cpu", "contract", "many"))
     testing.check_task(HiddenPixel, TinyNet(), x, random=False, kinds=("noise",))
+
+
+class DividesByTheVariance(HiddenPixel):
+    """Its errors count in variances of the colours: those of a rank's part, unless it asks for all."""
+
+    shared = True
+
+    def grade(self, prediction, answer):
+        off = (prediction.float() - answer.float()).square().mean()
+        return Grade(off / (ranks.var_mean(answer, (0, 1))[0] if self.shared else answer.var(correction=0)).mean(), {})
+
+
+class ForgetsOtherRanks(DividesByTheVariance):
+    shared = False
+
+
+class GivesItsPartAway(HiddenPixel):
+    """Tells its head the mean of the part."""
+
+    def pose(self, x, rng):
+        puzzle = super().pose(x, rng)
+        return puzzle._replace(given=puzzle.answer.mean(0, keepdim=True))
+
+
+def test_what_ranks_do_not_share_is_found():
+    testing.check_ranks(DividesByTheVariance, TinyNet(), X)
+    with pytest.raises(AssertionError, match=r"^ForgetsOtherRanks: the mean gradient of two ranks .* by 0\.\d+ of its"):
+        testing.check_ranks(ForgetsOtherRanks, TinyNet(), X)
+    with pytest.raises(
+        AssertionError, match=r"^GivesItsPartAway: what is for all items of a batch differs between ranks"
+    ):
+        testing.check_ranks(GivesItsPartAway, TinyNet(), X)
 
 
 def test_what_a_constant_image_tells_about_its_hidden_pixel_is_found():

@@ -17,23 +17,29 @@ from pretext.benchmark.cells import Cell, cells, file_of, run_of
 from pretext.benchmark.results import CellResult
 from pretext.benchmark.suite import BASELINES, Suite
 from pretext.benchmark.train import arguments, train
-from pretext.core.types import Backbone
 from pretext.evaluation.available import with_sources
 from pretext.evaluation.cache import digest
 from pretext.evaluation.embed import VERSION
 from pretext.evaluation.probe import SPLITS, ProbedData, ProbePlan, facts, probe_network
+from pretext.evaluation.shards import Crew, Sharing
 from pretext.jobs.files import FileJob, finish, once
 from pretext.jobs.keys import key_of
-from pretext.training.networks import from_pretrained, from_run
+from pretext.training.networks import Networks, from_pretrained, from_run
 
 Plain = dict[str, Any]
 
 
-def work(suite: Suite, folder: Path, after: Callable[[], None], only: Sequence[str] | None = None) -> None:
+def work(
+    suite: Suite,
+    folder: Path,
+    after: Callable[[], None],
+    only: Sequence[str] | None = None,
+    crew: Crew | None = None,
+) -> None:
     """Finish every cell (of `only` some boards), but leave to other processes what they work on.
 
     `after` is called whenever one is finished. A cell that fails is noted with its reason and not tried again by this
-    process.
+    process. A `crew` embeds together; its helpers run `assist` with `probed_networks` meanwhile.
 
     Raises:
         ValueError: `only` names no board.
@@ -42,12 +48,12 @@ def work(suite: Suite, folder: Path, after: Callable[[], None], only: Sequence[s
     if unknown := set(only or ()) - set(suite.boards):
         raise ValueError(f"bench: no board {', '.join(sorted(unknown))}; there are {', '.join(suite.boards)}")
     wanted = [cell for cell in cells(suite) if not only or cell.board in only]
-    finish(wanted, partial(_job, suite, folder), after, "bench")
+    finish(wanted, partial(_job, suite, folder, crew), after, "bench")
 
 
-def _job(suite: Suite, folder: Path, cell: Cell) -> FileJob:
+def _job(suite: Suite, folder: Path, crew: Crew | None, cell: Cell) -> FileJob:
     label = f"{cell.board}, {cell.name}, seed {cell.seed}"
-    run, failure = partial(_result, suite, folder, cell), partial(_failure, cell)
+    run, failure = partial(_result, suite, folder, cell, crew), partial(_failure, cell)
     return FileJob(label, file_of(suite, folder, cell), run, failure)
 
 
@@ -56,38 +62,63 @@ def _failure(cell: Cell, reason: str) -> Plain:
     return {**empty.to_json(), "low_label": []}
 
 
-def _result(suite: Suite, folder: Path, cell: Cell) -> Plain:
-    """Train if need be, measure the trained network, and what it is compared with unless that is there already."""
-    entry, data = cell.entry, arguments(suite.boards[cell.board].data)
-    trained: Plain = {"seconds": {}}
+def plan_of(suite: Suite) -> ProbePlan:
+    """Say how every cell is measured."""
+    return ProbePlan(suite.protocols, suite.views, suite.dims)
+
+
+def probed_networks(suite: Suite, folder: Path, place: tuple[str, str, int]) -> tuple[Networks, ProbedData]:
+    """Build what is probed of a cell, given its board, name and seed; what it trains is there already."""
+    board, name, seed = place
+    entry, data = suite.boards[board].entries[name], arguments(suite.boards[board].data)
     if entry.backbone:
-        networks, probed, _ = from_pretrained(entry.backbone, entry.weights, data, entry.crop, suite.dims)
-    else:
-        run = run_of(suite, folder, cell)
-        if entry.config:
-            trained = train(cell, suite.boards[cell.board].options, run)
-        networks, probed, _ = from_run(entry.run or run, data, entry.modality, suite.dims)
-    network = networks.get("trained", networks["random"])  # an outsider without weights is a random network
-    measured = _measured(network, probed, suite, CellResult(cell.kind, cell.seed, cell.name, **trained))
+        return from_pretrained(entry.backbone, entry.weights, data, entry.crop, suite.dims)[:2]
+    run = entry.run or run_of(suite, folder, Cell(board, name, seed, entry))
+    return from_run(run, data, entry.modality, suite.dims)[:2]
+
+
+def _result(suite: Suite, folder: Path, cell: Cell, crew: Crew | None) -> Plain:
+    """Train if need be, measure the trained network, and what it is compared with unless that is there already."""
+    trained: Plain = {"seconds": {}}
+    if cell.entry.config and not cell.entry.backbone:
+        trained = train(cell, suite.boards[cell.board].options, run_of(suite, folder, cell))
+    place = (cell.board, cell.name, cell.seed)
+    networks, probed = probed_networks(suite, folder, place)
+    sharing = None if crew is None else Sharing(crew, (place,))
+    main = "trained" if "trained" in networks else "random"  # an outsider without weights is a random network
+    empty = CellResult(cell.kind, cell.seed, cell.name, **trained)
+    measured = _measured(networks, main, probed, suite, empty, sharing)
     others = BASELINES if "trained" in networks else ("raw",)
-    compared = tuple(_baseline(suite, folder, cell, kind, networks[kind], probed) for kind in others)
+    compared = tuple(_baseline(suite, folder, cell, kind, networks, probed, sharing) for kind in others)
     return replace(measured, compared=compared).to_json()
 
 
-def _baseline(suite: Suite, folder: Path, cell: Cell, kind: str, network: Backbone, probed: ProbedData) -> str:
+def _baseline(
+    suite: Suite,
+    folder: Path,
+    cell: Cell,
+    kind: str,
+    networks: Networks,
+    probed: ProbedData,
+    sharing: Sharing | None,
+) -> str:
     """Measure a network at random initialisation, or the raw input, once for all entries that have the same."""
+    network = networks[kind]
     view = [probed.view_key, probed.modality, *(probed.data.fingerprint(split) for split in SPLITS)]
     key = key_of(VERSION, digest(network), view, with_sources(suite.protocols), suite.dims, suite.views)
     file = folder / "cells" / cell.board / f"={kind}-{key}.json"
     empty = CellResult(kind, cell.seed, architecture=key_of(repr(network), view), seconds={})
-    once(file, lambda: _measured(network, probed, suite, empty).to_json())
+    once(file, lambda: _measured(networks, kind, probed, suite, empty, sharing).to_json())
     return file.name
 
 
-def _measured(network: Backbone, probed: ProbedData, suite: Suite, empty: CellResult) -> CellResult:
+def _measured(
+    networks: Networks, kind: str, probed: ProbedData, suite: Suite, empty: CellResult, sharing: Sharing | None
+) -> CellResult:
     """Add to a result what its network is worth."""
-    begin, plan = time.perf_counter(), ProbePlan(suite.protocols, suite.views, suite.dims)
-    measured = probe_network(network, probed, plan, None, "bench")
+    begin, plan = time.perf_counter(), plan_of(suite)
+    others = None if sharing is None else sharing.of(kind)
+    measured = probe_network(networks[kind], probed, plan, None, "bench", others)
     about = facts(probed, plan, measured)
     seconds = {**(empty.seconds or {}), "probe": round(time.perf_counter() - begin, 1)}
     return replace(empty, rows=tuple(measured.rows), curves=measured.curves, seconds=seconds, **about)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shlex
+from functools import lru_cache, partial
 from pathlib import Path
 
 from filelock import FileLock
 
 from pretext.benchmark.gather import boards
-from pretext.benchmark.runner import work
+from pretext.benchmark.runner import plan_of, probed_networks, work
 from pretext.benchmark.suite import read_suite
+from pretext.cli.devices import add_devices, crew_of
 from pretext.cli.parser import Parser, run_of
 from pretext.core.files import write_whole
+from pretext.evaluation.probe import assist
 from pretext.report.leaderboard import markdown, write_csv
 from pretext.report.leaderboard_page import write_html
 from pretext.training.callbacks.record import environment
@@ -23,6 +26,7 @@ def main(args: list[str]) -> None:
     parser = Parser("bench", "SUITE.yaml", main.__doc__)
     parser.add_argument("--out", type=Path, help="folder of the results (default: runs/bench/<the file's name>)")
     parser.add_argument("--only", nargs="+", help="boards to work on (default: all)")
+    add_devices(parser)
     own = parser.parse_args(rest)
     if name is None:
         raise ValueError("give the YAML of a benchmark before any option")
@@ -38,6 +42,8 @@ def main(args: list[str]) -> None:
             write_csv(results, folder / "leaderboard.csv")
             write_whole(folder / "leaderboard.md", markdown(results))
 
-    work(suite, folder, write, own.only)
+    networks = lru_cache(1)(partial(probed_networks, suite, folder))  # those of the cell that is worked on
+    with crew_of(own, args, folder, lambda crew: assist(crew, networks, plan_of(suite))) as crew:
+        work(suite, folder, write, own.only, crew)
     write()
     print(folder / "leaderboard.html")

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pretext.cli.devices import add_devices, crew_of
 from pretext.cli.parser import Parser, run_of
 from pretext.core.files import whole
 from pretext.evaluation.available import DEFAULT, EVERY, protocols_named
 from pretext.evaluation.embed import DIMS
-from pretext.evaluation.probe import ProbePlan, probe_run
+from pretext.evaluation.probe import ProbePlan, assist, probe_run
 from pretext.report.probe import plot, tables
 from pretext.training.networks import from_pretrained, from_run
 
@@ -29,7 +30,8 @@ def main(args: list[str]) -> None:
         networks, probed, folder = from_pretrained(own.backbone, own.weights, options, own.crop, own.dims)
     folder = own.out or folder
     plan = ProbePlan(protocols, own.views, own.dims)
-    result = probe_run(networks, probed, folder, shlex.join(["pretext", *args]), plan)
+    with crew_of(own, args, folder, lambda crew: assist(crew, lambda _: (networks, probed), plan)) as crew:
+        result = probe_run(networks, probed, folder, shlex.join(["pretext", *args]), plan, crew)
     with whole(folder / "probe.png") as draft:
         plot(result).savefig(draft, dpi=150, format="png")
     Console().print(*(part for table in tables(result) for part in (table.rich(), "")))
@@ -47,6 +49,7 @@ def _parser(about: str | None) -> Parser:
     views = "augmented views of each training image to add (default 0)"
     parser.add_argument("--views", type=int, default=0, help=views)
     parser.add_argument("--dims", type=int, default=DIMS, help=f"values that a stage is pooled to (default {DIMS})")
+    add_devices(parser)
     return parser
 
 

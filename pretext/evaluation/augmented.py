@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from copy import copy
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Generator, Tensor
@@ -11,6 +12,7 @@ from torch import Generator, Tensor
 from pretext.core.rng import rng
 from pretext.evaluation.cache import Columns
 from pretext.evaluation.embed import Batch, Embedded, moved
+from pretext.evaluation.shards import dealt
 
 
 class Batches(Protocol):
@@ -65,6 +67,12 @@ class Augmented:
 
     def __len__(self) -> int:
         return len(self.batches)
+
+    def shard(self, rank: int, world: int) -> Augmented:
+        """Take batches `rank`, `rank` + `world`, ... of these."""
+        twin = copy(self)
+        twin.batches = cast(Batches, dealt(self.batches, rank, world))
+        return twin
 
     def __str__(self) -> str:
         return f"view {self.k} by seed {self.seed} on {self.device.type}, {self.augment}"

@@ -40,10 +40,15 @@ def cached(folder: Path, chunks: Iterable[Columns]) -> Columns:
         if not (folder / MARKER).exists():
             rmtree(folder, ignore_errors=True)
             try:
-                _write(folder, chunks)
+                write_columns(folder, chunks)
             except BaseException:
                 rmtree(folder, ignore_errors=True)
                 raise
+    return read_columns(folder)
+
+
+def read_columns(folder: Path) -> Columns:
+    """Map the columns of a folder into memory."""
     files = json.loads((folder / MARKER).read_text())
     return {name: torch.from_numpy(np.load(folder / file, mmap_mode="c")) for name, file in files.items()}  # private
 
@@ -72,7 +77,7 @@ def digest(network: nn.Module, *facts: object) -> str:
     return key.hexdigest()
 
 
-def _write(folder: Path, chunks: Iterable[Columns]) -> None:
+def write_columns(folder: Path, chunks: Iterable[Columns]) -> None:
     """Stream each column to its own file, then make the folder valid."""
     folder.mkdir()
     columns: dict[str, _Column] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adapti
 from pretext.core.types import Backbone
 from pretext.evaluation.cache import Columns, cached, digest
 from pretext.evaluation.progress import with_progress
+from pretext.evaluation.shards import Look, Sharing
 
 VERSION = 2  # of what this file computes: raise it with any change to that, and old caches are left behind
 # Of a stage pooled to a grid. The published sizes come out: 64 x 12 x 12, 256 x 6 x 6, 512 x 4 x 4, 1024 x 3 x 3 and
@@ -72,6 +74,7 @@ def embed(
     dims: int = DIMS,
     dtype: torch.dtype = torch.float32,
     title: str = "embedding",
+    sharing: Sharing | None = None,
 ) -> Embedded:
     """Look at `batches` of {"x", "index", "y"} once, on the backbone's device, and pool every stage both ways.
 
@@ -80,13 +83,15 @@ def embed(
 
     The backbone is in eval mode meanwhile and afterwards as before, parameters and buffers untouched. `dtype` bfloat16
     uses autocast. With a `cache`, features that are there already are not computed again (`batches` is not iterated).
+    `sharing` lets other processes look at most batches; the features are the same.
 
     Raises:
         ValueError: no images.
         FeatureError: features that are NaN or out of range (the message names the stage).
 
     """
-    chunks = _look(backbone, batches, view, dims, dtype, title)
+    look = looking(backbone, view, dims, dtype, title)
+    chunks = look(batches, {}) if sharing is None else sharing.crew.lead(sharing.what, look, batches)
     with evaluating(backbone):
         if cache is None:
             columns = _gather(chunks)
@@ -113,12 +118,22 @@ def coarse(stage: Tensor, dims: int) -> Tensor:
     return pooled.flatten(1)
 
 
+def looking(backbone: Backbone, view: View, dims: int, dtype: torch.dtype, title: str) -> Look:
+    """Say how batches are looked at; `embed` puts the backbone in eval mode meanwhile."""
+    return partial(_look, backbone, view, dims, dtype, title)
+
+
 def _look(
-    backbone: Backbone, batches: Iterable[Batch], view: View, dims: int, dtype: torch.dtype, title: str
+    backbone: Backbone,
+    view: View,
+    dims: int,
+    dtype: torch.dtype,
+    title: str,
+    batches: Iterable[Batch],
+    dtypes: dict[str, torch.dtype],
 ) -> Iterator[Columns]:
     """Yield the rows of each batch: "mean/<stage>", "grid/<stage>" where there is a grid, "labels" where there are."""
     device = next((t.device for t in chain(backbone.parameters(), backbone.buffers())), torch.device("cpu"))
-    dtypes: dict[str, torch.dtype] = {}
     for batch in with_progress(batches, title):
         first, of = _items(batch["index"])
         rows = _rows(backbone, moved(batch["x"], device), view, dims, dtype)

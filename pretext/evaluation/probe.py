@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,11 +23,12 @@ from pretext.core.files import write_json
 from pretext.core.types import Backbone
 from pretext.evaluation.augmented import Augmented, Batches
 from pretext.evaluation.available import DEFAULT, plugins_described, protocols_named
-from pretext.evaluation.embed import DIMS, Batch, Cache, Embedded, View, embed
+from pretext.evaluation.embed import DIMS, Cache, Embedded, View, embed, looking
 from pretext.evaluation.folds import VALIDATION_SHARE
 from pretext.evaluation.measure import Measured, measure
 from pretext.evaluation.protocol import Protocol
 from pretext.evaluation.results import Point, ProbeResult, StageRow
+from pretext.evaluation.shards import Crew, Look, Sharing
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, Split] = ("train", "test")
@@ -79,12 +81,28 @@ class ProbePlan(NamedTuple):
     """bfloat16: embed under autocast."""
 
 
+class ProbedSet(NamedTuple):
+    """A set as it is embedded."""
+
+    split: Split
+    batches: Batches
+    view: View
+    key: str
+    """Says what is looked at; part of a cached feature's name."""
+
+
 def probe_run(
-    networks: Mapping[str, Backbone], probed: ProbedData, folder: Path, command: str, plan: ProbePlan | None = None
+    networks: Mapping[str, Backbone],
+    probed: ProbedData,
+    folder: Path,
+    command: str,
+    plan: ProbePlan | None = None,
+    crew: Crew | None = None,
 ) -> ProbeResult:
     """Probe every stage, write probe.json into `folder`, keep the features there, and return what was measured.
 
-    `networks`: "trained", "random" (the same backbone at random initialisation) and "raw" (`baselines.raw_input`).
+    `networks`: "trained", "random" (the same backbone at random initialisation) and "raw" (`baselines.raw_input`). A
+    `crew` embeds together; its helpers run `assist` meanwhile.
 
     Raises:
         ValueError: the data has no labels, or as in `embed` and `measure`.
@@ -94,7 +112,8 @@ def probe_run(
     rows: list[StageRow] = []
     curves: dict[str, list[Point]] = {}
     for features, backbone in networks.items():
-        measured = probe_network(backbone, probed, plan, folder / "features", features)
+        sharing = None if crew is None else Sharing(crew, (None, features))
+        measured = probe_network(backbone, probed, plan, folder / "features", features, sharing)
         rows += [replace(row, features=features) for row in measured.rows]
         for name, points in measured.curves.items():
             curves.setdefault(name, []).extend(replace(point, features=features) for point in points)
@@ -105,32 +124,68 @@ def probe_run(
     return result
 
 
-def probe_network(backbone: Backbone, probed: ProbedData, plan: ProbePlan, cache: Path | None, title: str) -> Measured:
+def probe_network(
+    backbone: Backbone,
+    probed: ProbedData,
+    plan: ProbePlan,
+    cache: Path | None,
+    title: str,
+    sharing: Sharing | None = None,
+) -> Measured:
     """Embed both splits, from the `cache` where they are there already, and measure every stage.
+
+    With `sharing`, which says for `assist` what of, most of it is embedded by other processes.
 
     Raises:
         ValueError: the data has no labels, or as in `embed` and `measure`.
 
     """
     _check(backbone, probed, plan)
-    device = torch.device(plan.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = _device(plan)
     backbone = backbone.to(device)
 
-    def look(split: Split, batches: Iterable[Batch], view: View, key: str) -> Embedded:
+    def look(split: Split, k: int | None = None) -> Embedded:
+        _, batches, view, key = _set(probed, split, k)
         place = None if cache is None else Cache(cache, probed.data.fingerprint(split), key)
-        name = f"embedding {split}, {title}"
-        return embed(backbone, batches, view, cache=place, dims=plan.dims, dtype=plan.dtype, title=name)
+        name, others = f"embedding {split}, {title}", None if sharing is None else sharing.of(split, k)
+        how = partial(embed, dims=plan.dims, dtype=plan.dtype, title=name)
+        return how(backbone, batches, view, cache=place, sharing=others)
 
-    train, test = (look(split, probed.data.ordered(split), probed.view, probed.view_key) for split in SPLITS)
-    views = []
-    for k in range(plan.views):
-        assert probed.augment is not None
-        batches = Augmented(probed.data.ordered("train"), probed.augment, k=k)
-        # How many batches: the random numbers go by the first item of each.
-        key = f"{probed.view_key}; augmented view {k} of {len(batches)} batches, {probed.augment_key}"
-        views.append(look("train", batches, probed.crop_view, key))
+    train, test = (look(split) for split in SPLITS)
+    views = [look("train", k) for k in range(plan.views)]
     with Console(stderr=True).status(f"probing {title}"):
         return measure(train, test, plan.protocols, views, device)
+
+
+def assist(
+    crew: Crew, networks_of: Callable[[Any], tuple[Mapping[str, Backbone], ProbedData]], plan: ProbePlan
+) -> None:
+    """Embed what another process wants of its networks, until it has all; `networks_of` makes them here too."""
+
+    def prepare(what: tuple[Any, str, Split, int | None]) -> tuple[Look, Batches]:
+        job, name, split, k = what
+        networks, probed = networks_of(job)
+        wanted = _set(probed, split, k)
+        backbone = networks[name].to(_device(plan)).eval()
+        return looking(backbone, wanted.view, plan.dims, plan.dtype, ""), wanted.batches
+
+    for call in crew.calls():
+        crew.help(call, prepare)
+
+
+def _device(plan: ProbePlan) -> torch.device:
+    return torch.device(plan.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _set(probed: ProbedData, split: Split, k: int | None) -> ProbedSet:
+    """Say what is embedded of a split: the plain items, or their augmented view `k`."""
+    if k is None:
+        return ProbedSet(split, probed.data.ordered(split), probed.view, probed.view_key)
+    assert probed.augment is not None
+    batches = Augmented(probed.data.ordered(split), probed.augment, k=k)
+    # How many batches: the random numbers go by the first item of each.
+    key = f"{probed.view_key}; augmented view {k} of {len(batches)} batches, {probed.augment_key}"
+    return ProbedSet(split, batches, probed.crop_view, key)
 
 
 def _check(backbone: Backbone, probed: ProbedData, plan: ProbePlan) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from pretext.core import ranks
 from pretext.core.types import Backbone, Features
 from pretext.evaluation.statistics.intervals import Interval
 
@@ -31,8 +32,8 @@ class Colours(Backbone):
 
 def loss(logits: Tensor, answer: Tensor) -> Tensor:
     """Average the cross-entropy over judged pixels, 0 if there is none: (N, K, H, W) and (N, H, W) to ()."""
-    total = F.cross_entropy(logits, answer.long(), ignore_index=IGNORED, reduction="sum")
-    return total / (answer != IGNORED).sum().clamp(min=1)
+    cost = F.cross_entropy(logits, answer.long(), ignore_index=IGNORED, reduction="sum")
+    return ranks.total(cost) / ranks.total((answer != IGNORED).sum()).clamp(min=1)
 
 
 def confusion(prediction: Tensor, answer: Tensor, classes: int) -> Tensor:

@@ -5,12 +5,13 @@ Labels are (N,) where each item has one class, or (N, K) of 1 present, 0 absent,
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional as F
 
+from pretext.core import ranks
 from pretext.evaluation.statistics.average_precision import average_precision, mean_average_precision
 from pretext.evaluation.statistics.intervals import wilson
 
@@ -46,7 +47,7 @@ def supervised_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> T
     judged = labels >= 0
     target = (labels > 0).to(logits.dtype) * (1 - smoothing) + smoothing / 2
     each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (each * judged).sum() / judged.sum().clamp_min(1)
+    return ranks.total((each * judged).sum()) / ranks.total(judged.sum()).clamp_min(1)
 
 
 def occurrences(labels: Tensor, classes: int) -> Tensor:
@@ -80,10 +81,14 @@ class Tally:
         self._said: list[Tensor] = []
         self._right: list[Tensor] = []
 
-    def add(self, scores: Tensor, labels: Tensor) -> None:
-        """Take down scores (N, K) and labels; of single labels no more is kept than which class was named."""
+    def add(self, scores: Tensor, labels: Tensor, counts: bool = True) -> None:
+        """Take down scores (N, K) and labels; of single labels no more is kept than which class was named.
+
+        Without `counts`, a batch that is there for the sake of another rank, its shape alone.
+        """
         if labels.ndim != 1:
             _check(scores, labels)
+        scores, labels = (scores, labels) if counts else (scores[:0], labels[:0])
         self._said.append((scores.argmax(1) if labels.ndim == 1 else scores.float()).detach().cpu())
         self._right.append(labels.cpu())
 
@@ -131,12 +136,8 @@ def _check(scores: Tensor, labels: Tensor) -> None:
 
 
 def _everywhere(parts: list[Tensor]) -> Tensor:
-    """Join a process's batches, and those of all processes, each of which may have its own number of items."""
-    if not parts:
+    """Join the batches of all processes, in the order in which one process would have them."""
+    every = ranks.in_turn(parts)
+    if not every:
         raise ValueError("no item was scored; look at the data's split")
-    mine = torch.cat(parts)
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return mine
-    shares: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(shares, mine)
-    return torch.cat(shares)
+    return torch.cat(every)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pretext.core.errors import require
+from pretext.core.ranks import total
 from pretext.core.types import Grade
 from pretext.nn.losses import blind_guess
 from pretext.nn.rebalance import Rebalance
@@ -98,9 +99,10 @@ class ColourClasses(ColourTarget):
             rebalance.observe(near, shares * counts[..., None])
         # The logits' own logarithm and the k that matter: neither dense targets nor dense log-probabilities are built.
         likely = (said.gather(1, near.movedim(-1, 1)) * shares.movedim(-1, 1)).sum(1)
-        loss = (weights * (said.logsumexp(1) - likely)).sum() / weights.sum().clamp(min=TINY)
         right = (said.detach().argmax(1) == near[..., 0]) * counts
-        return Grade(loss, {"accuracy": right.sum() / counts.expand_as(right).sum().clamp(min=1)})
+        cost, hits = (weights * (said.logsumexp(1) - likely)).sum(), right.sum()
+        cost, weight, hits, asked = total(torch.stack((cost, weights.sum(), hits, counts.expand_as(right).sum())))
+        return Grade(cost / weight.clamp(min=TINY), {"accuracy": (hits / asked.clamp(min=1)).detach()})
 
     def chance(self) -> Grade:
         return blind_guess(BINS)
@@ -125,7 +127,7 @@ class ColourValues(ColourTarget):
         return said * UNIT
 
     def grade(self, said: Tensor, ab: Tensor, counts: Tensor, rebalance: Rebalance | None, observe: bool) -> Grade:
-        missed, all_ = (((gap * gap).sum(1) * counts).sum() for gap in (ab - said, ab))
+        missed, all_ = total(torch.stack([((gap * gap).sum(1) * counts).sum() for gap in (ab - said, ab)]))
         return Grade(missed / all_.clamp(min=TINY), {})
 
     def chance(self) -> Grade:

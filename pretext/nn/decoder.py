@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pretext.core import ranks
 from pretext.core.errors import name_of, require
 from pretext.core.types import Backbone, Panel
 from pretext.nn.heads import small
@@ -169,5 +170,5 @@ def stage_of(backbone: Backbone, stage: str | None, asker: object) -> tuple[str,
 
 def _moments(target: Tensor) -> tuple[Tensor, Tensor]:
     """Find mean and variance (1, C, 1, 1, 1) of the batch; the variance is never less than that of dull pictures."""
-    variance, mean = torch.var_mean(target, (0, 2, 3, 4), correction=0, keepdim=True)
+    variance, mean = ranks.var_mean(target, (0, 2, 3, 4))
     return mean, variance.clamp(min=DULL)

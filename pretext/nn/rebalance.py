@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pretext.core.ranks import total
+
 UNIT = 2**16  # one observation in whole numbers
 
 
@@ -23,8 +25,8 @@ class Rebalance(nn.Module):
 
     The weights start at exactly 1 and follow what is observed, so no pass over the data has to come before training.
     Counts are whole numbers: their sum does not depend on the order in which an accelerator adds, a cast of the module
-    to bfloat16 leaves them alone, and they travel in the checkpoint. Among several processes those of the first count,
-    because distributed training hands its buffers to the others.
+    to bfloat16 leaves them alone, and they travel in the checkpoint. Among several processes all count what all of them
+    observe.
 
     Args:
         bins: (Q, D), where each class lies.
@@ -53,7 +55,8 @@ class Rebalance(nn.Module):
     @torch.no_grad()
     def observe(self, indices: Tensor, weights: Tensor) -> None:
         """Count classes `indices` (...) int64, each as `weights` (...) of an observation."""
-        self.counts.index_add_(0, indices.flatten(), (weights.flatten() * UNIT).round().long())
+        new = torch.zeros_like(self.counts)
+        self.counts += total(new.index_add_(0, indices.flatten(), (weights.flatten() * UNIT).round().long()))
 
     @torch.no_grad()
     def distribution(self) -> Tensor:

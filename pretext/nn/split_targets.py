@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pretext.core import ranks
 from pretext.core.errors import require
 from pretext.core.types import Grade
 from pretext.ops.gamut import BINS, annealed_mean, soft_encode
@@ -112,8 +113,8 @@ class SplitValues(SplitTarget):
 
 def _moments(truth: Tensor) -> Pair:
     """Find each channel's mean over the batch and its deviation about it, (1, C, 1, 1)."""
-    mean = truth.mean((0, 2, 3), keepdim=True)
-    deviation = (truth - mean).square().mean((0, 2, 3), keepdim=True).sqrt()
+    mean = ranks.mean(truth, (0, 2, 3))
+    deviation = ranks.mean((truth - mean).square(), (0, 2, 3)).sqrt()
     return mean, deviation.clamp(min=1.0)  # less than one unit of Lab cannot be seen: grey images ask for no colour
 
 

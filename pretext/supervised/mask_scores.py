@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from pretext.core import ranks
 from pretext.core.rng import rng
 from pretext.evaluation import segment
 from pretext.supervised.segmentation_view import SHOWN, Shown
@@ -29,12 +30,15 @@ class MaskScores:
 
     def add(self, predicted: Tensor, batch: dict[str, Any], batch_idx: int, classes: int) -> None:
         """Count the pixels of a batch's masks (N, S, S); a split begins with batch 0."""
-        if batch_idx == 0:
+        if batch_idx == 0:  # of this rank
             self.shown, self._confusions = [], []
-        self._confusions.append(segment.confusion(predicted, batch["y"], classes).cpu())
+        confusion = segment.confusion(predicted, batch["y"], classes).cpu()
+        self._confusions.append(confusion[:0] if batch.get("spare") else confusion)
 
     def show(self, predicted: Tensor, batch: dict[str, Any], batch_idx: int) -> None:
-        """Let the items of a batch take part in the draw for the picture."""
+        """Let the items of a batch, of this number among those of all ranks, take part in the draw for the picture."""
+        if batch.get("spare"):
+            return
         lots = torch.rand(len(predicted), generator=rng("cpu", self.seed, "test", "picture", batch_idx)).tolist()
         parts = (part.cpu() for part in (batch["x"], batch["y"], predicted))
         items = [Shown(*item) for item in zip(lots, *parts, strict=True)]
@@ -43,15 +47,15 @@ class MaskScores:
     def validated(self, module: pl.LightningModule, classes: int) -> None:
         """Log the mean IoU of all pixels of the validation items, those of all processes; NaN if there are none."""
         none = torch.zeros(1, classes, classes, dtype=torch.int64)
-        counts = torch.cat([none, *self._confusions]).sum(0).to(module.device)
+        counts = torch.cat([none, *ranks.in_turn([part.sum(0, keepdim=True) for part in self._confusions])]).sum(0)
         self._confusions = []
-        total: Any = module.trainer.strategy.reduce(counts, reduce_op="sum")
-        module.log("val/miou", segment.mean_iou(total.cpu()).float(), prog_bar=True)
+        module.log("val/miou", segment.mean_iou(counts).float(), prog_bar=True, sync_dist=True)
 
     def tested(self, module: pl.LightningModule, classes: list[str], commonest: int) -> dict[str, Any]:
         """Log the mean IoU of all test items, and sum them up as `score` does."""
-        result = score(torch.cat(self._confusions), classes, commonest, self.seed)
-        module.log("test/miou", result["miou"])
+        result = score(torch.cat(ranks.in_turn(self._confusions)), classes, commonest, self.seed)
+        self.shown = sorted(ranks.in_turn(self.shown), key=lambda item: item.lot)[:SHOWN]
+        module.log("test/miou", result["miou"], sync_dist=True)
         return result
 
 

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from pretext.core.ranks import together, total
 from pretext.core.rng import seed_of
 from pretext.core.types import Tree
 from pretext.evaluation.supervision import occurrences, supervised_loss
@@ -95,8 +96,9 @@ class Supervised(Host, ABC):
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
         x = self.inputs.for_network(self.train_input(_part(self, batch["x"]), batch_idx))
         logits = _averaged(self.logits(x), len(batch["index"]))
-        losses = {name: supervised_loss(rows, batch["y"], self.label_smoothing) for name, rows in logits.items()}
-        self.counts += occurrences(batch["y"], len(self.classes))
+        with together():
+            losses = {name: supervised_loss(rows, batch["y"], self.label_smoothing) for name, rows in logits.items()}
+            self.counts += total(occurrences(batch["y"], len(self.classes)))
         loss = torch.stack(list(losses.values())).sum()
         each = {key("train", name, "loss"): value for name, value in losses.items() if name}
         self.keep({**each, "train/loss": loss}, group=-1)

@@ -27,7 +27,8 @@ class Scores:
         if batch_idx == 0:
             self._tallies = {}
         for name, rows in logits.items():
-            self._tallies.setdefault(name, Tally()).add(*by_index(rows, batch["y"], batch["index"]))
+            tally = self._tallies.setdefault(name, Tally())
+            tally.add(*by_index(rows, batch["y"], batch["index"]), counts=not batch.get("spare"))
 
     def validated(self, module: pl.LightningModule) -> dict[str, Scored]:
         """Score and log the validation items; there is no score where there are none, or Lightning tries itself out."""
@@ -35,15 +36,18 @@ class Scores:
         if not tallies or module.trainer.sanity_checking:
             return {}
         scores = {name: tally.value() for name, tally in tallies.items()}
-        module.log_dict({key("val", name, scored.measure): scored.value for name, scored in scores.items()})
+        # Every rank has the score of all items; `sync_dist` says to Lightning that ranks were thought of.
+        values = {key("val", name, scored.measure): scored.value for name, scored in scores.items()}
+        module.log_dict(values, sync_dist=True)
         best = max(scored.value for scored in scores.values())
-        module.log("val/score", best)  # whatever it measures, for early stopping
+        module.log("val/score", best, sync_dist=True)  # whatever it measures, for early stopping
         return scores
 
     def tested(self, module: pl.LightningModule) -> dict[str, Scored]:
         """Score and log the test items."""
         scores = {name: tally.scored() for name, tally in self._tallies.items()}
-        module.log_dict({key("test", name, scored.measure): scored.value for name, scored in scores.items()})
+        values = {key("test", name, scored.measure): scored.value for name, scored in scores.items()}
+        module.log_dict(values, sync_dist=True)
         return scores
 
     def facts(self, scores: dict[str, Scored], counts: Tensor) -> dict[str, Any]:

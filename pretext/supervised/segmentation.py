@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
 from pretext.core.files import whole
+from pretext.core.ranks import together, total
 from pretext.core.rng import rng
 from pretext.core.types import Backbone, Tree, reads_images
 from pretext.evaluation import segment
@@ -126,8 +127,10 @@ class Segmentation(Host):
             generator = rng(self.device, self.seed, "train", "flip", self.global_rank, self.current_epoch, batch_idx)
             some = torch.rand(len(x), generator=generator, device=self.device) < 0.5
             x, answer = mirrored(x, some), mirrored(answer, some)
-        self.pixels += torch.stack([(answer == k).sum() for k in range(len(self.classes))])
-        loss = segment.loss(self.logits(x, *answer.shape[-2:]), answer)
+        logits = self.logits(x, *answer.shape[-2:])
+        with together():
+            self.pixels += total(torch.stack([(answer == k).sum() for k in range(len(self.classes))]))
+            loss = segment.loss(logits, answer)
         self.keep({"train/loss": loss})
         return loss
 
@@ -137,19 +140,16 @@ class Segmentation(Host):
     def on_validation_epoch_end(self) -> None:
         self.scores.validated(self, len(self.classes))
 
-    def on_test_epoch_start(self) -> None:
-        if self.trainer.world_size > 1:
-            raise ValueError("Segmentation: one device tests all items; add --trainer.devices 1")
-
     def test_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
         masks = predicted(self, batch)
         self.scores.add(masks, batch, batch_idx, len(self.classes))
-        self.scores.show(masks, batch, batch_idx)
+        self.scores.show(masks, batch, self.number_of(batch_idx))
 
     def on_test_epoch_end(self) -> None:
         result = self.scores.tested(self, self.classes, int(self.pixels.argmax())) | {"stage": self.stage}
         write(result, self.trainer)
-        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]  # Lightning sets it outside the class
+        trial = self.trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
+        if trial or not self.trainer.is_global_zero:
             return
         with whole(Path(self.trainer.default_root_dir) / "segmentation.png") as draft:
             draw(self.scores.shown, self.classes).savefig(draft, dpi=150, format="png")

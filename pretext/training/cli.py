@@ -18,6 +18,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from pretext.core.files import write_whole
+from pretext.training.batch_norm import SyncedBatchNorm
 from pretext.training.callbacks import (
     AtomicCheckpointIO,
     Checkpoint,
@@ -39,6 +40,7 @@ VERBS = ("fit", "validate", "test", "predict")
 
 
 QUIET = {"enable_model_summary": False}  # Record says what is trained in one line
+UNSAID = {"sync_batchnorm": None}  # then `SyncedBatchNorm` does what is right
 
 
 class SaveConfig(SaveConfigCallback):
@@ -71,7 +73,7 @@ class PretextCLI(LightningCLI):
             subclass_mode_data=True,
             seed_everything_default=0,
             save_config_callback=SaveConfig,
-            trainer_defaults={"max_epochs": 10, "log_every_n_steps": 10, "num_sanity_val_steps": 0, **QUIET},
+            trainer_defaults={"max_epochs": 10, "log_every_n_steps": 10, "num_sanity_val_steps": 0, **QUIET, **UNSAID},
             parser_class=Parser,
             parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False, args[0]: reading},
             args=[args[0], *todays(args[1:], known)],
@@ -119,7 +121,8 @@ class PretextCLI(LightningCLI):
             fitting = self.subcommand == "fit"
             kwargs["logger"] = self._loggers() if fitting else False
         kwargs["callbacks"] = [*(config.callbacks or []), *extra]
-        kwargs["plugins"] = [*_listed(config.plugins), AtomicCheckpointIO()]
+        norm = [SyncedBatchNorm()] if config.sync_batchnorm is None else []
+        kwargs["plugins"] = [*_listed(config.plugins), AtomicCheckpointIO(), *norm]
         kwargs["enable_checkpointing"] = False  # Checkpoint does it
         return super().instantiate_trainer(**kwargs)
 
@@ -130,7 +133,8 @@ class PretextCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Tell where the run is."""
-        print(f"run: {self.run_dir}")
+        if self.trainer.is_global_zero:
+            print(f"run: {self.run_dir}")
 
 
 def _takes_run(args: Sequence[str]) -> bool:

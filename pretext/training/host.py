@@ -68,6 +68,11 @@ class Host(pl.LightningModule, ABC):
         self.figures.add(self.trainer, "lr", self.trainer.optimizers[0].param_groups[group]["lr"])
         return self.figures.keep(self.trainer, values)
 
+    def number_of(self, batch_idx: int) -> int:
+        """Number an evaluation batch among those of all ranks, to which they are dealt in turn."""
+        ranks = 1 if self._trainer is None else self._trainer.world_size
+        return batch_idx * ranks + self.global_rank
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["canvas"] = self.inputs.canvas
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pretext.backbones.multimodal import MultiModal
+from pretext.core.ranks import together
 from pretext.core.rng import rng
 from pretext.core.tree import mapped
 from pretext.core.types import Backbone, Grade, Puzzle, Task, TaskFactory, Tree
@@ -97,7 +98,8 @@ class Pretrainer(Host):
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
         key = (self.global_rank, self.current_epoch, batch_idx)
         x = self.train_input(batch["x"], batch_idx)
-        grades = {n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}
+        with together():  # each rank poses with its own key; what grades compare and divide by is of all ranks
+            grades = {n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}
         loss = self._weighted(grades)
         kept = self.keep({**_measured(grades, "train"), "train/loss": loss})
         self.losses = {name: kept[f"train/{name}/loss"] for name in grades}
@@ -137,9 +139,11 @@ class Pretrainer(Host):
 
     def _examine(self, batch: dict[str, Tree], batch_idx: int, split: str) -> None:
         x = self.inputs.centre(batch["x"])
-        keys = (self.global_rank, 0, batch_idx)  # epoch 0: the same puzzles in every epoch, so that curves compare
+        # Rank 0 and the number among the batches of all ranks: the puzzles of one process. Epoch 0: the same ones in
+        # every epoch, so that curves compare.
+        keys = (0, 0, self.number_of(batch_idx))
         grades = {n: self.exam(t, x, self.seed, split, n, *keys) for n, t in self._tasks()}
-        how = {"batch_size": len(batch["index"]), "sync_dist": True}
+        how = {"batch_size": 0 if batch.get("spare") else len(batch["index"]), "sync_dist": True}
         self.log_dict(_measured(grades, split), **how)
         self.log(f"{split}/loss", self._weighted(grades), prog_bar=True, **how)
 

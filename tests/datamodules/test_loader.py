@@ -36,14 +36,22 @@ def test_training_shares_are_disjoint_and_equal_and_leave_less_than_a_batch_each
     assert len(seen) == len(set(seen)) > n - world * batch_size - world
 
 
-@pytest.mark.parametrize(("n", "batch_size", "world"), [(100, 7, 1), (100, 7, 3), (10, 16, 2), (101, 16, 4), (1, 5, 1)])
-def test_ordered_shares_hold_each_item_once_in_batches_of_nearly_one_size(n, batch_size, world):
-    plans = [ordered_plan(torch.arange(n), batch_size, rank, world) for rank in range(world)]
-    assert torch.cat([batch for plan in plans for batch in plan]).tolist() == list(range(n))
-    assert len({len(plan) for plan in plans}) == 1
-    sizes = [len(batch) for plan in plans for batch in plan]
+@pytest.mark.parametrize(("n", "batch_size"), [(100, 7), (10, 16), (101, 16), (1, 5)])
+def test_an_ordered_plan_holds_each_item_once_in_batches_of_nearly_one_size(n, batch_size):
+    plan = ordered_plan(torch.arange(n), batch_size)
+    assert torch.cat(list(plan)).tolist() == list(range(n))
+    sizes = [len(batch) for batch in plan]
     assert max(sizes) <= batch_size
-    assert max(sizes) - min(sizes) <= 2
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 9])
+def test_shards_are_the_batches_of_the_whole_dealt_in_turn(world):
+    whole = InOrder(numbers(50), torch.arange(50), 8)
+    shards = [whole.shard(rank, world) for rank in range(world)]
+    assert [len(shard) for shard in shards] == [len(indices(shard)) for shard in shards]
+    dealt = itertools.zip_longest(*map(indices, shards))
+    assert [batch for turn in dealt for batch in turn if batch is not None] == indices(whole)
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretext.core.errors import require
+from pretext.core.ranks import gathered, gathered_rows
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 from pretext.nn.losses import cosines, nt_xent, ranking_of_partners
 from pretext.ops.drawing import panels, rows
@@ -29,7 +30,8 @@ class Contrast(Task):
     histogram alone tells most views of one image from those of others, and little else is learnt (the paper, 3.1).
 
     The loss is the paper's NT-Xent divided by ln(2 N - 1), so that a blind guess costs 1 whatever the batch. Views are
-    compared within the batch of one device: use as many images as fit, since the others are the wrong answers.
+    compared within the batch, that of all devices in training: use as many images as fit, since the others are the
+    wrong answers.
 
     The head is linear, ReLU, linear, without batch norm, which would let the views of a batch see one another.
 
@@ -84,6 +86,7 @@ class Contrast(Task):
 
         A single image, such as a validation set may leave over, has nothing to be told from: it costs a blind guess.
         """
+        answer, prediction = gathered_rows(answer, len(prediction)), gathered(prediction)
         if len(prediction) == 2:
             return self.chance()._replace(loss=1 + 0 * prediction.float().sum())
         loss = nt_xent(prediction, self.temperature, answer) / math.log(len(prediction) - 1)

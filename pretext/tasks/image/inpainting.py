@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from pretext.core.errors import require, require_input
+from pretext.core.ranks import total
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 from pretext.nn.adversarial import Discriminator, adversarial
 from pretext.nn.heads import small
@@ -201,7 +202,7 @@ def _painter(channels: int, width: int, ups: int) -> nn.Sequential:
 
 def _relative_error(picture: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Divide the weighted squared error by that of the weighted mean colour of `target` over the batch."""
-    total = weights.sum()
-    mean = (weights * target).sum((0, 2, 3), keepdim=True) / total
-    spread = (weights * (target - mean) ** 2).sum().clamp(min=DULL * target.shape[1] * total)
-    return (weights * (picture - target) ** 2).sum() / spread
+    weight = total(weights.sum())
+    mean = total((weights * target).sum((0, 2, 3), keepdim=True)) / weight
+    spread = total((weights * (target - mean) ** 2).sum()).clamp(min=DULL * target.shape[1] * weight)
+    return total((weights * (picture - target) ** 2).sum()) / spread

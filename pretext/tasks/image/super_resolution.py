@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretext.core.errors import require, require_input
+from pretext.core.ranks import mean
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 from pretext.nn.adversarial import Discriminator, adversarial
 from pretext.nn.heads import Hypercolumn, small
@@ -103,8 +104,8 @@ class SuperResolution(Task):
         truth, base = (tensor.float() for tensor in answer)
         made = prediction.float()
         off, blind = made - truth, base - truth
-        squared = _ratio(off.square().mean(), blind.square().mean(), SMALLEST)
-        loss = squared if self.pixel == "l2" else _ratio(off.abs().mean(), blind.abs().mean(), SMALLEST**0.5)
+        squared = _ratio(mean(off.square()), mean(blind.square()), SMALLEST)
+        loss = squared if self.pixel == "l2" else _ratio(mean(off.abs()), mean(blind.abs()), SMALLEST**0.5)
         scores = {"psnr_gain": -10 * squared.detach().log10()}
         if self.discriminator is None:
             return Grade(loss, scores)

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from pretext.backbones.multimodal import pair_of
 from pretext.core.errors import require
+from pretext.core.ranks import gathered
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, Tree
 from pretext.nn.heads import small
 from pretext.nn.teachers import Teacher, TeacherFactory
@@ -109,7 +110,7 @@ class Distillation(Task):
         return guesses, tuple(part.detach() for part in theirs) if self.detach else theirs
 
     def grade(self, prediction: Tree, answer: Vectors | None) -> Grade:
-        guesses, taught = self._sides(prediction, answer)
+        guesses, taught = (tuple(map(gathered, side)) for side in self._sides(prediction, answer))
         if len(guesses[0]) == 1:
             nothing = torch.stack([0 * part.float().sum() for part in guesses]).sum()
             return self.chance()._replace(loss=1 + nothing)

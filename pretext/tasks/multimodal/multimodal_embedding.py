@@ -7,6 +7,7 @@ from torch import Generator, Tensor, nn
 
 from pretext.backbones.multimodal import pair_of
 from pretext.core.errors import require
+from pretext.core.ranks import gathered, gathered_rows
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task
 from pretext.nn.embedding_losses import EmbeddingLoss, MaxMargin
 from pretext.nn.heads import small
@@ -24,8 +25,9 @@ class Embed(Task):
     Both modalities show the same moment. The loss is divided by what a blind guess costs, so that it is 1 whatever the
     batch, the margin and the temperature.
 
-    Clips are compared within the batch of one device: use as many as fit, since the others are the wrong answers. The
-    heads are linear, ReLU, linear, without batch norm, which would let the clips of a batch see one another.
+    Clips are compared within the batch, that of all devices in training: use as many as fit, since the others are the
+    wrong answers. The heads are linear, ReLU, linear, without batch norm, which would let the clips of a batch see one
+    another.
 
     Args:
         backbone: a `MultiModal`.
@@ -90,7 +92,8 @@ class Embed(Task):
 
         A single clip, such as a validation set may leave over, has nothing to be told from: it costs a blind guess.
         """
-        one, two = prediction
+        answer = gathered_rows(answer, len(answer))
+        one, two = (gathered(part) for part in prediction)
         if len(one) == 1:
             return self.chance()._replace(loss=1 + 0 * (one.float().sum() + two.float().sum()))
         alike = self.loss.likeness(one, two)[:, answer]  # the right ones on the diagonal

@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pretext.core.files import whole
+from pretext.core.ranks import in_turn
 
 
 class Predictions(pl.Callback):
-    """Write the pooled features (N, D) and the indices (N,) of all items to `features.safetensors` in the run.
+    """Write pooled features (N, D) and indices (N,) of all items, in order, to `features.safetensors` of the run.
 
     They are called `pooled`, or `pooled.rgb`, `pooled.audio` ... where the backbone has several modalities.
     """
@@ -28,12 +29,15 @@ class Predictions(pl.Callback):
     def on_predict_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: int
     ) -> None:
-        self._batches.append({key: value.cpu() for key, value in outputs.items()})
+        if not batch.get("spare"):
+            self._batches.append({key: value.cpu() for key, value in outputs.items()})
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        columns = {key: torch.cat([batch[key] for batch in self._batches]) for key in self._batches[0]}
-        rank = "" if trainer.world_size == 1 else f"-{trainer.global_rank}"  # each rank has its share
-        file = Path(trainer.default_root_dir) / f"features{rank}.safetensors"
+        batches = in_turn(self._batches)
+        if not trainer.is_global_zero:
+            return
+        columns = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
+        file = Path(trainer.default_root_dir) / "features.safetensors"
         with whole(file) as draft:
             save_file(columns, draft)
         widths = " and ".join(str(values.shape[1]) for name, values in columns.items() if name != "index")
