@@ -40,7 +40,7 @@ VERBS = {  # verb -> its file in `pretext.cli`, imported when it is asked for, s
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run a verb; return the exit code: 0 done, 1 an error told in one line. A signal raises SystemExit (`core.stop`)."""
+    """Run a verb; return the exit code: 0 done, 1 an error told in one line; a signal raises SystemExit."""
     args = list(sys.argv[1:] if args is None else args)
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -35,3 +36,17 @@ def run(log, *args, **env):
     if process.exitcode is None:
         process.kill()
     return process.exitcode, Path(log).read_text()
+
+
+def run_ranks(log, ranks, *args):
+    """Run `pretext ARGS` as several ranks that somebody else started; return their exit codes and what they printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "NODE_RANK": "0"}
+    logs = [Path(f"{log}-{rank}") for rank in range(ranks)]
+    processes = [start(logs[rank], *args, **place, LOCAL_RANK=str(rank)) for rank in range(ranks)]
+    for process in processes:
+        process.join(120)
+        if process.exitcode is None:
+            process.kill()
+    return [process.exitcode for process in processes], "\n".join(file.read_text() for file in logs)

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 
 
 class Send(pl.Callback):
-    """Send `names` one after the other when `hook` is called at step `step` (and batch `batch`), once in a run's life."""
+    """Send `names` one after the other when `hook` is called at step `step` , once in a run's life."""
 
     def __init__(self, names, hook, step, rank=None):
         self.names, self.step, self.rank = names, step, rank

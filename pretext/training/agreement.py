@@ -9,9 +9,9 @@ from torch import distributed
 class Agreement:
     """Rounds in which every rank says a number, and the largest is what all ranks hear, one round later.
 
-    A round is an all-reduce of 8 bytes between the processors (gloo), which runs beside the step: nobody waits for the
-    round that he has just begun, but for the one before, which is over by then. So what is heard in round k is the same
-    on all ranks, however far a rank's host is ahead of its device or of other hosts, and the device is never waited for.
+    A round is an all-reduce of 8 bytes between the hosts (gloo), which runs beside the step. Nobody waits for the round
+    that he has just begun, but for the one before, which is over by then. So what is heard in a round is the same on
+    all ranks, however far one host is ahead of its device or of the others, and no device is waited for.
 
     All ranks must build it, and take part in as many rounds as the others.
     """

@@ -1,11 +1,17 @@
 """A run that a signal stops loses nothing: real processes, real signals, equal to the last bit."""
 
 import csv
+import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
-from forked import run
+from folders import labelled_folder
+from forked import run, run_ranks
 
 CONFIG = """
 model:
@@ -78,11 +84,19 @@ def stopped_and_resumed(home, folder, names, hook, step, *options):
     return code, output, at
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2"])
+TRAINING, VALIDATION = ("on_train_batch_start", 2, 3), ("on_validation_batch_end", 6, 6)
+
+
 @pytest.mark.parametrize(
-    ("hook", "step", "at"),
-    [("on_train_batch_start", 2, 3), ("on_validation_batch_end", 6, 6)],
-    ids=["training", "validation"],
+    ("name", "hook", "step", "at"),
+    [
+        ("SIGTERM", *TRAINING),
+        ("SIGUSR1", *TRAINING),
+        ("SIGUSR2", *TRAINING),
+        ("SIGTERM", *VALIDATION),
+        pytest.param("SIGUSR1", *VALIDATION, marks=pytest.mark.slow),
+        pytest.param("SIGUSR2", *VALIDATION, marks=pytest.mark.slow),
+    ],
 )
 def test_each_signal_saves_and_the_run_goes_on_bit_for_bit(home, whole, tmp_path, name, hook, step, at):
     code, output, reached = stopped_and_resumed(home, tmp_path / "torn", [name], hook, step)
@@ -138,3 +152,75 @@ def test_before_the_first_step_nothing_is_lost_and_one_command_begins_and_goes_o
         code, output = run(home / "log", *fit)
         assert code == 0, output
         assert_same_run(whole(), tmp_path)
+
+
+TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1, "null"], ids=["first", "second", "both"])
+@pytest.mark.parametrize(
+    ("hook", "step", "at"),
+    [("on_train_batch_start", 2, 4), ("on_train_batch_start", 5, 6), ("on_validation_batch_end", 6, 6)],
+)
+def test_two_ranks_stop_after_the_same_step(home, tmp_path, hook, step, at, rank):
+    """One step later than one rank does: what is said in one round is heard in the next."""
+    whole, torn = home / "whole-of-two", tmp_path / "torn"
+    fit = ("fit", "-c", home / "tiny.yaml", *TWO)
+    if not whole.exists():
+        codes, output = run_ranks(home / "log", 2, *fit, "--trainer.default_root_dir", whole)
+        assert codes == [0, 0], output
+    options = f"names: [SIGUSR2], hook: {hook}, step: {step}, rank: {rank}"
+    sender = ("--trainer.callbacks", f"[{{class_path: senders.Send, init_args: {{{options}}}}}]")
+    codes, output = run_ranks(home / "log", 2, *fit, "--trainer.default_root_dir", torn, *sender)
+    assert codes == [128 + signal.SIGUSR2] * 2, output
+    assert saved(torn)["global_step"] == at
+    codes, output = run_ranks(home / "log", 2, "fit", torn)
+    assert codes == [0, 0], output
+    assert_same_run(whole, torn)
+
+
+def spawn(*command):
+    here = str(Path(__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join((here, str(Path(here).parent))), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-m", *map(str, command)], env=env)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["alone", "lightning", "torchrun"])
+def test_the_command_itself_under_each_launcher(home, tmp_path, launcher):
+    """Sent from outside while it trains; torchrun passes the signal on, and has a code of its own."""
+    torchrun = (
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--signals-to-handle",
+        "SIGUSR1",
+        "-m",
+    )
+    fit = ("pretext", "fit", "-c", home / "tiny.yaml", "--trainer.default_root_dir", tmp_path)
+    more = () if launcher == "alone" else TWO
+    process = spawn(*(torchrun if launcher == "torchrun" else ()), *fit, *more, "--trainer.max_epochs", "1000")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "metrics.csv").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGUSR1)
+    code = process.wait(60)
+    assert code == 1 if launcher == "torchrun" else code == 128 + signal.SIGUSR1
+    assert 0 < saved(tmp_path)["global_step"] < 6000
+
+
+@pytest.mark.slow
+def test_while_files_are_decoded(home, tmp_path):
+    root = labelled_folder(tmp_path / "data", 200)
+    data = ("--data", "datamodules.ImageFolder", "--data.root", root, "--data.size", "16", "--data.batch_size", "16")
+    begin = time.monotonic()
+    code, output, at = stopped_and_resumed(
+        home, tmp_path / "torn", ["SIGTERM"], "on_train_batch_start", 2, *data, "--data.reading.workers", "2"
+    )
+    assert code == 128 + signal.SIGTERM, output
+    assert at == 3
+    assert time.monotonic() - begin < 60

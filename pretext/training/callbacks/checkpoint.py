@@ -31,11 +31,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoint(pl.Callback):
-    """Keep `checkpoints/last.ckpt` of the run up to date: every `every_n_steps` steps, at the end, and when asked to stop.
+    """Keep `checkpoints/last.ckpt` of the run up to date: every `every_n_steps` steps, at the end, when interrupted.
 
     The first Ctrl-C lets the step finish, and the validation that follows it, and saves; a second one stops at once.
-    SIGTERM, SIGUSR1 and SIGUSR2, where the command line listens to them, do not wait for a validation: the run that goes
-    on begins it anew (`Revalidation`). With several ranks, a signal to one of them stops all, after the same step.
+    SIGTERM, SIGUSR1 and SIGUSR2, where the command line listens to them, do not wait for a validation: the run that
+    goes on begins it anew (`Revalidation`). With several ranks, a signal to one stops all, after the same step.
 
     Saved is where a step has ended; left is where the next one would begin, so that Lightning has logged the last one.
 
