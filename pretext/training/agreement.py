@@ -17,7 +17,9 @@ class Agreement:
     """
 
     def __init__(self) -> None:
-        self._group = distributed.new_group(backend="gloo")
+        group = distributed.new_group(backend="gloo")
+        assert isinstance(group, distributed.ProcessGroup)  # of all ranks, so nobody is outside it
+        self._group = group
         self._round: tuple[distributed.Work, torch.Tensor] | None = None
 
     def heard(self, said: int) -> int:
@@ -25,6 +27,7 @@ class Agreement:
         before = self.close()
         number = torch.tensor(said, device="cpu")
         work = distributed.all_reduce(number, distributed.ReduceOp.MAX, self._group, async_op=True)
+        assert work is not None  # as above
         self._round = (work, number)
         return before
 

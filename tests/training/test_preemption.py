@@ -214,6 +214,24 @@ def test_the_command_itself_under_each_launcher(home, tmp_path, launcher):
 
 
 @pytest.mark.slow
+def test_under_slurm_lightning_does_not_put_the_job_back_as_well(home, tmp_path):
+    """SLURM's command, of which there is none here, would leave a note."""
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\ntouch {tmp_path}/called\n")
+    scontrol.chmod(0o755)
+    names = ("JOB_ID", "NTASKS", "NTASKS_PER_NODE", "PROCID", "LOCALID", "NODEID")
+    job = {f"SLURM_{name}": "0" if name.endswith("ID") else "1" for name in names} | {"SLURM_JOB_NAME": "fit"}
+    job |= {"SLURM_NODELIST": "localhost", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    sender = "[{class_path: senders.Send, init_args: {names: [SIGUSR1], hook: on_train_batch_start, step: 2}}]"
+    where = ("--trainer.default_root_dir", tmp_path / "torn", "--trainer.callbacks", sender)
+    code, output = run(home / "log", "fit", "-c", home / "tiny.yaml", *where, **job)
+    assert code == 128 + signal.SIGUSR1, output
+    assert not (tmp_path / "called").exists()
+    assert sorted(file.name for file in (tmp_path / "torn" / "checkpoints").iterdir()) == ["last.ckpt"]
+    assert list((tmp_path / "torn").glob("*hpc*")) == []
+
+
+@pytest.mark.slow
 def test_while_files_are_decoded(home, tmp_path):
     root = labelled_folder(tmp_path / "data", 200)
     data = ("--data", "datamodules.ImageFolder", "--data.root", root, "--data.size", "16", "--data.batch_size", "16")
