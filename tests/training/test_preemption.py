@@ -234,7 +234,7 @@ def test_under_slurm_lightning_does_not_put_the_job_back_as_well(home, tmp_path)
 @pytest.mark.slow
 def test_while_files_are_decoded(home, tmp_path):
     root = labelled_folder(tmp_path / "data", 200)
-    data = ("--data", "datamodules.ImageFolder", "--data.root", root, "--data.size", "16", "--data.batch_size", "16")
+    data = ("--data", "datamodules.ImageFolder", "--data.root", root, "--data.canvas", "16", "--data.batch_size", "16")
     begin = time.monotonic()
     code, output, at = stopped_and_resumed(
         home, tmp_path / "torn", ["SIGTERM"], "on_train_batch_start", 2, *data, "--data.reading.workers", "2"
