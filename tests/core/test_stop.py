@@ -40,13 +40,14 @@ def test_who_holds_signals_back_leaves_when_he_is_ready_and_the_first_one_counts
 def test_a_child_made_by_fork_ends_when_it_is_terminated_and_ignores_what_groups_are_sent():
     code, said = python(
         """
+heard, tell = os.pipe()
 child = os.fork()
 if not child:
     for name in ("SIGUSR1", "SIGUSR2"):
         send(name, os.getpid())
-    print("works", flush=True)
+    os.write(tell, b"works")
     time.sleep(60)
-time.sleep(0.5)
+print(os.read(heard, 5).decode())
 send("SIGTERM", child)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
