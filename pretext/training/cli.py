@@ -33,6 +33,7 @@ from pretext.training.callbacks import (
     Throughput,
 )
 from pretext.training.host import Host
+from pretext.training.interruption import alone_with_signals
 from pretext.training.options import merged, todays
 from pretext.training.parser import Parser
 from pretext.training.pretrainer import Pretrainer
@@ -126,7 +127,7 @@ class PretextCLI(LightningCLI):
         kwargs["callbacks"] = [*(config.callbacks or []), *extra]
         kwargs["plugins"] = [*_listed(config.plugins), AtomicCheckpointIO()]
         kwargs["enable_checkpointing"] = False  # Checkpoint does it
-        return _alone_with_signals(super().instantiate_trainer(**kwargs))
+        return alone_with_signals(super().instantiate_trainer(**kwargs))
 
     def _loggers(self) -> list[Any]:
         run = str(self.run_dir)
@@ -201,18 +202,3 @@ def _steps_taken(checkpoint: Path) -> int:
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
-
-
-def _alone_with_signals(trainer: pl.Trainer) -> pl.Trainer:
-    """Keep Lightning from catching signals and from asking all ranks about them, which `Checkpoint` does.
-
-    Lightning's handlers would leave without a checkpoint, put a SLURM job back themselves, and speak to other ranks
-    from inside a handler; and in each step of several ranks it waits for the device to ask whether one was terminated.
-    """
-    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
-    return trainer
-
-
-def _nothing() -> None:
-    pass

@@ -78,3 +78,18 @@ class Interruption:
         if self._pressed:
             raise KeyboardInterrupt
         self._pressed = True
+
+
+def alone_with_signals(trainer: pl.Trainer) -> pl.Trainer:
+    """Keep Lightning from catching signals and from asking all ranks about them, which `Checkpoint` does.
+
+    Lightning's handlers would leave without a checkpoint, put a SLURM job back themselves, and speak to other ranks
+    from inside a handler; and in each step of several ranks it waits for the device to ask whether one was terminated.
+    """
+    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
+    return trainer
+
+
+def _nothing() -> None:
+    pass
