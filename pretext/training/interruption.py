@@ -64,12 +64,12 @@ class Interruption:
             raise KeyboardInterrupt
         raise SystemExit(128 + self.signal)
 
-    def end(self) -> None:
-        """Let signals through again."""
+    def end(self, in_order: bool) -> None:
+        """Let signals through again; after an error, when `in_order` is false, without a word to the other ranks."""
         STOP.held = False
-        if self._agreement is not None:
+        if self._agreement is not None and in_order:
             self._agreement.close()
-            self._agreement = None
+        self._agreement = None
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None

@@ -99,14 +99,14 @@ class Checkpoint(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step != self._saved:
             self._save(trainer)
-        self._interruption.end()
+        self._interruption.end(in_order=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         launcher = trainer.strategy.launcher
         if isinstance(exception, SystemExit) and launcher is not None:
             launcher.kill(signal.SIGTERM)  # ranks that Lightning started here, if they were not told yet
         if not isinstance(exception, KeyboardInterrupt):  # after which Lightning lets nobody press it again
-            self._interruption.end()
+            self._interruption.end(in_order=isinstance(exception, SystemExit))
 
     def _leave_validation(self, trainer: pl.Trainer) -> None:
         if self._interruption.signal not in (0, signal.SIGINT):
