@@ -40,7 +40,7 @@ VERBS = {  # verb -> its file in `pretext.cli`, imported when it is asked for, s
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run a verb; return the exit code: 0 done, 1 an error told in one line."""
+    """Run a verb; return the exit code: 0 done, 1 an error told in one line; a signal raises SystemExit."""
     args = list(sys.argv[1:] if args is None else args)
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP)
@@ -53,10 +53,13 @@ def main(args: Sequence[str] | None = None) -> int:
     # Lightning 2.6 asks torch's pytree in a way that torch 2.14 calls deprecated; a user can do nothing about it.
     warnings.filterwarnings("ignore", ".isinstance.treespec, LeafSpec", FutureWarning)
     sys.path.append(str(Path.cwd()))  # a plug-in beside the config is found, as with `python -m pretext`
+    from pretext.core.stop import STOP
+
     try:
         if args[0] not in VERBS:
             raise ValueError(f"unknown verb {args[0]!r}; `pretext --help` lists them")
-        import_module(f"pretext.cli.{VERBS[args[0]]}").main(args)
+        with STOP.listen():
+            import_module(f"pretext.cli.{VERBS[args[0]]}").main(args)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -65,7 +68,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if os.environ.get("PRETEXT_TRACEBACK") or not is_users(error):
             raise
         print(f"pretext {args[0]}: {one_line(error)}{hint(error)}", file=sys.stderr)
-        return 1
+        return STOP.code or 1
     return 0
 
 

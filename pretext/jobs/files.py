@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from filelock import FileLock, Timeout
 
 from pretext.core.files import write_json
+from pretext.core.stop import STOP
 
 PAUSE = 2.0  # seconds between looks at jobs that other processes work on
 T = TypeVar("T")
@@ -55,6 +56,7 @@ def finish(units: Iterable[T], job_of: Callable[[T], FileJob], after: Callable[[
     while waiting:
         busy = []
         for unit in waiting:
+            STOP.check()  # a job that failed since this process was asked to go is left to the next one
             job = job_of(unit)
             job.file.parent.mkdir(parents=True, exist_ok=True)
             try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchaudio.functional import melscale_fbanks
+
+from pretext.ops.filter_bank import melscale_fbanks
 
 FLOOR = 1e-8  # power, of a full-scale sine: -80 dB, below what 16 bits and most microphones hold
 

@@ -16,8 +16,10 @@ import torch
 from omegaconf import OmegaConf
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from pretext.core.files import write_whole
+from pretext.core.stop import STOP
 from pretext.training.batch_norm import SyncedBatchNorm
 from pretext.training.callbacks import (
     AtomicCheckpointIO,
@@ -27,10 +29,12 @@ from pretext.training.callbacks import (
     Predictions,
     Progress,
     Record,
+    Revalidation,
     Stagnation,
     Throughput,
 )
 from pretext.training.host import Host
+from pretext.training.interruption import alone_with_signals
 from pretext.training.options import merged, todays
 from pretext.training.parser import Parser
 from pretext.training.pretrainer import Pretrainer
@@ -101,20 +105,22 @@ class PretextCLI(LightningCLI):
         root = config.trainer.default_root_dir
         name = Path(str(config.config[0])).stem if config.get("config") else "run"
         home = Path(root) if root else Path("runs") / name
-        resume = self.subcommand == "fit" and config.ckpt_path == "last"
-        self.run_dir = _resumed(home) if resume else _fresh(home, bool(root)) if self.subcommand == "fit" else home
+        fits, last = self.subcommand == "fit", config.ckpt_path == "last"
+        self.run_dir = home if not fits else _resumed(home, bool(root)) if last else _fresh(home, bool(root))
         config.trainer.default_root_dir = str(self.run_dir)
-        if resume:
-            config.ckpt_path = str(self.run_dir / LAST)
+        self.resumed_at = None
+        if fits and last:
+            saved = self.run_dir / LAST
+            config.ckpt_path = str(saved) if saved.exists() else None
+            self.resumed_at = _steps_taken(saved) if saved.exists() else 0
         if self.named and config.model.init_args.get("run"):  # found again from any folder
             config.model.init_args.run = str(Path(config.model.init_args.run).resolve())
-        self.resumed_at = _steps_taken(config.ckpt_path) if resume else 0
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Add logs, progress and record unless the config says otherwise."""
         config = self.config_init[self.subcommand].trainer
         terminal = sys.stderr.isatty()
-        extra: list[pl.Callback] = [Divergence(), Throughput(), Record(self.command), Predictions()]
+        extra: list[pl.Callback] = [Divergence(), Throughput(), Record(self.command), Predictions(), Revalidation()]
         if config.enable_progress_bar is not False and not terminal:
             extra.append(Progress())
         if config.logger in (None, True):
@@ -124,17 +130,23 @@ class PretextCLI(LightningCLI):
         norm = [SyncedBatchNorm()] if config.sync_batchnorm is None else []
         kwargs["plugins"] = [*_listed(config.plugins), AtomicCheckpointIO(), *norm]
         kwargs["enable_checkpointing"] = False  # Checkpoint does it
-        return super().instantiate_trainer(**kwargs)
+        return alone_with_signals(super().instantiate_trainer(**kwargs))
 
     def _loggers(self) -> list[Any]:
         run = str(self.run_dir)
-        board = TensorBoardLogger(run, name="", version="", purge_step=self.resumed_at or None)
-        return [board, History(run, self.resumed_at)]
+        board = TensorBoardLogger(run, name="", version="", purge_step=self.resumed_at)
+        return [board, History(run, self.resumed_at or 0)]
 
     def after_fit(self) -> None:
-        """Tell where the run is."""
+        """Tell where the run is; a signal that came too late to stop it ends the process now.
+
+        Raises:
+            SystemExit: there was one.
+
+        """
         if self.trainer.is_global_zero:
             print(f"run: {self.run_dir}")
+        STOP.check()
 
 
 def _takes_run(args: Sequence[str]) -> bool:
@@ -172,14 +184,23 @@ def _fresh(home: Path, chosen: bool) -> Path:
     return home
 
 
-def _resumed(home: Path) -> Path:
-    run = find(home)
+def _resumed(home: Path, chosen: bool) -> Path:
+    """Find the run to go on with; where none has begun, begin: so one command starts a run and goes on with it."""
+    try:
+        run = find(home)
+    except FileNotFoundError:
+        run = _fresh(home, chosen)
     if not (run / LAST).exists():
-        raise FileNotFoundError(f"nothing to resume: {run} has no {LAST}; leave out --ckpt_path to start anew")
+        _tell(f"{run} has no {LAST} to go on from: training begins at the first step")
     return run
 
 
-def _steps_taken(checkpoint: str) -> int:
+@rank_zero_only
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _steps_taken(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
 
 

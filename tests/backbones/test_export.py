@@ -10,6 +10,7 @@ import torchvision
 from nets import TinyNet
 from safetensors import safe_open
 from torch import nn
+from torchaudios import needs_torchaudio
 
 import pretext
 from pretext.backbones import NIN, AlexNet, TorchVision
@@ -256,6 +257,7 @@ def test_of_frames_the_network_inside_is_written(tmp_path, to):
         torch.testing.assert_close(torch.stack(frames).mean(0), backbone(CLIPS[:, :, :3]).pooled)
 
 
+@needs_torchaudio
 @pytest.mark.parametrize("to", ["torchvision", "safetensors"])
 def test_of_sound_the_network_inside_is_written_and_torchaudio_makes_its_pictures(tmp_path, to):
     backbone, space = seen(Sound(TorchVision(stem="small"), rate=8000, bands=32, low=80), WAVES), {}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,9 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from pretext.core.files import whole
+from pretext.training.callbacks.revalidation import fits
 from pretext.training.host import Host
+from pretext.training.interruption import Interruption
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -32,9 +32,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoint(pl.Callback):
-    """Keep `checkpoints/last.ckpt` of the run up to date: every `every_n_steps` steps, at the end, and at Ctrl-C.
+    """Keep `checkpoints/last.ckpt` of the run up to date: every `every_n_steps` steps, at the end, when interrupted.
 
-    The first Ctrl-C lets the step finish and saves; a second one stops at once.
+    The first Ctrl-C lets the step finish, and the validation that follows it, and saves; a second one stops at once.
+    SIGTERM, SIGUSR1 and SIGUSR2, where the command line listens to them, do not wait for a validation: the run that
+    goes on begins it anew (`Revalidation`). With several ranks, a signal to one stops all, after the same step.
+
+    Saved is where a step has ended; left is where the next one would begin, so that Lightning has logged the last one.
 
     Raises:
         ValueError: `every_n_steps` is not positive.
@@ -47,44 +51,73 @@ class Checkpoint(pl.Callback):
         self.every_n_steps = every_n_steps
         self._saved = -1
         self._due = False
-        self._interrupted = False
+        self._interruption = Interruption()
+        self._leaves = False  # before the next step
+        self._rounds = 0.0  # validation batches after which one may still ask
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():  # the only one that may catch signals
-            self._before = signal.signal(signal.SIGINT, self._interrupt)
+        self._interruption.begin(trainer)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
+        if self._leaves:
+            self._interruption.leave(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         # Also at the last step: only here, and not at the end of training, does Lightning know that the epoch it stops
         # in is not over, so that a run that gets more steps later goes on with the very next batch.
         step = trainer.global_step
         self._due |= step != self._saved and (step % self.every_n_steps == 0 or step == trainer.max_steps)
-        if not trainer.is_last_batch:  # else validation comes first, which a run resumed from here would leave out
+        self._due |= bool(self._interruption.asked(trainer))
+        # Gradients of half a step are not saved; and a run resumed from before a validation would leave it out.
+        half = (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch
+        if not (half or trainer.is_last_batch or _validates(trainer)):
+            self._save_if_due(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if fits(trainer):
+            self._leave_validation(trainer)
+            self._rounds = self._interruption.rounds(sum(trainer.num_val_batches))
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: int
+    ) -> None:
+        if fits(trainer) and self._rounds:
+            self._rounds -= 1
+            self._interruption.asked(trainer)
+            self._leave_validation(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if fits(trainer) and not trainer.is_last_batch:
+            self._due |= bool(self._interruption.asked(trainer))
             self._save_if_due(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._due |= bool(self._interruption.asked(trainer))
         self._save_if_due(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step != self._saved:
             self._save(trainer)
+        self._interruption.end(in_order=True)
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if hasattr(self, "_before"):
-            signal.signal(signal.SIGINT, self._before)
-            del self._before
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        launcher = trainer.strategy.launcher
+        if isinstance(exception, SystemExit) and launcher is not None:
+            launcher.kill(signal.SIGTERM)  # ranks that Lightning started here, if they were not told yet
+        if not isinstance(exception, KeyboardInterrupt):  # after which Lightning lets nobody press it again
+            self._interruption.end(in_order=isinstance(exception, SystemExit))
 
-    def _interrupt(self, *signal_and_frame: Any) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt
-        self._interrupted = True
+    def _leave_validation(self, trainer: pl.Trainer) -> None:
+        if self._interruption.signal not in (0, signal.SIGINT):
+            self._save(trainer)
+            self._interruption.leave(trainer)
 
     def _save_if_due(self, trainer: pl.Trainer) -> None:
-        if self._due or self._interrupted:
+        if self._due:
             self._save(trainer)
-        if self._interrupted:
-            run, step = trainer.default_root_dir, trainer.global_step
-            print(f"interrupted at step {step}; continue: pretext fit {run}", file=sys.stderr)
-            raise KeyboardInterrupt
+        self._leaves = bool(self._interruption.signal)
 
     def _save(self, trainer: pl.Trainer) -> None:
         self._due = False
@@ -98,3 +131,9 @@ class Checkpoint(pl.Callback):
         for logger in trainer.loggers:
             logger.save()  # first: a run resumed from here must find the metrics up to here
         trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
+
+
+def _validates(trainer: pl.Trainer) -> bool:
+    """Tell whether Lightning validates after the step that has just ended (it has no public word for it)."""
+    loop = trainer.fit_loop
+    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)  # type: ignore[arg-type]  # there is one while it trains
