@@ -319,6 +319,18 @@ def test_the_leading_axes_hold_what_they_should_and_the_rest_its_mean():
     assert torch.allclose(shared.precondition(torch.cat([bent, seen[..., -2:-1] * v[..., -1:]], 2), seen), v, atol=1e-3)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_an_accelerator_streams_the_features_and_agrees(digits, monkeypatch):
+    x, y, test, answers = digits
+    here = probe(x.half(), y, test.half(), answers)
+    for limit in (1 << 30, 0):  # kept there, brought in blocks
+        monkeypatch.setattr(logistic_problem, "room", lambda device, limit=limit: limit)
+        there = probe(x.half(), y.cuda(), test.half(), answers.cuda())
+        assert there.predictions.device.type == "cuda"
+        assert there.l2 == here.l2
+        assert (there.predictions.cpu() == here.predictions).float().mean() > 0.997
+
+
 def test_folds_are_stratified_and_leave_every_class_to_be_fitted():
     labels = torch.tensor([0] * 50 + [1] * 11 + [2] * 2 + [3])
     held = stratified_folds(labels, 5)
