@@ -71,7 +71,8 @@ def principal_axes(train: Tensor, standardizer: Standardizer) -> Tensor:
     """Return all principal axes of standardised (N, D), (D, min(N, D)) with orthonormal columns."""
     if len(train) < train.shape[1]:  # the items span N axes at most, and the penalty keeps the weights among them
         span, r = torch.linalg.qr(standardizer.standardise(train).T)
-        return span @ eigenvectors(r @ r.T / len(train))
+        spanning: Tensor = span @ eigenvectors(r @ r.T / len(train))
+        return spanning
     gram = standardizer.centre.new_zeros(train.shape[1], train.shape[1])
     for rows in torch.split(train, ROWS):
         z = standardizer.standardise(rows)
