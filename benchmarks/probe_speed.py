@@ -241,9 +241,6 @@ def main() -> None:
     own = arguments()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")  # on workers and validation: neither is wanted
-    data = ImageFolder(Path(own.root) / "cifar10", canvas=32, batch_size=BATCH, split=Splitting(limit=own.images))
-    data.prepare_data()
-    data.setup("fit")
     torch.manual_seed(0)
     backbone = pretext.load(own.run).backbone if own.run else pretext.TorchVision("resnet18")
     rows: list[Row] = []
@@ -255,10 +252,16 @@ def main() -> None:
             )
         rows.extend(more)
 
-    first, train, test = ours(backbone, data, torch.float32)
+    def opened() -> ImageFolder:  # whose files nobody has decoded yet: each row pays for that
+        data = ImageFolder(Path(own.root) / "cifar10", canvas=32, batch_size=BATCH, split=Splitting(limit=own.images))
+        data.prepare_data()
+        data.setup("fit")
+        return data
+
+    first, train, test = ours(backbone, opened(), torch.float32)
     add(first)
     if own.bfloat16:
-        add(ours(backbone, data, torch.bfloat16)[0])
+        add(ours(backbone, opened(), torch.bfloat16)[0])
     for stage in own.stages if own.stages is not None else list(train.grid):
         l2 = float(next(row.note for row in first if row.what == f"ours: {stage}").rpartition(" ")[2])
         add([single(train, test, stage, l2, theirs) for theirs in (False, True)])
@@ -266,9 +269,9 @@ def main() -> None:
         add([folded(train, test)])
     if own.lightly:
         sys.path.append(str(own.lightly))  # behind: what both need is ours
-        add([lightly(backbone, data, own.epochs)])
+        add([lightly(backbone, opened(), own.epochs)])
     if own.classical:
-        add([classical(backbone, data, own.classical)])
+        add([classical(backbone, opened(), own.classical)])
     print(f"{len(train.labels)} + {len(test.labels)} images, {torch.get_num_threads()} threads")
     print(*table(rows, len(test.labels)), sep="\n")
 

@@ -113,6 +113,8 @@ def coarse(stage: Tensor, dims: int) -> Tensor:
     grid = stage.shape[2:]
     sides = [tuple(min(p, g) for g in grid) for p in range(1, max(grid) + 1)]
     fits = [side for side in sides if stage.shape[1] * prod(side) <= dims] or sides[:1]
+    if fits[-1] == tuple(grid):  # each cell is its own mean, which pooling would take its time to find
+        return stage.flatten(1)
     pool: Any = (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[len(grid) - 1]
     pooled: Tensor = pool(stage, fits[-1])
     return pooled.flatten(1)
@@ -183,16 +185,16 @@ def _stored(rows: Columns, dtypes: dict[str, torch.dtype], backbone: Backbone) -
     """Round each column to the type that its first batch decides on, and refuse what that cannot hold."""
     stored = {}
     for name, values in rows.items():
+        largest = torch.linalg.vector_norm(values, torch.inf)  # NaN where there is one
         if name not in dtypes:
-            largest = float(values.abs().max())
             dtypes[name] = torch.float16 if largest == 0 or HALF[0] <= largest <= HALF[1] else torch.float32
         stored[name] = values.to(dtypes[name]).cpu()
-        if not stored[name].isfinite().all():
+        if not largest.to(dtypes[name]).isfinite():
             who = f"embed: stage {name.split('/', 1)[1]!r} of {type(backbone).__name__}"
-            if values.isnan().any() or values.isinf().any():
+            if not largest.isfinite():
                 raise FeatureError(f"{who} gives NaN or infinity; its weights have diverged: look at the run's loss")
             raise FeatureError(
-                f"{who} gives {float(values.abs().max()):.3g}, but the first batch had at most {HALF[1]:g}, so it is "
+                f"{who} gives {float(largest):.3g}, but the first batch had at most {HALF[1]:g}, so it is "
                 "stored as float16; scale the input or the network, or look whether these items are broken"
             )
     return stored

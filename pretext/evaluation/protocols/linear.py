@@ -39,6 +39,9 @@ class LinearProbe(Protocol):
         return Score({**accuracy, "l2": probed.l2, "validation": probed.validation})
 
     def _features(self, stage: str, sets: Sets) -> tuple[Tensor, Tensor]:
-        """Return the grids of train, with its augmented views below it, and of test."""
-        train, test = sets.grid(stage)
-        return (stacked([sets.train, *sets.views], stage).to(sets.device) if sets.views else train), test
+        """Return the grids of train, with its augmented views below it, and of test, where they lie.
+
+        The solver brings them to the device where the labels are, whole or in blocks.
+        """
+        train = stacked([sets.train, *sets.views], stage) if sets.views else sets.train.grid[stage]
+        return train, sets.test.grid[stage]

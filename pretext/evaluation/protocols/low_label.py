@@ -137,7 +137,7 @@ def _solve_together(
     z = torch.cat([turn * length, torch.ones_like(turn[..., :1])], dim=2).to(standardizer.centre)
     best = _strengths_together(z, of, strengths) if bool((of.bincount() > 1).any()) else [SINGLE] * len(chosen)
     start = z.new_zeros(len(z), int(of.max()) + 1, z.shape[2])
-    solved = solve(SeparateDesigns(z), of, torch.tensor(best), start, FINE).weight
+    solved = solve(SeparateDesigns(z), of, torch.tensor(best), start, FINE)
     to_features = (solved[..., :-1].double() / length) @ (turn.mT @ x)
     return torch.cat([to_features.to(solved), solved[..., -1:]], dim=2)
 
@@ -149,8 +149,9 @@ def _strengths_together(z: Tensor, of: Tensor, strengths: Sequence[float]) -> li
     numbers = torch.tensor(order).repeat_interleave(len(held)).repeat(len(z))
     start = z.new_zeros(len(problems), int(of.max()) + 1, z.shape[2])
     fitted = (~held).repeat(len(z) * len(order), 1)
-    solved = solve(SeparateDesigns(problems), of, numbers, start, ROUGH, fitted)
-    named = (solved.logits.argmax(1) == of).view(len(z), len(order), *held.shape) & held
+    design = SeparateDesigns(problems)
+    solved = solve(design, of, numbers, start, ROUGH, fitted)
+    named = (design.classes(solved) == of).view(len(z), len(order), *held.shape) & held
     return [order[i] for i in named.sum((2, 3)).cpu().numpy().argmax(1)]  # NumPy's is the first of equals
 
 
@@ -162,7 +163,7 @@ def _solve_alone(rows: Tensor, of: Tensor, standardizer: Standardizer, strengths
     if int(of.bincount().max()) > 1:  # else there is nothing to hold out
         held = stratified_folds(of, FOLDS) if len(rows) <= FOLDED else stratified(of)[None]
         strength, _, start = choose_strength(design, of, int(of.max()) + 1, strengths, held)
-    solved = solve(design, of, torch.tensor([strength]), start, FINE).weight
+    solved = solve(design, of, torch.tensor([strength]), start, FINE)
     return torch.cat([own.to_features(solved[..., :-1]), solved[..., -1:]], dim=2)
 
 

@@ -2,58 +2,54 @@
 
 A problem is an L2 strength and a weight for each item (a fold, a draw of a few labels). Its objective, the weighted
 mean of the cross-entropy + l2/2 |W|^2 with a free bias, is convex: one right answer, found without a learning rate or
-epochs. Problems share their passes over the data, one (P*K, R) @ (R, N) product for the logits of the search direction
-and one for the gradient; step lengths, histories and convergence are each problem's own. Logits are linear in the
-step's length, so trying another length costs no pass.
+epochs. Problems share their passes over the data; step lengths, histories and convergence are each problem's own. A
+step costs one pass, which gives the loss and the gradient where it ends, and another one if it has to be shortened.
+
+Products are fast first, see `products`. Where a precise solution is wanted the exact ones have the last word: the
+solver goes on with them until they agree that it is there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pretext.evaluation.solvers.logistic_problem import Design
+from pretext.evaluation.solvers.logistic_problem import Design, Items
+from pretext.evaluation.solvers.products import products
 
 HISTORY = 10
 REFRESH = 10  # iterations after which the curvature is looked at again: half the iterations where the penalty is weak
 ARMIJO = 1e-4
+CHECKED = 1e-5  # finer tolerances than this are confirmed by exact products
 ROUNDING = 1e-7  # of a loss: below, the gradient still shows the way
 FLOOR = 0.01  # no loss is called smaller: on separable data a weak penalty lets it fall for ever, to no one's use
 
 
-class Solved(NamedTuple):
-    """The solution of P problems."""
-
-    weight: Tensor
-    """(P, K, R), the last column being the bias."""
-    logits: Tensor
-    """(P, K, N), also of items that weigh nothing."""
+Pair = tuple[Tensor, Tensor, Tensor]
+"""A step, the change of the gradient along it, both (P, K, R), and 1 / their product, (P,)."""
 
 
 @dataclass
 class _Problems:
     """The state of P problems that are still being solved; the first dimension of each tensor counts them."""
 
-    target: Tensor  # (P, 1, N), the labels as gather and scatter want them
-    share: Tensor  # (P, N), the weight of each item, 1 in all
+    items: Items
     strength: Tensor  # (P,)
     weight: Tensor  # (P, K, R), the last column is the bias
-    logits: Tensor  # (P, K, N)
     loss: Tensor  # (P,), float64: differences near the optimum drown in float32
+    gradient: Tensor  # (P, K, R)
     before: Tensor  # (P,), the loss when the curvature was last seen
     curvature: Tensor  # (P, K, .), the second derivative as the items know it, seen every so often
-    gradient: Tensor  # (P, K, R)
-    pairs: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)  # step, change of gradient, 1 / <., .>
+    pairs: list[Pair]
 
     def keep(self, which: Tensor) -> None:
         """Go on with some problems only, `which` (P,) being true for them."""
         for name, value in vars(self).items():
             if name != "pairs":
-                setattr(self, name, value[which])
-        self.pairs = [(step[which], bend[which], rho[which]) for step, bend, rho in self.pairs]
+                setattr(self, name, value.keep(which) if isinstance(value, Items) else value[which])
+        self.pairs = [(step[which], bend[which], rho[which]) for step, bend, rho in self.pairs]  # a list of its own
 
 
 @torch.no_grad()
@@ -65,50 +61,59 @@ def solve(
     tolerance: float,
     share: Tensor | None = None,
     most: int = 1000,
-) -> Solved:
+) -> Tensor:
     """Minimise the weighted mean of the cross-entropy + l2/2 |W|^2 in P problems, each with its l2 of `strengths` (P,).
 
     `labels` (N,) or (P, N) in 0..K-1, `start` (P, K, R); `share` (P, N) weighs the items, 0 leaves one out; without
-    it they weigh alike. A problem is finished when the decrease that its quadratic model promises, or that of the last
-    `REFRESH` iterations, is below `tolerance` of its loss (see `FLOOR`), or after `most` iterations.
+    it they weigh alike. Returns the weights (P, K, R), the last column being the bias. A problem is finished when the
+    decrease that its quadratic model promises, or that of the last `REFRESH` iterations, is below `tolerance` of its
+    loss (see `FLOOR`), or after `most` iterations.
     """
-    state = _begin(design, labels, strengths, start, share)
-    solved, alive = Solved(start.clone(), state.logits.clone()), torch.arange(len(strengths), device=start.device)
+    items, pairs = _items(labels, start, share), list[Pair]()
+    with products(fast=True):
+        weight = _descend(design, _begin(design, items, strengths, start, pairs), tolerance, most)
+    if tolerance >= CHECKED:
+        return weight
+    with products(fast=False):
+        return _descend(design, _begin(design, items, strengths, weight, pairs), tolerance, most)
+
+
+def _items(labels: Tensor, start: Tensor, share: Tensor | None) -> Items:
+    target = labels.expand(len(start), labels.shape[-1])
+    share = start.new_ones(target.shape) if share is None else share.to(start)
+    return Items(target, share / share.sum(1, keepdim=True))
+
+
+def _descend(design: Design, state: _Problems, tolerance: float, most: int) -> Tensor:
+    """Iterate until every problem is finished; what a single one learnt of its curvature stays in its pairs."""
+    solved, alive = state.weight.clone(), torch.arange(len(state.weight), device=state.weight.device)
     moved = torch.ones_like(alive, dtype=torch.bool)
     for count in range(most):
         enough = tolerance * state.loss.clamp_min(FLOOR)
         if count % REFRESH == 0:
             moved &= state.before - state.loss > enough
-            state.before, state.curvature = state.loss, _curvature(state, design)
+            state.before = state.loss
+            state.curvature = design.curvature(state.weight, state.items, state.strength)
         direction = _direction(state, design)
         slope = _dot(state.gradient, direction)
         going = (-slope / 2 > enough) & moved
         if not going.all():
-            _store(solved, alive, state)
+            solved[alive] = state.weight
+            if not going.any():
+                return solved
             alive, direction, slope, design = alive[going], direction[going], slope[going], design.keep(going)
             state.keep(going)
-            if len(alive) == 0:
-                return solved
         moved = _advance(state, design, direction, slope)
-    _store(solved, alive, state)
+    solved[alive] = state.weight
     return solved
 
 
-def _store(solved: Solved, alive: Tensor, state: _Problems) -> None:
-    solved.weight[alive], solved.logits[alive] = state.weight, state.logits
-
-
-def _begin(design: Design, labels: Tensor, strengths: Tensor, start: Tensor, share: Tensor | None) -> _Problems:
+def _begin(design: Design, items: Items, strengths: Tensor, start: Tensor, pairs: list[Pair]) -> _Problems:
     """Set up the state at `start`."""
-    target = labels.expand(len(strengths), labels.shape[-1])[:, None]
-    share = start.new_ones(target[:, 0].shape) if share is None else share.to(start)
-    share = share / share.sum(1, keepdim=True)
-    strength, logits = strengths.to(start.device, torch.float64), design.logits(start)
+    strength = strengths.to(start.device, torch.float64)
     never = torch.full_like(strength, torch.inf)
-    state = _Problems(target, share, strength, start, logits, never, never, start, start)
-    state.loss = _cross_entropy(state, logits) + strength * _inner(start, start) / 2
-    state.gradient = _gradient(state, design)
-    return state
+    loss, gradient = _objective(design, items, strength, start)
+    return _Problems(items, strength, start, loss, gradient, never, start, pairs)
 
 
 def _direction(state: _Problems, design: Design) -> Tensor:
@@ -129,68 +134,52 @@ def _direction(state: _Problems, design: Design) -> Tensor:
 
 def _advance(state: _Problems, design: Design, direction: Tensor, slope: Tensor) -> Tensor:
     """Step along `direction` (P, K, R) and note the curvature met; returns (P,), false where no step decreased."""
-    change = design.logits(direction)
-    length, state.loss = _search(state, change, direction, slope)
-    step = direction * _each(length, direction)
-    state.weight = state.weight + step
-    state.logits = torch.addcmul(state.logits, change, _each(length, change))
-    before, state.gradient = state.gradient, _gradient(state, design)
+    length, before = _search(state, design, direction, slope)
     bend = state.gradient - before
+    step = direction * _each(length, direction)
     along = _dot(step, bend)
-    state.pairs = [*state.pairs[1 - HISTORY :], (step, bend, torch.where(along > 0, 1 / along, 0.0))]
+    state.pairs.append((step, bend, torch.where(along > 0, 1 / along, 0.0)))
+    del state.pairs[:-HISTORY]
     return length > 0
 
 
-def _search(state: _Problems, change: Tensor, direction: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """Shorten each problem's step from 1 until it decreases enough (Armijo); returns lengths and losses, both (P,).
+def _search(state: _Problems, design: Design, direction: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """Shorten each problem's step from 1 until it decreases enough (Armijo), and take it.
 
-    `change` (P, K, N) is what a step of 1 does to the logits. Length 0: no decrease within the rounding of the loss.
+    Returns lengths (P,), 0 where nothing decreases within the rounding of the loss, and the gradient left behind.
     """
-    linear, square = (state.strength * _inner(direction, other) for other in (state.weight, direction))
-    penalty = state.strength * _inner(state.weight, state.weight) / 2
-    length, best = torch.ones_like(slope), state.loss.clone()
-    done = torch.zeros_like(slope, dtype=torch.bool)
+    length, left = torch.ones_like(slope), state.gradient
+    searching = torch.ones_like(slope, dtype=torch.bool)
+    old, at, state.gradient = state.loss.clone(), state.weight, left.clone()
+    state.weight, state.loss = at.clone(), old.clone()
     for _ in range(20):
-        trial = torch.addcmul(state.logits, change, _each(length, change))
-        loss = _cross_entropy(state, trial) + penalty + length * linear + length**2 * square / 2
-        enough = (loss <= state.loss * (1 + ROUNDING) + ARMIJO * length * slope) & ~done
-        best, done = torch.where(enough, loss, best), done | enough
-        if done.all():
+        which = searching.nonzero()[:, 0]
+        trial = at[which] + direction[which] * _each(length[which], direction)
+        items, strength = state.items.keep(which), state.strength[which]
+        loss, gradient = _objective(design.keep(searching), items, strength, trial)
+        wanted = old[which] * (1 + ROUNDING) + ARMIJO * length[which] * slope[which]
+        enough = loss <= wanted
+        taken = which[enough]
+        state.weight[taken], state.loss[taken], state.gradient[taken] = trial[enough], loss[enough], gradient[enough]
+        searching[taken] = False
+        if enough.all():
             break
-        parabola = -slope * length**2 / (2 * (loss - state.loss - slope * length))
-        length = torch.where(done, length, parabola.clamp(0.1 * length, 0.5 * length))
-    return torch.where(done, length, 0.0), best
+        short = length[which]
+        parabola = -slope[which] * short**2 / (2 * (loss - old[which] - slope[which] * short))
+        length[which] = torch.where(enough, short, parabola.clamp(0.1 * short, 0.5 * short))
+    return torch.where(searching, 0.0, length), left
 
 
-def _cross_entropy(state: _Problems, logits: Tensor) -> Tensor:
-    """Return (P,), the weighted mean of the cross-entropy of logits (P, K, N)."""
-    each = logits.logsumexp(1) - logits.gather(1, state.target)[:, 0]
-    return (each * state.share).sum(1, dtype=torch.float64)
-
-
-def _gradient(state: _Problems, design: Design) -> Tensor:
-    """Return the gradient of the objective, (P, K, R)."""
-    excess = state.logits.softmax(1)
-    excess.scatter_add_(1, state.target, -torch.ones_like(excess[:, :1]))
-    gradient = design.weighted_sum(excess.mul_(state.share[:, None]))
-    gradient[..., :-1] += _each(state.strength, gradient) * state.weight[..., :-1]
-    return gradient
-
-
-def _curvature(state: _Problems, design: Design) -> Tensor:
-    """Let the items look at the objective's second derivative."""
-    probability = state.logits.softmax(1)
-    return design.curvature(probability * (1 - probability) * state.share[:, None], state.strength)
+def _objective(design: Design, items: Items, strength: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the objective at (P, K, R), (P,), and its gradient (P, K, R)."""
+    loss, gradient = design.evaluate(weight, items)
+    gradient[..., :-1] += _each(strength, gradient) * weight[..., :-1]
+    return loss + strength * _dot(weight[..., :-1], weight[..., :-1]) / 2, gradient
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Return the inner products of two (P, K, R) for each of P problems, (P,), in float64."""
     return (a * b).sum((1, 2), dtype=torch.float64)
-
-
-def _inner(a: Tensor, b: Tensor) -> Tensor:
-    """Return the inner products without the bias, which has no penalty."""
-    return _dot(a[..., :-1], b[..., :-1])
 
 
 def _each(numbers: Tensor, like: Tensor) -> Tensor:

@@ -1,25 +1,43 @@
-"""Labelled items as the solver sees them: what a step does to their logits, what they pull at, how they curve the loss.
+"""Labelled items as the solver sees them: what weights lose on them, where they pull, how they curve the loss.
 
 Features of a convolutional network are strongly correlated (condition numbers of 1e6). Along their leading principal
 axes the curvature is nearly diagonal and is measured; what is left over is small and gets its mean. This costs about as
 much as five passes over the data for several strengths, and leaves 10 to 50 of them instead of hundreds.
+
+A pass reads each item once: the logits, the loss and the gradient of a block of rows follow each other, so that no
+buffer grows with the number of items times classes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pretext.core.rng import rng
-from pretext.evaluation.solvers.standardize import ROWS, Standardizer
+from pretext.evaluation.solvers.standardize import Standardizer, eigenvectors
 
 LEADING = 512  # axes; twice as many save no more iterations than they cost, half as many cost more than they save
-SAMPLE = 16384  # items that the axes and the curvature are taken from, evenly spaced
+SAMPLE = 4096  # items that the axes and the curvature are taken from, evenly spaced
 SPANNING = 2048  # items of these in whose span the axes are looked for
 LIMIT = 2 << 30  # bytes of standardised features that are kept; beyond, blocks of rows are made anew in each pass
+BLOCK = {"cpu": 64 << 20, "cuda": 1 << 30}  # bytes of the largest buffer of a pass, by kind of device
+
+
+class Items(NamedTuple):
+    """What P problems want of N items."""
+
+    target: Tensor
+    """(P, N), classes in 0..K-1."""
+    share: Tensor
+    """(P, N), the weight of each item, 1 in all; 0 leaves one out."""
+
+    def keep(self, which: Tensor) -> Items:
+        """Return those of some of the problems, `which` (P,) being true for them."""
+        return Items(self.target[which], self.share[which])
 
 
 class Design(ABC):
@@ -29,16 +47,16 @@ class Design(ABC):
     """R."""
 
     @abstractmethod
-    def logits(self, weight: Tensor) -> Tensor:
-        """(P, K, R) -> (P, K, N)."""
+    def evaluate(self, weight: Tensor, items: Items) -> tuple[Tensor, Tensor]:
+        """(P, K, R) -> the weighted sum of the cross-entropy, (P,) in float64, and its gradient (P, K, R)."""
 
     @abstractmethod
-    def weighted_sum(self, excess: Tensor) -> Tensor:
-        """(P, K, N) -> (P, K, R), the sum over items of excess times coordinates: `logits`, transposed."""
+    def classes(self, weight: Tensor) -> Tensor:
+        """(P, K, R) -> (P, N), what each problem calls each item."""
 
     @abstractmethod
-    def curvature(self, spread: Tensor, strength: Tensor) -> Tensor:
-        """Look at the second derivative: `spread` (P, K, N), that of each item's loss by its logits, strengths (P,)."""
+    def curvature(self, weight: Tensor, items: Items, strength: Tensor) -> Tensor:
+        """Look at the second derivative at (P, K, R), that of the penalties of `strength` (P,) included."""
 
     @abstractmethod
     def precondition(self, gradient: Tensor, curvature: Tensor) -> Tensor:
@@ -50,16 +68,22 @@ class Design(ABC):
 
 
 class SharedDesign(Design):
-    """The same items (N, D) in every problem; standardised once if that fits into `limit` bytes, else in each pass."""
+    """The same items (N, D) in every problem, on the standardizer's device, wherever the features lie.
 
-    def __init__(self, features: Tensor, standardizer: Standardizer, limit: int = LIMIT) -> None:
-        self.features, self.standardizer = features, standardizer
+    They are standardised once if that fits into `limit` bytes, else block by block in each pass.
+    """
+
+    def __init__(self, features: Tensor, standardizer: Standardizer, limit: int | None = None) -> None:
+        self.device, self.standardizer = standardizer.centre.device, standardizer
+        fits = features.numel() * features.element_size() <= room(self.device)
+        self.features = features.to(self.device) if fits else features
         self.width = standardizer.width + 1
-        held = len(features) * self.width * 4 <= limit
+        self.block = BLOCK.get(self.device.type, BLOCK["cuda"])
+        held = len(features) * self.width * 4 <= (room(self.device) if limit is None else limit)
         self.z = self._all() if held else None
+        self.every = -(-len(features) // SAMPLE)
         self.axes = self.tail = None
-        sample = features[:: -(-len(features) // SAMPLE)]
-        coordinates = standardizer(sample) if self.z is None or len(sample) < len(features) else self.z
+        coordinates = self._sample()
         if standardizer.axes is None and standardizer.width > LEADING:
             self.axes, among = leading_axes(coordinates[:, :-1], LEADING)
             self.tail = (_variance(coordinates[:, :-1]) - _variance(among)).clamp_min(0) / (
@@ -69,39 +93,47 @@ class SharedDesign(Design):
         self.square = coordinates.square()
 
     def _all(self) -> Tensor:
-        z = torch.empty(len(self.features), self.width, device=self.features.device)
-        for rows, into in zip(torch.split(self.features, ROWS), torch.split(z, ROWS), strict=True):
-            into.copy_(self.standardizer(rows))
+        z = torch.empty(len(self.features), self.width, device=self.device)
+        for start in range(0, len(z), rows := self._rows(0)):
+            z[start : start + rows] = self.standardizer(self.features[start : start + rows])
         return z
 
-    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        if self.z is not None:
-            yield slice(None), self.z
-            return
-        for start in range(0, len(self.features), ROWS):
-            rows = slice(start, start + ROWS)
-            yield rows, self.standardizer(self.features[rows])
+    def _sample(self) -> Tensor:
+        return self.standardizer(self.features[:: self.every]) if self.z is None else self.z[:: self.every]
 
-    def logits(self, weight: Tensor) -> Tensor:
-        flat = weight.flatten(0, 1)
-        parts = [flat @ z.T for _, z in self._blocks()]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).view(*weight.shape[:2], -1)
+    def _rows(self, logits: int) -> int:
+        """Return how many rows make a block, of so many logits each."""
+        return max(1, self.block // (4 * max(self.features.shape[1], self.width, logits)))
 
-    def weighted_sum(self, excess: Tensor) -> Tensor:
-        flat = excess.flatten(0, 1)
-        total = flat.new_zeros(len(flat), self.width)
-        for rows, z in self._blocks():
-            total.addmm_(flat[:, rows], z)
-        return total.view(*excess.shape[:2], -1)
+    def _blocks(self, weight: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield rows, their coordinates (n, R) and their logits (n, P, K)."""
+        flat = weight.flatten(0, 1).T
+        step = self._rows(flat.shape[1])
+        for start in range(0, len(self.features), step):
+            rows = slice(start, start + step)
+            z = self.standardizer(self.features[rows]) if self.z is None else self.z[rows]
+            yield rows, z, (z @ flat).view(-1, *weight.shape[:2])
 
-    def curvature(self, spread: Tensor, strength: Tensor) -> Tensor:
+    def evaluate(self, weight: Tensor, items: Items) -> tuple[Tensor, Tensor]:
+        loss = torch.zeros(len(weight), dtype=torch.float64, device=self.device)
+        gradient = weight.new_zeros(weight.shape[0] * weight.shape[1], self.width)
+        for rows, z, logits in self._blocks(weight):
+            each, excess = cross_entropy(logits, items.target[:, rows].T, items.share[:, rows].T)
+            loss += each.sum(0, dtype=torch.float64)
+            gradient.addmm_(excess.flatten(1).T, z)
+        return loss, gradient.view_as(weight)
+
+    def classes(self, weight: Tensor) -> Tensor:
+        return torch.cat([logits.argmax(2) for _, _, logits in self._blocks(weight)]).T
+
+    def curvature(self, weight: Tensor, items: Items, strength: Tensor) -> Tensor:
         """Along the leading axes, along the bias and, in the last column, the mean of all other directions."""
-        step = -(-spread.shape[2] // SAMPLE)
-        some = spread[..., ::step] * step
-        second = (some.flatten(0, 1) @ self.square).view(*spread.shape[:2], -1)
+        logits = weight @ self._sample().T
+        spread = spread_of(logits, 1) * (items.share[:, None, :: self.every] * self.every)
+        second = (spread.flatten(0, 1) @ self.square).view(*spread.shape[:2], -1)
         second[..., :-1] += strength.to(second)[:, None, None]
         if self.tail is not None:
-            rest = some.sum(2, keepdim=True) * self.tail + strength.to(second)[:, None, None]
+            rest = spread.sum(2, keepdim=True) * self.tail + strength.to(second)[:, None, None]
             second = torch.cat([second, rest], dim=2)
         return second.clamp_min(1e-12)
 
@@ -123,14 +155,15 @@ class SeparateDesigns(Design):
     def __init__(self, z: Tensor) -> None:
         self.z, self.width = z, z.shape[2]
 
-    def logits(self, weight: Tensor) -> Tensor:
-        return weight @ self.z.mT
+    def evaluate(self, weight: Tensor, items: Items) -> tuple[Tensor, Tensor]:
+        each, excess = cross_entropy(self.z @ weight.mT, items.target, items.share)
+        return each.sum(1, dtype=torch.float64), excess.mT @ self.z
 
-    def weighted_sum(self, excess: Tensor) -> Tensor:
-        return excess @ self.z
+    def classes(self, weight: Tensor) -> Tensor:
+        return (self.z @ weight.mT).argmax(2)
 
-    def curvature(self, spread: Tensor, strength: Tensor) -> Tensor:
-        second = spread @ self.z.square()
+    def curvature(self, weight: Tensor, items: Items, strength: Tensor) -> Tensor:
+        second = (spread_of(weight @ self.z.mT, 1) * items.share[:, None]) @ self.z.square()
         second[..., :-1] += strength.to(second)[:, None, None]
         return second.clamp_min(1e-12)
 
@@ -138,7 +171,26 @@ class SeparateDesigns(Design):
         return gradient / curvature
 
     def keep(self, which: Tensor) -> Design:
-        return SeparateDesigns(self.z[which])
+        return self if bool(which.all()) else SeparateDesigns(self.z[which])
+
+
+def cross_entropy(logits: Tensor, target: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each item's loss times its share, (...), and its derivative by the logits (..., K)."""
+    excess, target = logits.log_softmax(-1), target[..., None]
+    each = -excess.gather(-1, target)[..., 0] * share
+    excess.exp_().scatter_add_(-1, target, excess.new_full((1,), -1.0).expand(target.shape))
+    return each, excess.mul_(share[..., None])
+
+
+def spread_of(logits: Tensor, dim: int) -> Tensor:
+    """Return the second derivative of each item's cross-entropy by each of its logits, which lie along `dim`."""
+    probability = logits.softmax(dim)
+    return probability * (1 - probability)
+
+
+def room(device: torch.device) -> int:
+    """Return how many bytes of standardised features may be kept on a device."""
+    return max(LIMIT, torch.cuda.mem_get_info(device)[0] // 4) if device.type == "cuda" else LIMIT
 
 
 def leading_axes(z: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -151,7 +203,7 @@ def leading_axes(z: Tensor, count: int) -> tuple[Tensor, Tensor]:
     some = z[:: -(-len(z) // SPANNING)]
     span, _ = torch.linalg.qr(some.T @ (some @ start))
     among = z @ span
-    turn: Tensor = torch.linalg.eigh(among.T @ among / len(z))[1]
+    turn = eigenvectors(among.T @ among / len(z))
     return span @ turn, among @ turn
 
 

@@ -88,8 +88,9 @@ def probe(
 
     The strength is chosen on a stratified share of the training items, or by cross-validation over `folds` stratified
     parts of them, or on those that `held` (N,) marks; then all are fitted again, and the test items are scored once.
-    Works where the features are (CPU or accelerator), in float32; features may be memory-mapped, and more than 2 GiB
-    of them are made float32 in blocks.
+    Works where the labels are (CPU or accelerator), in float32. Features may lie elsewhere, memory-mapped too: where
+    they do not fit in float32 (more than 2 GiB; of an accelerator a quarter of what is free), each pass brings them in
+    blocks.
 
     Raises:
         ValueError: an empty split, features that are NaN or infinite, other shapes than these, a single class, a test
@@ -105,11 +106,11 @@ def probe(
         got = f"held={int(share.sum())} of {len(share)} items"
         raise ValueError(f"probe got {got}; it wants some, and at least one of each class that is not held")
     parts = share[None] if folds is None else stratified_folds(positions, folds)
-    standardizer = standardizer_of(train)
+    standardizer = standardizer_of(train, device=labels.device)
     design = SharedDesign(train, standardizer)
     choice = choose_strength(design, positions, len(classes), strengths, parts)
     refit = solve(design, positions, positive([choice.l2]), choice.start, FINE)
-    predictions = classes[Linear(standardizer, refit.weight).predict(test)[0]]
+    predictions = classes[Linear(standardizer, refit).predict(test)[0]]
     accuracy = float((predictions == answers).double().mean())
     return Probed(predictions, accuracy, choice.l2, choice.validation)
 
@@ -125,7 +126,7 @@ def fit(features: Tensor, positions: Tensor, strengths: Sequence[float], toleran
     numbers, standardizer = positive(strengths), standardizer_of(features)
     design = SharedDesign(features, standardizer)
     start = standardizer.centre.new_zeros(len(strengths), int(positions.max()) + 1, design.width)
-    return Linear(standardizer, solve(design, positions, numbers, start, tolerance).weight)
+    return Linear(standardizer, solve(design, positions, numbers, start, tolerance))
 
 
 def choose_strength(
@@ -141,7 +142,7 @@ def choose_strength(
     best, most, total = ChosenStrength(max(strengths), -1.0, start[:1]), torch.zeros_like(held), int(held.sum())
     for strength in sorted(strengths, reverse=True):
         solved = solve(design, positions, positive([strength] * len(held)), start, ROUGH, ~held)
-        right, start = (solved.logits.argmax(1) == positions) & held, solved.weight
+        right, start = (design.classes(solved) == positions) & held, solved
         if int(most.sum()) - int(right.sum()) > sqrt(int((most != right).sum())):
             break
         if (score := int(right.sum()) / total) > best.validation:

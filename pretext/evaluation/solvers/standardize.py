@@ -27,8 +27,8 @@ class Standardizer(NamedTuple):
         return len(self.centre) if self.axes is None else self.axes.shape[1]
 
     def standardise(self, features: Tensor) -> Tensor:
-        """Bring (N, D) to mean 0 and variance 1 (on the training items)."""
-        return (features.float() - self.centre) * self.scale
+        """Bring (N, D) to mean 0 and variance 1 (on the training items), and to the standardizer's device."""
+        return features.to(self.centre.device).float().sub(self.centre).mul_(self.scale)
 
     def __call__(self, features: Tensor) -> Tensor:
         """Turn (N, D) to (N, R + 1): coordinates along the axes, and a column of ones for the bias."""
@@ -41,17 +41,25 @@ class Standardizer(NamedTuple):
         return weight if self.axes is None else weight @ self.axes.T
 
 
-def standardizer_of(train: Tensor, most: int = MOST_AXES) -> Standardizer:
+def standardizer_of(train: Tensor, most: int = MOST_AXES, device: torch.device | None = None) -> Standardizer:
     """Find the standardizer of training features (N, D); R = min(N, D), or D without a turn if both exceed `most`.
+
+    It computes on `device`, that of the features unless given, and reads them once, or twice for a turn.
 
     Raises:
         ValueError: features that are NaN or infinite.
 
     """
-    blocks = torch.split(train, ROWS)
-    centre = torch.stack([rows.float().mean(0) * (len(rows) / len(train)) for rows in blocks]).sum(0)
-    squares = [(rows.float() - centre).square().mean(0) * (len(rows) / len(train)) for rows in blocks]
-    spread = torch.stack(squares).sum(0).sqrt()
+    device = train.device if device is None else device
+    some = train[:: -(-len(train) // ROWS)].to(device).float().mean(0)  # near the mean: little cancels
+    total, squares = (torch.zeros(train.shape[1], dtype=torch.float64, device=device) for _ in range(2))
+    for rows in torch.split(train, ROWS):
+        off = rows.to(device).float() - some
+        total += off.sum(0)
+        squares += off.square_().sum(0)
+    drift = total / len(train)
+    centre = (some + drift).float()
+    spread = (squares / len(train) - drift.square()).clamp_min(0).sqrt().float()
     if not (centre.isfinite().all() and spread.isfinite().all()):
         raise ValueError("linear: the training features hold NaN or infinity; look at the backbone's weights")
     scale = torch.where(spread > 1e-6 * centre.abs(), 1 / spread, 0.0)  # below, it is rounding in the mean
@@ -63,12 +71,22 @@ def principal_axes(train: Tensor, standardizer: Standardizer) -> Tensor:
     """Return all principal axes of standardised (N, D), (D, min(N, D)) with orthonormal columns."""
     if len(train) < train.shape[1]:  # the items span N axes at most, and the penalty keeps the weights among them
         span, r = torch.linalg.qr(standardizer.standardise(train).T)
-        turn: Tensor = torch.linalg.eigh(r @ r.T / len(train))[1]
-        spanning: Tensor = span @ turn
+        spanning: Tensor = span @ eigenvectors(r @ r.T / len(train))
         return spanning
-    gram = train.new_zeros(train.shape[1], train.shape[1], dtype=torch.float32)
+    gram = standardizer.centre.new_zeros(train.shape[1], train.shape[1])
     for rows in torch.split(train, ROWS):
         z = standardizer.standardise(rows)
         gram.addmm_(z.T, z)
-    axes: Tensor = torch.linalg.eigh(gram / len(train))[1]
-    return axes
+    return eigenvectors(gram / len(train))
+
+
+def eigenvectors(gram: Tensor) -> Tensor:
+    """Return the eigenvectors of a covariance (R, R), also of one of low rank.
+
+    LAPACK's division in float32 does not converge on many matrices of a few distinct rows, whose other eigenvalues are
+    rounding. A diagonal of that size turns no axis and makes all of them one value, and float64 leaves room below it.
+    """
+    exact = gram.double()
+    ridge = torch.finfo(gram.dtype).eps * exact.diagonal().mean().clamp_min(torch.finfo(gram.dtype).tiny)
+    turn: Tensor = torch.linalg.eigh(exact + ridge * torch.eye(len(exact), dtype=exact.dtype, device=exact.device))[1]
+    return turn.to(gram)

@@ -6,12 +6,13 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from torch.nn.functional import cross_entropy, one_hot
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pretext.evaluation.folds import stratified, stratified_folds
 from pretext.evaluation.solvers import logistic_problem
 from pretext.evaluation.solvers import logistic_regression as linear
 from pretext.evaluation.solvers.lbfgs import solve
-from pretext.evaluation.solvers.logistic_problem import SeparateDesigns, SharedDesign
+from pretext.evaluation.solvers.logistic_problem import Items, SeparateDesigns, SharedDesign
 from pretext.evaluation.solvers.logistic_regression import EXACT, fit, probe
 from pretext.evaluation.solvers.standardize import standardizer_of
 from pretext.evaluation.statistics.intervals import wilson
@@ -212,7 +213,7 @@ def test_more_axes_than_are_looked_at_are_solved_as_by_scikit_learn(l2):
 def test_blocks_of_half_precision_give_the_same_solution(digits, monkeypatch):
     x, y, _, _ = digits
     x = x.half()
-    monkeypatch.setattr(logistic_problem, "ROWS", 500)
+    monkeypatch.setitem(logistic_problem.BLOCK, "cpu", 500 * 65 * 4)  # 500 rows
     kept, remade = (SharedDesign(x, standardizer_of(x), limit) for limit in (1 << 30, 0))
     assert remade.z is None  # no copy of the features in single precision
     whole, parts = (fit_shared(shared, y, [1e-2, 1e-1]) for shared in (kept, remade))
@@ -221,7 +222,7 @@ def test_blocks_of_half_precision_give_the_same_solution(digits, monkeypatch):
 
 def fit_shared(shared, y, strengths, share=None):
     start = torch.zeros(len(strengths), 10, shared.width)
-    return solve(shared, y, torch.tensor(strengths), start, EXACT, share).weight
+    return solve(shared, y, torch.tensor(strengths), start, EXACT, share)
 
 
 def test_an_item_that_weighs_nothing_is_not_there(digits):
@@ -244,21 +245,62 @@ def test_problems_with_items_of_their_own_are_solved_as_each_alone(digits):
     x, y, _, _ = digits
     found = standardizer_of(x)
     z = found(x).view(3, 400, -1)
-    solved = solve(
-        SeparateDesigns(z), y.view(3, 400), torch.full((3,), 1e-2), torch.zeros(3, 10, z.shape[2]), EXACT
-    ).weight
+    solved = solve(SeparateDesigns(z), y.view(3, 400), torch.full((3,), 1e-2), torch.zeros(3, 10, z.shape[2]), EXACT)
     for i, part in enumerate(x.split(400)):
         alone = fit_shared(SharedDesign(part, found), y[400 * i : 400 * (i + 1)], [1e-2])[0]
         assert torch.allclose(solved[i], alone, atol=1e-3 * alone.abs().max())
 
 
-def test_pulling_is_the_transpose_of_the_logits():
-    x, _ = ragged(1100, 1050)
-    shared, rng = SharedDesign(x, standardizer_of(x)), torch.Generator().manual_seed(1)
-    weight = torch.randn(2, 3, shared.width, generator=rng)
-    excess = torch.randn(2, 3, len(x), generator=rng)
-    there, back = (shared.logits(weight) * excess).sum(), (shared.weighted_sum(excess) * weight).sum()
-    assert float(there) == pytest.approx(float(back), rel=1e-3)
+@pytest.mark.parametrize("limit", [1 << 30, 0])
+def test_the_pull_is_the_gradient_of_the_loss(limit, monkeypatch):
+    x, y = ragged(1100, 1050, 1e2)
+    monkeypatch.setitem(logistic_problem.BLOCK, "cpu", 300 * 1051 * 4)  # 300 rows
+    found, rng = standardizer_of(x), torch.Generator().manual_seed(1)
+    shared = SharedDesign(x, found, limit)
+    assert (shared.z is None) == (limit == 0)
+    weight = (torch.randn(2, 10, shared.width, generator=rng) / 30).requires_grad_()
+    share = torch.rand(2, len(x), generator=rng)
+    logits = found(x) @ weight.mT
+    each = torch.stack([cross_entropy(one, y, reduction="none") for one in logits])
+    losses = (each * share).sum(1)
+    losses.sum().backward()
+    loss, gradient = shared.evaluate(weight.detach(), Items(y.expand(2, -1), share))
+    assert torch.allclose(loss.float(), losses.detach(), rtol=1e-4)
+    assert torch.allclose(gradient, weight.grad, atol=1e-4 * weight.grad.abs().max())
+    assert torch.equal(shared.classes(weight.detach()), logits.argmax(2))
+
+
+def test_no_buffer_grows_with_items_times_classes(monkeypatch):
+    items, classes = 4000, 300
+    x = torch.randn(items, 20, generator=torch.Generator().manual_seed(0)).half()
+    y = torch.arange(items) % classes
+    monkeypatch.setitem(logistic_problem.BLOCK, "cpu", 64 * classes * 4)  # 64 rows
+    monkeypatch.setattr(logistic_problem, "SAMPLE", 500)
+    most = 0
+
+    class Largest(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal most
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                most = max(most, result.numel())
+            return result
+
+    design = SharedDesign(x, standardizer_of(x), limit=0)
+    with Largest():
+        solve(design, y, torch.tensor([1e-2]), torch.zeros(1, classes, 21), 1e-3)
+    assert most <= 500 * classes  # the curvature's sample; all logits would be 4,000 x 300
+
+
+@pytest.mark.parametrize("items", [40, 300, 700])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_features_of_few_distinct_rows_are_probed(items, rows):
+    for seed in range(3):
+        which, rng = torch.arange(items) % (2 * rows), torch.Generator().manual_seed(seed)
+        x = torch.randn(2 * rows, 512, generator=rng).relu()[which].half()
+        assert probe(x, which % 2, x, which % 2).accuracy == 1.0
+        collapsed = torch.ones(items, 512) + 1e-7 * torch.randn(items, 512, generator=rng)
+        assert 0 <= probe(collapsed, which % 2, collapsed, which % 2).accuracy <= 1
 
 
 def test_the_leading_axes_hold_what_they_should_and_the_rest_its_mean():
@@ -269,11 +311,24 @@ def test_the_leading_axes_hold_what_they_should_and_the_rest_its_mean():
     values = torch.linalg.eigvalsh(shared.z[:, :-1].T @ shared.z[:, :-1] / len(x)).flip(0)
     assert shared.square[:, :-1].mean(0).sum() > 0.99 * values[:count].sum()  # of the variance that they can hold
     assert shared.square[:, :-1].mean(0).sum() + shared.tail * (1100 - count) == pytest.approx(1100, rel=1e-3)
-    spread, strength = torch.rand(2, 3, len(x), generator=rng) / len(x), torch.tensor([0.1, 1.0])
-    seen, v = shared.curvature(spread, strength), torch.randn(2, 3, shared.width, generator=rng)
+    items = Items(torch.zeros(2, len(x), dtype=torch.long), torch.rand(2, len(x), generator=rng) / len(x))
+    weight, v = torch.randn(2, 2, 3, shared.width, generator=rng)
+    seen = shared.curvature(weight / 30, items, torch.tensor([0.1, 1.0]))
     along = v[..., :-1] @ axes
     bent = (seen[..., :-2] * along) @ axes.T + seen[..., -1:] * (v[..., :-1] - along @ axes.T)
     assert torch.allclose(shared.precondition(torch.cat([bent, seen[..., -2:-1] * v[..., -1:]], 2), seen), v, atol=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_an_accelerator_streams_the_features_and_agrees(digits, monkeypatch):
+    x, y, test, answers = digits
+    here = probe(x.half(), y, test.half(), answers)
+    for limit in (1 << 30, 0):  # kept there, brought in blocks
+        monkeypatch.setattr(logistic_problem, "room", lambda device, limit=limit: limit)
+        there = probe(x.half(), y.cuda(), test.half(), answers.cuda())
+        assert there.predictions.device.type == "cuda"
+        assert there.l2 == here.l2
+        assert (there.predictions.cpu() == here.predictions).float().mean() > 0.997
 
 
 def test_folds_are_stratified_and_leave_every_class_to_be_fitted():
