@@ -1,0 +1,106 @@
+"""Images per second from files to batches: first epoch, later ones, and a second run that finds what was kept."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2 import functional as F
+
+from datamodules import ImageFolder, Splitting
+from datamodules.options import cores
+from gpu_parts.schedule import Answer, Clock, Part, Question
+from gpu_parts.setting import Setting
+
+
+class Files(NamedTuple):
+    """A folder of pictures, and how they are read."""
+
+    photos: bool
+    canvas: int
+    batch: int
+    limit: int
+    alone: int
+    """Files that one thread decodes without us."""
+
+
+def kinds(setting: Setting) -> dict[str, Files]:
+    """List what is read."""
+    return {
+        "CIFAR-10, 32 px": Files(False, 32, 128, setting.size(50_000, 16), setting.size(4_000, 8)),
+        "photos of 500 px, canvas 240": Files(True, setting.size(240, 48), 64, setting.size(1_350, 16), 200),
+    }
+
+
+def part(setting: Setting) -> Part:
+    """Make the part."""
+    asked = [Question(name, partial(measure, setting, name, kind), 15.0) for name, kind in kinds(setting).items()]
+    return Part("loaders", "images per second from files", 0.12, lambda: asked, table)
+
+
+def measure(setting: Setting, name: str, kind: Files, clock: Clock, before: Answer) -> Answer:
+    """Read all files three times, then once more in another run, beside torchvision's decoder in one thread."""
+    root = setting.photos if kind.photos else setting.cifar
+    files = sorted(path for path in (root / "train").rglob("*") if path.is_file())
+    for path in files[: kind.limit]:
+        path.read_bytes()  # so that the disk plays no part
+    bare = bare_speed(files[:: max(1, len(files) // kind.alone)][: kind.alone], kind.canvas)
+    with setting.fresh_caches(f"loaders-{kind.canvas}"):
+        data = opened(root, kind)
+        first, python = epoch(data, kind.batch, 0)
+        later, _ = epoch(data, kind.batch, 1)
+        again, _ = epoch(opened(root, kind), kind.batch, 0)
+    per_core = first / cores()
+    speeds = {"first": first, "later": later, "second_run": again, "bare_one_thread": bare}
+    return {**speeds, "cores": cores(), "per_core_ratio": per_core / bare, "python_us": python, "files": len(files)}
+
+
+def opened(root: Path, kind: Files) -> ImageFolder:
+    """Open the training images, as a new run would."""
+    split = Splitting(val=0, limit=kind.limit)
+    data = ImageFolder(root, canvas=kind.canvas, batch_size=kind.batch, cache="memory", split=split)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def epoch(data: ImageFolder, batch: int, number: int) -> tuple[float, float]:
+    """Read an epoch: images per second, and microseconds of the calling thread per image."""
+    loader = data.train_dataloader()
+    loader.set_epoch(number)  # type: ignore[attr-defined]  # of the loader that shuffles
+    begin, busy, images = time.perf_counter(), time.thread_time(), 0
+    for loaded in loader:
+        images += len(loaded["index"])
+    return images / (time.perf_counter() - begin), 1e6 * (time.thread_time() - busy) / images
+
+
+def bare_speed(files: list[Path], canvas: int) -> float:
+    """Images per second of torchvision's decoder and antialiased resize, in one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    begin = time.perf_counter()
+    for file in files:
+        image = decode_image(str(file), ImageReadMode.RGB)
+        if image.shape[-1] != canvas or image.shape[-2] != canvas:
+            F.resize(F.center_crop(image, [min(image.shape[-2:])]), [canvas, canvas], antialias=True)
+    seconds = time.perf_counter() - begin
+    torch.set_num_threads(threads)
+    return len(files) / seconds
+
+
+def table(answers: dict[str, Answer]) -> list[str]:
+    """Lay out the rows of the table."""
+    lines = [
+        "| files | first epoch, images/s | later | second run | torchvision, one thread | first per core / that | Python |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, answer in answers.items():
+        if "first" in answer:
+            speeds = " | ".join(f"{answer[key]:,.0f}" for key in ("first", "later", "second_run", "bare_one_thread"))
+            rest = f"{answer['per_core_ratio']:.2f} of {answer['cores']} cores | {answer['python_us']:.0f} us"
+            lines.append(f"| {name} | {speeds} | {rest} |")
+    return lines
