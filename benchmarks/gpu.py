@@ -13,6 +13,7 @@ Parts: contract, configs, steps, tasks, loaders, resume, elo, probe, rotnet; sim
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -21,10 +22,8 @@ from datetime import datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-if str(HERE.parent) not in sys.path:  # nothing has to be installed
-    sys.path[:0] = [str(HERE.parent)]
-if str(HERE) not in sys.path:
-    sys.path.append(str(HERE))
+# Nothing has to be installed; this folder comes last, so that no script in it hides a library.
+sys.path[:] = [str(HERE.parent), *(path for path in sys.path if path != str(HERE)), str(HERE)]
 
 import pytorch_lightning  # noqa: F401, E402  (first, as the command line does)
 import torch  # noqa: E402
@@ -56,7 +55,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=os.environ.get("PRETEXT_DATA"), help="the folder of data")
-    parser.add_argument("--seconds", type=float, default=480.0, help="that this start may take (default 480)")
+    parser.add_argument("--seconds", type=float, help="that this start may take (default 480, dry 3600)")
     parser.add_argument("--only", nargs="+", metavar="PART", help="ask these parts and no others")
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="results (default runs/gpu)")
     parser.add_argument("--starts", type=int, default=2, help="that RotNet's training may take (default 2)")
@@ -66,6 +65,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         parser.error("there is no CUDA device; --dry runs everything in small on a processor")
     if not own.dry and own.root is None:
         parser.error("--root (or PRETEXT_DATA) must name a folder that holds cifar10/ or cifar10.tar.xz")
+    own.seconds = own.seconds or (3600.0 if own.dry else 480.0)
     return own
 
 
@@ -110,6 +110,7 @@ def main(words: list[str] | None = None) -> int:
         "cores": cores(),
         "commit": report.commit(),
     }
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no line for every seed
     try:
         parts = chosen(setting, own.only)
         book = Book(out / "gpu.json", {"about": report.about(setting), "start": start, "again": bool(again)})

@@ -40,7 +40,7 @@ def step(setting: Setting, file: Path, clock: Clock, before: Answer) -> Answer:
     loss = float(cli.trainer.callback_metrics["train/loss"])
     if loss != loss:
         raise ValueError("the loss is not a number")
-    return {"loss": loss, "on": str(cli.model.device)}
+    return {"loss": loss, "on": str(cli.trainer.strategy.root_device)}
 
 
 def options(setting: Setting, file: Path) -> list[str]:

@@ -105,7 +105,7 @@ CASES: dict[str, Case] = {
     "OddOneOut": Case(partial(pretext.OddOneOut, clips=4, frames=5, width=32), video_net, clips),
     "Reconstruction": Case(partial(pretext.Reconstruction, frames=3, width=8), video_net, clips, ()),
     "ShuffleAndLearn": Case(pretext.ShuffleAndLearn, video_net, clips),
-    "OnFrames": Case(COLOUR, video_net, clips, (), random=False),
+    "OnFrames": Case(COLOUR, video_net, clips, ()),
     "On": Case(partial(pretext.On, modality="rgb", task=ARROW), several, modalities, ()),
     "Alignment": Case(partial(pretext.Alignment, frames=8), several, modalities),
     "Embed": Case(partial(pretext.Embed, frames=8), several, modalities),
@@ -171,7 +171,8 @@ def marked(setting: Setting, clock: Clock, before: Answer) -> Answer:
     options: list[Any] = ["-m", "cuda", "-p", "no:cacheprovider", "-rs", "-k", "not contract"]
     command = [sys.executable, "-m", "pytest", *options, str(REPOSITORY / "tests")]
     with log.open("w") as file:
-        code = subprocess.run(command, cwd=REPOSITORY, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+        where: dict[str, Any] = {"cwd": REPOSITORY, "stdout": file, "stderr": subprocess.STDOUT}
+        code = subprocess.run(command, check=False, timeout=max(clock.left(), 30.0), **where).returncode
     said = log.read_text().strip().splitlines()[-1]
     if code not in (0, 5):  # 5: there are none
         raise RuntimeError(f"{said}; see {log}")

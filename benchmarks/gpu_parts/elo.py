@@ -17,12 +17,12 @@ MODALITIES = "[rgb, flow, grey, audio]"
 def part(setting: Setting) -> Part:
     """Make the part."""
     asked = [Question("50 steps", partial(train, setting), setting.size(30.0, 1.0))]
-    return Part("elo", "elo.yaml for 50 steps", 0.08, lambda: asked, table)
+    return Part("elo", "50 steps of elo.yaml", 0.08, lambda: asked, table)
 
 
 def train(setting: Setting, clock: Clock, before: Answer) -> Answer:
-    """Train 50 steps (a dry run two), the last 30 of them timed, and look at the losses."""
-    steps, first = setting.size(50, 2), setting.size(20, 1)
+    """Train 50 steps (a dry run three), the last 30 of them timed, and look at the losses."""
+    steps, first = setting.size(50, 3), setting.size(20, 1)
     run = setting.out / "runs" / "elo"
     rmtree(run, ignore_errors=True)
     videos = setting.size(["160", "16"], ["16", "8"])

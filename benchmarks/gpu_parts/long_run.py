@@ -65,7 +65,7 @@ def steps(run: Path) -> int:
 
 def pace(setting: Setting, name: str, config: Mapping[str, Any], batch: int) -> float:
     """Seconds per step once all files have been decoded: two epochs of a few images."""
-    run, steps_each = setting.out / "runs" / f"{name}-pace", setting.size(50, 2)
+    run, steps_each = setting.out / "runs" / f"{name}-pace", setting.size(50, 3)
     rmtree(run, ignore_errors=True)
     first, last = steps_each + setting.size(10, 1), 2 * steps_each - 1
     marks = {"class_path": "gpu_parts.callbacks.Marks", "init_args": {"steps": [first, last]}}

@@ -17,9 +17,12 @@ PHOTO = (500, 375)  # pixels, as most of ImageNet's files have them
 CLASSES = ("round", "square")
 
 
-def make_photos(folder: Path, count: int) -> Path:
-    """Write `count` JPEG files of 500 x 375 px as `folder/{train,test}/<class>/*.jpg`, a tenth of them to test on."""
-    return _made(folder, count, PHOTO, ".jpg")
+def make_photos(folder: Path, count: int, names: int = 1) -> Path:
+    """Write `count` JPEG files of 500 x 375 px as `folder/{train,test}/<class>/*.jpg`, a tenth of them to test on.
+
+    Each file stands there under so many names: to a reader these are so many files.
+    """
+    return _made(folder, count, PHOTO, ".jpg", names=names)
 
 
 def make_small(folder: Path, count: int) -> Path:
@@ -27,7 +30,7 @@ def make_small(folder: Path, count: int) -> Path:
     return _made(folder, 2 * count, (32, 32), ".png", test=2)
 
 
-def _made(folder: Path, count: int, size: tuple[int, int], suffix: str, test: int = 10) -> Path:
+def _made(folder: Path, count: int, size: tuple[int, int], suffix: str, test: int = 10, names: int = 1) -> Path:
     """Write the files, unless they are there; every `test`-th is to test on."""
     if (folder / "written").exists():
         return folder
@@ -37,6 +40,9 @@ def _made(folder: Path, count: int, size: tuple[int, int], suffix: str, test: in
             (folder / split / name).mkdir(parents=True)
     with ThreadPoolExecutor(cores()) as threads:
         list(threads.map(partial(_write, folder, size, suffix, test), range(count)))
+    for file in [path for path in folder.rglob(f"*{suffix}") if path.is_file()]:
+        for number in range(1, names):
+            file.with_name(f"{file.stem}-{number}{suffix}").hardlink_to(file)
     (folder / "written").touch()
     return folder
 

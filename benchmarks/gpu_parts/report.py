@@ -60,8 +60,10 @@ def command() -> str:
 def markdown(parts: Sequence[Part], book: Book) -> str:
     """Write all tables; what was not asked is said."""
     facts, starts = book.content["about"], book.content["starts"]
-    said = ", ".join(f"{key} {value}" for key, value in facts.items() if key not in ("dry", "device"))
-    machine = f"{facts['device']}, driver {starts[-1]['driver']}, {starts[-1]['cores']} cores, {said}, commit {starts[-1]['commit']}."
+    versions = {key: value for key, value in facts.items() if key not in ("dry", "device")}
+    versions["commit"] = starts[-1]["commit"]
+    said = ", ".join(f"{key} {value}" for key, value in versions.items())
+    machine = f"{facts['device']}, driver {starts[-1]['driver']}, {starts[-1]['cores']} cores, {said}."
     lines = ["A dry run on a processor: no figure below says anything of an accelerator.", ""] if facts["dry"] else []
     lines += [machine, "", *(f"    {start['command']}" for start in starts)]
     for part in parts:
@@ -69,8 +71,7 @@ def markdown(parts: Sequence[Part], book: Book) -> str:
         if part.on_demand and not answers:
             continue
         lines += ["", f"### {part.about[0].upper()}{part.about[1:]}", ""]
-        lines += part.table(answers) if answers else ["Not run."]
-        lines += _open(part, book) if state != DONE else []
+        lines += [*part.table(answers), *([] if state == DONE else _open(part, book))] if answers else ["Not run."]
     return "\n".join(lines) + "\n"
 
 

@@ -69,7 +69,7 @@ def compare(setting: Setting, exact: bool, clock: Clock, before: Answer) -> Answ
     for name in KILLS:
         started[name] = setting.start(home / f"{name}.txt", "fit", str(home / name))
     for name, process in started.items():
-        finish(process, home / f"{name}.txt")
+        finish(process, home / f"{name}.txt", max(clock.left(), PATIENCE))
     same = {name: equal(home / "alone", home / name) for name in names if name != "alone"}
     if exact and not all(same.values()):
         raise AssertionError(f"weights differ from those of the run that was left alone: {same}, killed at {killed}")
@@ -105,15 +105,15 @@ def kill(process: subprocess.Popen[bytes], run: Path, number: signal.Signals) ->
     raise RuntimeError(f"it ended, or had no checkpoint in time: {last_lines(run.parent / f'{run.name}.txt')}")
 
 
-def finish(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait for a training to end well.
+def finish(process: subprocess.Popen[bytes], log: Path, patience: float) -> None:
+    """Wait so many seconds for a training to end well.
 
     Raises:
         RuntimeError: it did not.
 
     """
     try:
-        code = process.wait(timeout=PATIENCE)
+        code = process.wait(timeout=patience)
     except subprocess.TimeoutExpired:
         process.kill()
         code = -1

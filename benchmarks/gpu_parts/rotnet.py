@@ -1,9 +1,9 @@
 """RotNet's training on CIFAR-10, scaled to the time there is, judged as its authors judge it.
 
 https://arxiv.org/abs/1803.07728. All 50,000 images; crop and flip, then four turns of each; SGD with Nesterov's
-momentum 0.9, weight decay 5e-4, rates 0.1, 0.02, 0.004, 0.0008 to epochs 60, 120, 160, 200 of 200. On the frozen network, with
-crop and flip: an MLP on each block (50 epochs, the rate falls at 20, 40, 45), and a block of convolutions (100 epochs,
-at 35, 70, 85). Where the time is short all epochs are scaled by one factor, which is decided once.
+momentum 0.9, weight decay 5e-4, rates 0.1, 0.02, 0.004, 0.0008 to epochs 60, 120, 160, 200 of 200. On the frozen
+network, with crop and flip: an MLP on each block (50 epochs, the rate falls at 20, 40, 45), and a block of convolutions
+(100 epochs, at 35, 70, 85). Where the time is short all epochs are scaled by one factor, which is decided once.
 """
 
 from __future__ import annotations

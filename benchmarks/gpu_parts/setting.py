@@ -89,8 +89,8 @@ class Setting:
 
     @cached_property
     def photos(self) -> Path:
-        """A folder of JPEG photos of 500 px, made here."""
-        return make_photos(self.out / "photos", self.size(1500, 24))
+        """A folder of JPEG photos of 500 px, made here: 5,400 files to train on, each fourth of which is another photo."""
+        return make_photos(self.out / "photos", self.size(1500, 24), self.size(4, 1))
 
     @contextmanager
     def quiet(self, name: str) -> Iterator[None]:
@@ -136,11 +136,12 @@ class Setting:
     def start(self, log: Path, *args: str) -> subprocess.Popen[bytes]:
         """Start a verb in a process of its own, which says what it does in a file."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        paths = [str(REPOSITORY), str(REPOSITORY / "benchmarks"), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+        paths = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
         with log.open("ab") as file:
             command = [sys.executable, "-m", "pretext", *args]
-            return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT, cwd=self.out)
+            here = REPOSITORY / "benchmarks"  # where `pretext` looks last, and finds `gpu_parts`
+            return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT, cwd=here)
 
 
 def last_lines(log: Path, count: int = 3) -> str:

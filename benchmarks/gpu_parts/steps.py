@@ -39,9 +39,9 @@ class Case(NamedTuple):
     """Steps of a later epoch; None where every epoch decodes anew."""
 
 
-def network(name: str, **options: Any) -> tuple[Callable[[], Backbone], Config]:
+def network(kind: str, /, **options: Any) -> tuple[Callable[[], Backbone], Config]:
     """Give what builds a backbone, and how a config names it."""
-    return partial(getattr(pretext, name), **options), {"class_path": f"pretext.{name}", "init_args": options}
+    return partial(getattr(pretext, kind), **options), {"class_path": f"pretext.{kind}", "init_args": options}
 
 
 def cases(setting: Setting) -> dict[str, Case]:
@@ -60,7 +60,7 @@ def cases(setting: Setting) -> dict[str, Case]:
     return {
         "RotNet's NIN, 32 px": Case(*nin, 32, 32, 128, False, 20_000, (30, 150), (330, 450)),
         "ResNet-18, 32 px, small stem": Case(*small, 32, 32, 128, False, 20_000, (30, 150), (330, 450)),
-        "ResNet-50, 224 px": Case(*large, 224, 240, 64, True, 1_350, (10, 60), None),
+        "ResNet-50, 224 px": Case(*large, 224, 240, 64, True, 5_400, (15, 75), None),
         "does nothing, 8 images": Case(Nothing, NOTHING, 32, 32, 8, False, 4_000, (100, 450), (600, 950)),
     }
 
@@ -70,7 +70,8 @@ NOTHING: Config = {"class_path": "gpu_parts.callbacks.Nothing"}
 
 def part(setting: Setting) -> Part:
     """Make the part."""
-    asked = [Question(name, partial(measure, setting, name, case), 20.0) for name, case in cases(setting).items()]
+    least = setting.size(20.0, 1.0)
+    asked = [Question(name, partial(measure, setting, name, case), least) for name, case in cases(setting).items()]
     return Part("steps", "`pretext fit` against a bare loop", 0.16, lambda: asked, table)
 
 

@@ -34,8 +34,9 @@ ALL = "all.yaml's nine"
 
 def part(setting: Setting) -> Part:
     """Make the part."""
-    asked = [Question(name, partial(alone, setting, name), 6.0) for name in TASKS]
-    asked.append(Question(ALL, partial(together, setting), 8.0))
+    least = setting.size(8.0, 1.0)
+    asked = [Question(name, partial(alone, setting, name), least) for name in TASKS]
+    asked.append(Question(ALL, partial(together, setting), least))
     return Part("tasks", "tasks' steps against the backbone", 0.1, lambda: asked, table)
 
 
