@@ -148,7 +148,7 @@ def part(setting: Setting) -> Part:
     """Make the part."""
     asked = [Question(name, partial(kept, setting, case), 3.0) for name, case in CASES.items()]
     asked.append(Question("tests marked cuda", partial(marked, setting), 15.0))
-    return Part("contract", "the contract of every task on the device", 0.14, lambda: asked, table)
+    return Part("contract", "the contract of every task on the device", 0.1, lambda: asked, table)
 
 
 def kept(setting: Setting, case: Case, clock: Clock, before: Answer) -> Answer:

@@ -17,7 +17,7 @@ MODALITIES = "[rgb, flow, grey, audio]"
 def part(setting: Setting) -> Part:
     """Make the part."""
     asked = [Question("50 steps", partial(train, setting), setting.size(30.0, 1.0))]
-    return Part("elo", "50 steps of elo.yaml", 0.08, lambda: asked, table)
+    return Part("elo", "50 steps of elo.yaml", 0.05, lambda: asked, table)
 
 
 def train(setting: Setting, clock: Clock, before: Answer) -> Answer:

@@ -40,7 +40,7 @@ def part(setting: Setting) -> Part:
     """Make the part."""
     least = setting.size(15.0, 1.0)
     asked = [Question(name, partial(measure, setting, name, kind), least) for name, kind in kinds(setting).items()]
-    return Part("loaders", "images per second from files", 0.12, lambda: asked, table)
+    return Part("loaders", "images per second from files", 0.08, lambda: asked, table)
 
 
 def measure(setting: Setting, name: str, kind: Files, clock: Clock, before: Answer) -> Answer:

@@ -18,6 +18,7 @@ from gpu_parts.setting import Setting, last_lines
 
 Config = dict[str, Any]
 LAST = Path("checkpoints") / "last.ckpt"
+EVERY = 30.0  # seconds between two lines
 GRACE = 20.0  # seconds that a training may take to save what it has and to end
 
 
@@ -34,16 +35,26 @@ def advance(setting: Setting, name: str, config: Mapping[str, Any], clock: Clock
     begin = time.monotonic()
     process = setting.start(log, "fit", *([str(run)] if resumes else new))
     try:
-        code = process.wait(timeout=max(clock.left() - GRACE, 5.0))
-    except subprocess.TimeoutExpired:
-        stop(process)
-        return {UNFINISHED: True, "step": steps(run)}
+        code = watched(process, log, clock)
     finally:
-        if process.poll() is None:  # we were stopped ourselves
+        if process.poll() is None:  # the time is over, or we were stopped ourselves
             stop(process)
+    if code is None:
+        return {UNFINISHED: True, "step": steps(run)}
     if code:
         raise RuntimeError(f"the training ended with {code}: {last_lines(log)}")
     return {"step": steps(run), "resumed": resumes, "last_start_s": time.monotonic() - begin}
+
+
+def watched(process: subprocess.Popen[bytes], log: Path, clock: Clock) -> int | None:
+    """Wait for a training and say now and then where it is; its exit code, or None where the time is over."""
+    end = time.monotonic() + max(clock.left() - GRACE, 5.0)
+    while (left := end - time.monotonic()) > 0:
+        try:
+            return process.wait(timeout=min(left, EVERY))
+        except subprocess.TimeoutExpired:
+            print(f"   {last_lines(log, 1)}", flush=True)
+    return None
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -73,6 +84,7 @@ def pace(setting: Setting, name: str, config: Mapping[str, Any], batch: int) -> 
     if "class_path" in config["model"]:  # it chooses its stage by what is held out
         data["split"] = {"val": 1 / 11, "limit": batch * steps_each * 11 // 10}
     trainer = {**config["trainer"], "max_steps": last + 1, "max_epochs": -1, "callbacks": [marks]}
+    trainer["enable_progress_bar"] = False
     short = {**config, "data": {**config["data"], "init_args": data}, "trainer": trainer}
     cli = setting.fit(f"{name}-pace", short, run)
     found = next(callback for callback in cli.trainer.callbacks if isinstance(callback, Marks))

@@ -33,7 +33,7 @@ def part(setting: Setting) -> Part:
         Question("pretext probe", partial(ours, setting), setting.size(20.0, 1.0)),
         Question("lightly", partial(lightly, setting), setting.size(20.0, 1.0)),
     ]
-    return Part("probe", "probing 50,000 + 10,000 images", 0.1, lambda: asked, table)
+    return Part("probe", "probing 50,000 + 10,000 images", 0.08, lambda: asked, table)
 
 
 def ours(setting: Setting, clock: Clock, before: Answer) -> Answer:

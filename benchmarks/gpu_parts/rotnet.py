@@ -59,7 +59,7 @@ def sgd(setting: Setting, epochs: int, falls: list[int], data: Config, **model: 
     return {
         "model": whole,
         "data": {"class_path": "datamodules.CIFAR10", "init_args": {**root, **data}},
-        "trainer": {"max_epochs": epochs, "precision": "bf16-mixed", "callbacks": [rates]},
+        "trainer": {"max_epochs": epochs, "enable_progress_bar": True, "precision": "bf16-mixed", "callbacks": [rates]},
         "checkpoint": {"every_n_steps": IMAGES // BATCH},
     }
 

@@ -89,7 +89,7 @@ class Setting:
 
     @cached_property
     def photos(self) -> Path:
-        """A folder of JPEG photos of 500 px, made here: 5,400 files to train on, each fourth of which is another photo."""
+        """A folder of JPEG photos of 500 px, made here: 5,400 files to train on, four names for each photo."""
         return make_photos(self.out / "photos", self.size(1500, 24), self.size(4, 1))
 
     @contextmanager

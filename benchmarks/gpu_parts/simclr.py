@@ -48,7 +48,7 @@ def config(setting: Setting) -> Config:
             "execution": {"channels_last": True},
         },
         "data": {"class_path": "datamodules.CIFAR10", "init_args": data},
-        "trainer": {"max_epochs": setting.size(EPOCHS, 1), "precision": "bf16-mixed"},
+        "trainer": {"max_epochs": setting.size(EPOCHS, 1), "enable_progress_bar": True, "precision": "bf16-mixed"},
         "checkpoint": {"every_n_steps": 50_000 // BATCH},
     }
 

@@ -72,7 +72,7 @@ def part(setting: Setting) -> Part:
     """Make the part."""
     least = setting.size(20.0, 1.0)
     asked = [Question(name, partial(measure, setting, name, case), least) for name, case in cases(setting).items()]
-    return Part("steps", "`pretext fit` against a bare loop", 0.16, lambda: asked, table)
+    return Part("steps", "`pretext fit` against a bare loop", 0.22, lambda: asked, table)
 
 
 def measure(setting: Setting, name: str, case: Case, clock: Clock, before: Answer) -> Answer:
@@ -105,6 +105,7 @@ def framework(setting: Setting, name: str, case: Case) -> Marks:
     trainer = {"max_steps": last + 1, "max_epochs": -1, "precision": "bf16-mixed", "callbacks": [marks]}
     with setting.fresh_caches(name):
         cli = setting.fit(name, {**model(case), "data": data(setting, case), "trainer": trainer}, run)
+    rmtree(run)
     return next(callback for callback in cli.trainer.callbacks if isinstance(callback, Marks))
 
 

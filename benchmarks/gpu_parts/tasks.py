@@ -37,7 +37,7 @@ def part(setting: Setting) -> Part:
     least = setting.size(8.0, 1.0)
     asked = [Question(name, partial(alone, setting, name), least) for name in TASKS]
     asked.append(Question(ALL, partial(together, setting), least))
-    return Part("tasks", "tasks' steps against the backbone", 0.1, lambda: asked, table)
+    return Part("tasks", "tasks' steps against the backbone", 0.08, lambda: asked, table)
 
 
 def alone(setting: Setting, name: str, clock: Clock, before: Answer) -> Answer:
