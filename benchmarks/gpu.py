@@ -41,7 +41,7 @@ from gpu_parts import (  # noqa: E402
     tasks,
 )
 from gpu_parts.schedule import FAILED, Book, Clock, Part, work  # noqa: E402
-from gpu_parts.setting import CACHES, Setting  # noqa: E402
+from gpu_parts.setting import Setting  # noqa: E402
 
 from datamodules.options import cores  # noqa: E402
 from pretext.core.files import write_whole  # noqa: E402
@@ -102,7 +102,6 @@ def main(words: list[str] | None = None) -> int:
     again = os.environ.pop(AGAIN, None)
     end = float(again) if again else time.monotonic() + own.seconds - SPARE
     setting = Setting(own.root and own.root.resolve(), out, own.dry, own.seconds, own.starts)
-    os.environ.setdefault(CACHES, str(out / "caches"))
     start = {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": report.command(),

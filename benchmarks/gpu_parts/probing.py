@@ -43,7 +43,7 @@ def ours(setting: Setting, clock: Clock, before: Answer) -> Answer:
     data = ["--data", "datamodules.CIFAR10", "--data.root", str(setting.cifar), "--data.batch_size", str(BATCH)]
     data += setting.size([], ["--data.split.limit", "16"])
     begin = time.perf_counter()
-    with setting.quiet("probe"), setting.fresh_caches("probe"):
+    with setting.quiet("probe"):
         net = ["--backbone", "torchvision:resnet18", "--protocols", "linear"]
         if main(["probe", *net, *data, "--out", str(out)]):
             raise RuntimeError(f"pretext probe failed; see {setting.out / 'logs' / 'probe.txt'}")

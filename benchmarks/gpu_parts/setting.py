@@ -21,7 +21,6 @@ from gpu_parts.photos import make_photos, make_small
 from pretext.training.cli import PretextCLI
 
 REPOSITORY = Path(__file__).parents[2]
-CACHES = "XDG_CACHE_HOME"  # where what can be made again is kept
 T = TypeVar("T")
 
 
@@ -99,16 +98,6 @@ class Setting:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a") as log, redirect_stdout(log), redirect_stderr(log):
             yield
-
-    @contextmanager
-    def fresh_caches(self, name: str) -> Iterator[None]:
-        """Let nothing be found that an earlier reading has kept."""
-        before = os.environ.get(CACHES)
-        os.environ[CACHES] = str(self.out / "caches" / name)
-        try:
-            yield
-        finally:
-            os.environ.pop(CACHES) if before is None else os.environ.update({CACHES: before})
 
     def trainer(self) -> dict[str, Any]:
         """Options of every trainer."""

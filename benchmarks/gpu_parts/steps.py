@@ -103,8 +103,7 @@ def framework(setting: Setting, name: str, case: Case) -> Marks:
     last = (case.later or case.first)[1]
     marks = {"class_path": "gpu_parts.callbacks.Marks", "init_args": {"steps": [*case.first, *(case.later or ())]}}
     trainer = {"max_steps": last + 1, "max_epochs": -1, "precision": "bf16-mixed", "callbacks": [marks]}
-    with setting.fresh_caches(name):
-        cli = setting.fit(name, {**model(case), "data": data(setting, case), "trainer": trainer}, run)
+    cli = setting.fit(name, {**model(case), "data": data(setting, case), "trainer": trainer}, run)
     rmtree(run)
     return next(callback for callback in cli.trainer.callbacks if isinstance(callback, Marks))
 
