@@ -19,8 +19,6 @@ from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import Setting
 
 KEEPS = "cache_gb" in inspect.signature(ImageFolder).parameters  # canvases in a folder, for later runs
-
-
 SPEEDS = ("first", "later", "second_run", "bare_one_thread")
 
 
@@ -51,7 +49,7 @@ def part(setting: Setting) -> Part:
 
 
 def measure(setting: Setting, name: str, kind: Files, clock: Clock, before: Answer) -> Answer:
-    """Read all files twice in one run, then by two runs that keep canvases in a folder; torchvision's decoder beside."""
+    """Read all files twice in one run, then by two runs that keep canvases in a folder, beside torchvision's way."""
     root = setting.photos if kind.photos else setting.cifar
     files = sorted(path for path in (root / "train").rglob("*") if path.is_file())
     for path in files[: kind.limit]:
