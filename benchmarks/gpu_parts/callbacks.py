@@ -37,6 +37,11 @@ class Marks(pl.Callback):
         return (self.times[last] - self.times[first]) / (last - first)
 
 
+def marks_of(trainer: Any) -> Marks:
+    """Find the marks of a trainer."""
+    return next(callback for callback in trainer.callbacks if isinstance(callback, Marks))
+
+
 class Milestones(pl.Callback):
     """Multiply the learning rate by `factor` at each of some epochs, as papers do that train by SGD.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from shutil import rmtree
 
-from gpu_parts.callbacks import Marks
+from gpu_parts.callbacks import marks_of
 from gpu_parts.configs import disk
 from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import REPOSITORY, Setting
@@ -40,11 +40,14 @@ def train(setting: Setting, clock: Clock, before: Answer) -> Answer:
     marks = f"[{{class_path: gpu_parts.callbacks.Marks, init_args: {{steps: [{first}, {steps - 1}]}}}}]"
     words += ["--trainer.callbacks", marks, "--trainer.default_root_dir", str(run)]
     cli = setting.verb("elo", "fit", *words)
-    found = next(callback for callback in cli.trainer.callbacks if isinstance(callback, Marks))
     losses = {name: float(loss) for name, loss in cli.model.losses.items()}
     if bad := [name for name, loss in losses.items() if loss != loss]:
         raise ValueError(f"the loss of {', '.join(bad)} is not a number")
-    return {"step_ms": 1e3 * found.per_step(first, steps - 1), "tasks": len(losses), "steps": cli.trainer.global_step}
+    return {
+        "step_ms": 1e3 * marks_of(cli.trainer).per_step(first, steps - 1),
+        "tasks": len(losses),
+        "steps": cli.trainer.global_step,
+    }
 
 
 def table(answers: dict[str, Answer]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gpu_parts.callbacks import Marks
+from gpu_parts.callbacks import marks_of
 from gpu_parts.schedule import UNFINISHED, Answer, Clock
 from gpu_parts.setting import Setting, last_lines
 
@@ -87,5 +87,4 @@ def pace(setting: Setting, name: str, config: Mapping[str, Any], batch: int) -> 
     trainer["enable_progress_bar"] = False
     short = {**config, "data": {**config["data"], "init_args": data}, "trainer": trainer}
     cli = setting.fit(f"{name}-pace", short, run)
-    found = next(callback for callback in cli.trainer.callbacks if isinstance(callback, Marks))
-    return found.per_step(first, last)
+    return marks_of(cli.trainer).per_step(first, last)

@@ -61,7 +61,8 @@ def picture(number: int, size: tuple[int, int], name: str) -> NDArray[np.uint8]:
     image = Image.fromarray(corners).resize(size, Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(image)
     for _ in range(12):
-        x, y, radius = rng.integers(0, width), rng.integers(0, height), rng.integers(width // 20, width // 4)
+        x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
+        radius = int(rng.integers(width // 20, width // 4))
         box, colour = (x - radius, y - radius, x + radius, y + radius), tuple(rng.integers(0, 256, 3).tolist())
         draw.ellipse(box, colour) if name == "round" else draw.rectangle(box, colour)
     coarse = Image.fromarray(rng.integers(0, 256, (height // 8 + 1, width // 8 + 1), dtype=np.uint8))

@@ -82,8 +82,8 @@ class Views(torch.utils.data.IterableDataset[tuple[Tensor, Tensor]]):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator, self.epoch = rng(self.images.device, "lightly", self.epoch), self.epoch + 1
-        order = torch.randperm(len(self.images), generator=generator, device=self.images.device)  # type: ignore[no-untyped-call]  # torch's
-        for rows in order.split(BATCH):
+        order = torch.randperm(len(self.images), generator=generator, device=self.images.device)
+        for rows in order.split(BATCH):  # type: ignore[no-untyped-call]  # torch's
             yield self.augment(self.images[rows], generator), self.labels[rows]
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import pretext
-from gpu_parts.callbacks import Marks, Nothing
+from gpu_parts.callbacks import Marks, Nothing, marks_of
 from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import Setting
 from pretext.core.types import Backbone
@@ -105,7 +105,7 @@ def framework(setting: Setting, name: str, case: Case) -> Marks:
     trainer = {"max_steps": last + 1, "max_epochs": -1, "precision": "bf16-mixed", "callbacks": [marks]}
     cli = setting.fit(name, {**model(case), "data": data(setting, case), "trainer": trainer}, run)
     rmtree(run)
-    return next(callback for callback in cli.trainer.callbacks if isinstance(callback, Marks))
+    return marks_of(cli.trainer)
 
 
 def model(case: Case) -> Config:
