@@ -1,0 +1,1 @@
+"""What `benchmarks/gpu.py` asks of an accelerator: one part, one file."""
