@@ -1,9 +1,12 @@
-"""Arguments of tasks by the names that they had in release 0.1, for configs and runs made then."""
+"""Arguments of tasks by the names that they had in release 0.1, for configs and runs made then.
+
+And what a task asked before it had an option whose default asks otherwise, for runs that go on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 Args = dict[str, Any]
 COLOURS, HALVES = "pretext.nn.colour_targets", "pretext.nn.split_targets"
@@ -84,3 +87,24 @@ RULES: dict[str, Callable[[Args], Args]] = {
     "SplitBrain": split_brain,
 }
 """Name of a task's class -> from its old arguments to those of today; `pretext.training.renamed` applies them."""
+
+
+class Then(NamedTuple):
+    """What a task asked before it had some options."""
+
+    named: frozenset[str]
+    """Options that it had already. Who names them all is a run, which writes down every option; a user names a few."""
+    added: Args
+    """Options that it has got since, with the values at which it asks what it asked then."""
+
+
+THEN: dict[str, Then] = {
+    "FuturePrediction": Then(frozenset({"frames", "future", "channels", "shrink", "width"}), {"skip": 0}),
+}
+"""Name of a task's class -> what it asked before; `pretext.training.renamed` applies them after `RULES`."""
+
+
+def as_then(name: str, args: Args) -> Args:
+    """Add to the arguments of a task, if a run wrote them, options that did not exist then."""
+    then = THEN.get(name)
+    return then.added | args if then and then.named <= args.keys() else args

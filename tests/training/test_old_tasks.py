@@ -1,6 +1,7 @@
 """Arguments of tasks as release 0.1 wrote them become today's, and build the very same task."""
 
 from functools import partial
+from inspect import signature
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from clips import av_batch, tiny_multimodal
 from jsonargparse import ArgumentParser
 from nets import TinyNet
 
+import pretext
 from pretext import Alignment, Colorization, Distillation, Embed, Split, SplitBrain
 from pretext.core.rng import rng
 from pretext.core.types import TaskFactory
@@ -17,7 +19,8 @@ from pretext.nn.embedding_losses import InfoNCE, MaxMargin
 from pretext.nn.split_targets import SplitClasses, SplitValues
 from pretext.nn.teachers import Frozen, Momentum
 from pretext.ops.negatives import Negatives
-from pretext.training.old_tasks import RULES
+from pretext.training.old_tasks import RULES, THEN
+from pretext.training.renamed import current
 
 IMAGES = torch.rand(4, 3, 16, 16, generator=rng("cpu", "old tasks"))
 CLIPS = av_batch(4) | {"flow": av_batch(4)["rgb"][:, :2]}
@@ -147,3 +150,22 @@ def test_one_option_alone_names_the_part_that_owns_it(name, old, new):
 def test_arguments_of_today_stay(name):
     for args in ({}, {"frames": 3}, {"stride": 2}):
         assert RULES[name](args) == args
+
+
+@pytest.mark.parametrize("name", THEN)
+def test_a_run_from_before_an_option_was_there_asks_what_it_asked_then(name):
+    """A run writes down every option, so one that is missing did not exist; who names a few options wants today's."""
+    named, added = THEN[name]
+    task = getattr(pretext, name)
+    parameters = signature(task).parameters
+    assert named | added.keys() <= parameters.keys()
+    full = {option: parameters[option].default for option in named}
+
+    def read(args):
+        config = {"model": {"tasks": {"task": {"class_path": f"pretext.{name}", "init_args": args}}}}
+        return current(config)["model"]["tasks"]["task"]["init_args"]
+
+    assert read(full) == full | added
+    assert all(read(full | {option: "said"})[option] == "said" for option in added)
+    few = {option: full[option] for option in sorted(named)[1:]}
+    assert read(few) == few
