@@ -74,9 +74,12 @@ def distillation(old: Args) -> Args:
 
 
 def embed(old: Args) -> Args:
-    """`loss` was "margin" or "nce"."""
+    """`loss` was "margin", of squared distances, or "nce"."""
     parts = {"margin": (f"{EMBEDDINGS}.MaxMargin", ("margin",)), "nce": (f"{EMBEDDINGS}.InfoNCE", ("temperature",))}
-    return _part(old, "loss", parts, "loss")
+    new = _part(old, "loss", parts, "loss")
+    if new is not old and new["loss"]["class_path"].endswith(".MaxMargin"):
+        new["loss"]["init_args"]["squared"] = True
+    return new
 
 
 RULES: dict[str, Callable[[Args], Args]] = {
@@ -99,6 +102,7 @@ class Then(NamedTuple):
 
 
 THEN: dict[str, Then] = {
+    "ClipOrder": Then(frozenset({"pieces", "frames", "gap", "channel_splitting", "jitter"}), {"grouping": "time"}),
     "FuturePrediction": Then(frozenset({"frames", "future", "channels", "shrink", "width"}), {"skip": 0}),
 }
 """Name of a task's class -> what it asked before; `pretext.training.renamed` applies them after `RULES`."""

@@ -72,7 +72,7 @@ CASES = [
         partial(Embed, frames=4, loss=InfoNCE(0.3), outputs=5),
         HEADS,
     ),
-    ("Embed", FRAMES | {"margin": 0.3}, partial(Embed, frames=4, loss=MaxMargin(0.3)), HEADS),
+    ("Embed", FRAMES | {"margin": 0.3}, partial(Embed, frames=4, loss=MaxMargin(0.3, squared=True)), HEADS),
     (
         "Distillation",
         FRAMES | {"kind": "joint", "detach": False, "momentum": 0.9},
@@ -132,6 +132,7 @@ def test_copies_keep_their_names_in_checkpoints(copy, prefix):
         ("Alignment", {"negatives": "hard"}, {"negatives": {"kinds": "hard"}}),
         ("Alignment", {"gap": 3}, {"negatives": {"gap": 3}}),
         ("Embed", {"temperature": 0.2}, {"loss": ("InfoNCE", {"temperature": 0.2})}),
+        ("Embed", {"margin": 0.2}, {"loss": ("MaxMargin", {"margin": 0.2, "squared": True})}),
         ("Colorization", {"neighbours": 5}, {"target": ("ColourClasses", {"neighbours": 5})}),
         ("Distillation", {"momentum": 0.5}, {"copy": ("Momentum", {"momentum": 0.5})}),
         ("Distillation", {"kind": "joint"}, {"copy": None}),
