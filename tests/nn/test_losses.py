@@ -170,7 +170,7 @@ def test_info_nce_of_items_at_right_angles(temperature):
 
 
 def test_info_nce_has_its_known_values():
-    """Eight orthonormal pairs at temperature 0.5: ln(1 + 7 / e^2), and 1 / 0.5 more where each is paired with the next."""
+    """Eight orthonormal pairs at temperature 0.5: ln(1 + 7 / e^2), and 1 / 0.5 more each with the next second."""
     assert info_nce(torch.eye(8) / 0.5).item() == pytest.approx(0.6664679, abs=1e-7)
     assert info_nce(torch.eye(8).roll(1, 0) / 0.5).item() == pytest.approx(2.6664679, abs=5e-7)
 
