@@ -200,7 +200,7 @@ class ClipOrder(Task):
 def orders(pieces: int, grouping: Grouping | None) -> Tensor:
     """List all orders, (pieces!, pieces) int64, the sorted one first; of two that count as one, one of them.
 
-    By "time" that which shows the first piece before the last, by "slots" that whose first slot shows the earlier piece.
+    By "time" that which shows the first piece before the last, by "slots" that whose first slot shows the earlier one.
     """
     every = permutations(range(pieces))
     if grouping == "time":

@@ -90,7 +90,9 @@ class FuturePrediction(Task):
         got = f"{parts} take windows of {length} frames, got {x.shape[2]}"
         require(x.shape[2] >= length, self, got, "raise window in the data module, or lower them")
         both = random_clip(self, x, length, rng)
-        small = shrink(torch.cat((both[:, :, self.frames - 1 : self.frames], both[:, :, -self.future :]), 2), self.shrink)
+        small = shrink(
+            torch.cat((both[:, :, self.frames - 1 : self.frames], both[:, :, -self.future :]), 2), self.shrink
+        )
         answer = Future(small[:, :, 1:].contiguous(), small[:, :, :1].contiguous())
         return Puzzle(both[:, :, : self.frames].contiguous(), answer, blind_picture(answer.frames))
 

@@ -57,7 +57,9 @@ def test_both_modalities_show_the_same_moment_of_the_same_clip():
 
 
 @pytest.mark.parametrize("hardest", [None, 0])
-@pytest.mark.parametrize("options", [{}, {"margin": 7.0}, {"squared": True}, {"loss": "nce"}, {"loss": "nce", "temperature": 0.5}])
+@pytest.mark.parametrize(
+    "options", [{}, {"margin": 7.0}, {"squared": True}, {"loss": "nce"}, {"loss": "nce", "temperature": 0.5}]
+)
 @pytest.mark.parametrize("items", [2, 5, 100])
 def test_equal_embeddings_cost_1_whatever_the_batch(items, options, hardest):
     task = embed(tiny_multimodal(), hardest=hardest, **options)

@@ -53,7 +53,7 @@ def test_what_is_asked_follows_at_once_on_what_is_seen_anywhere_in_the_window():
 
 
 def central_flow(n, frames, key):
-    """Flow of a random walk, as the data module computes it: half of the steps before and after. (n, 2, frames, 4, 4)."""
+    """Flow (n, 2, frames, 4, 4) of a random walk, as the data module computes it: half of the steps around it."""
     steps = torch.randn(n, 2, frames + 1, generator=rng("cpu", "walk", key)) / 20
     central = (steps[..., :-1] + steps[..., 1:]) / 2
     return (STILL + central)[..., None, None].expand(-1, -1, -1, 4, 4)
@@ -80,7 +80,9 @@ def test_of_a_random_walk_the_last_flow_that_is_seen_tells_nothing_of_the_first_
 def test_a_frame_is_left_out_for_flow_alone():
     x = torch.arange(8.0).view(1, 1, 8, 1, 1).expand(6, 3, 8, 4, 4)
     for channels, skip, wanted in ((3, None, 0), (1, None, 0), (2, None, 1), (3, 2, 2), (2, 0, 0)):
-        question, (asked, _), _ = pose(SMALL(TinyVideo(channels), channels=channels, skip=skip), x[:, :channels], wanted)
+        question, (asked, _), _ = pose(
+            SMALL(TinyVideo(channels), channels=channels, skip=skip), x[:, :channels], wanted
+        )
         assert torch.equal(asked[:, 0, 0, 0, 0], question[:, 0, -1, 0, 0] + 1 + wanted)
 
 
