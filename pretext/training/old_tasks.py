@@ -102,7 +102,14 @@ class Then(NamedTuple):
 
 
 THEN: dict[str, Then] = {
+    "ArrowOfTime": Then(frozenset({"frames", "directions"}), {"trim": 0.0}),
     "ClipOrder": Then(frozenset({"pieces", "frames", "gap", "channel_splitting", "jitter"}), {"grouping": "time"}),
+    "Jigsaw": Then(
+        frozenset({"grid", "permutations", "width", "hidden", "puzzles", "view", "foreign"}), {"cut": {"extent": None}}
+    ),
+    "RelativePosition": Then(
+        frozenset({"gap", "jitter", "pairs", "colour", "normalise", "pixelate", "hidden"}), {"extent": None}
+    ),
     "FuturePrediction": Then(frozenset({"frames", "future", "channels", "shrink", "width"}), {"skip": 0}),
 }
 """Name of a task's class -> what it asked before; `pretext.training.renamed` applies them after `RULES`."""
@@ -111,4 +118,10 @@ THEN: dict[str, Then] = {
 def as_then(name: str, args: Args) -> Args:
     """Add to the arguments of a task, if a run wrote them, options that did not exist then."""
     then = THEN.get(name)
-    return then.added | args if then and then.named <= args.keys() else args
+    if then is None or not then.named <= args.keys():
+        return args
+    new = then.added | args
+    for group, options in then.added.items():
+        if isinstance(options, dict) and isinstance(new[group], dict):
+            new[group] = options | new[group]
+    return new

@@ -168,5 +168,9 @@ def test_a_run_from_before_an_option_was_there_asks_what_it_asked_then(name):
 
     assert read(full) == full | added
     assert all(read(full | {option: "said"})[option] == "said" for option in added)
+    for group, options in added.items():
+        if isinstance(options, dict):
+            assert read(full | {group: {"gap": 0.1}})[group] == options | {"gap": 0.1}
+            assert read(full | {group: dict.fromkeys(options, 0.5)})[group] == dict.fromkeys(options, 0.5)
     few = {option: full[option] for option in sorted(named)[1:]}
     assert read(few) == few
