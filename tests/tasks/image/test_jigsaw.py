@@ -85,9 +85,8 @@ def coordinates(n, height, width):
 @pytest.mark.parametrize(
     ("factory", "backbone", "side"),
     [
-        (SMALL, TinyNet(), 24),
-        (partial(MOVING, grid=4), TinyNet(), 40),
         (partial(SMALL, extent=EXTENT), TinyNet(), 32),
+        (partial(PLAIN, grid=4), TinyNet(), 24),
         (partial(SMALL, permutations="affine", puzzles=4, foreign=2), TinyNet(), 24),
         (MOSAIC, TinyViT(), 30),
     ],
