@@ -65,7 +65,11 @@ def check_task(
     check_alone(factory, backbone, x)
     check_initial_loss(factory, backbone, x)
     check_right_answer(factory, backbone, x)
+<<<<<<< HEAD
     check_ranks(factory, backbone, x)
+=======
+    check_destroyed(factory, backbone, x)
+>>>>>>> part-faults
     if kinds:
         check_content_free(factory, backbone, x, kinds=kinds)
 
@@ -250,6 +254,7 @@ def check_right_answer(factory: TaskFactory, backbone: Backbone, x: Tree, *, ste
         _must(better, task, f"{what}: grade ignores or inverts it")
 
 
+<<<<<<< HEAD
 class _Part(NamedTuple):
     """What a rank did with its part of a batch."""
 
@@ -338,6 +343,31 @@ def _whole(task: Task, puzzles: list[Puzzle], items: int, rows: bool) -> Puzzle:
     first, second = puzzles
     answer = tree(first.answer, second.answer, rows)
     return Puzzle(tree(first.question, second.question), answer, tree(first.given, second.given))
+=======
+def check_destroyed(factory: TaskFactory, backbone: Backbone, x: Tree) -> None:
+    """Check that a task's destroyed control, if it has one, keeps shapes, the answer and what is given.
+
+    The question must change, the same key must change it alike, and the puzzle that it was made from must stay. It must
+    be possible to grade it.
+    """
+    task, net = _build(factory, backbone)
+    puzzle = _pose(task, x)
+    before = mapped(torch.clone, puzzle.question)
+    generator = partial(rng, _leaves(x)[0].device, "contract", "destroyed")
+    other = task.destroyed(puzzle, generator())
+    if other is None:
+        return
+    _must(_same(puzzle.question, before), task, "destroyed changed the puzzle in place: work on a copy")
+    for name in ("answer", "given"):
+        _must(_same(getattr(other, name), getattr(puzzle, name)), task, f"destroyed changed what is {name}")
+    pairs = zip(_leaves(other.question), _leaves(puzzle.question), strict=True)
+    alike = all(one.shape == two.shape and one.dtype == two.dtype for one, two in pairs)
+    _must(alike, task, "destroyed changed the shape or the type of the question")
+    _must(not _same(other.question, puzzle.question), task, "destroyed left the question as it was")
+    again = task.destroyed(puzzle, generator())
+    _must(again is not None and _same(again.question, other.question), task, "the same key destroys differently")
+    _must(_solve(task, net, other).loss.isfinite(), task, "a destroyed puzzle cannot be graded")
+>>>>>>> part-faults
 
 
 def check_content_free(

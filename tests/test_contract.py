@@ -233,6 +233,31 @@ class CannotBeWon(Honest):
         return cross_entropy(prediction.clamp(-1e-3, 0), answer)
 
 
+class DestroysTheAnswer(Honest):
+    def destroyed(self, puzzle, rng):
+        return Puzzle(puzzle.question.roll(1, 0), puzzle.answer.roll(1, 0))
+
+
+class DestroysNothing(Honest):
+    def destroyed(self, puzzle, rng):
+        return puzzle
+
+
+class DestroysInPlace(Honest):
+    def destroyed(self, puzzle, rng):
+        return puzzle._replace(question=puzzle.question.zero_())
+
+
+class DestroysTheShape(Honest):
+    def destroyed(self, puzzle, rng):
+        return puzzle._replace(question=puzzle.question[..., 1:])
+
+
+class DestroysAnyhow(Honest):
+    def destroyed(self, puzzle, rng):
+        return puzzle._replace(question=torch.rand_like(puzzle.question))
+
+
 @pytest.mark.parametrize(
     ("check", "culprit", "message"),
     [
@@ -266,6 +291,11 @@ class CannotBeWon(Honest):
         (testing.check_initial_loss, ScoresOtherThanChance, "give both the same"),
         (testing.check_right_answer, GradesUpsideDown, "accuracy is 0 for the right answer"),
         (testing.check_right_answer, GradesWithoutTheAnswer, "grade ignores or inverts it"),
+        (testing.check_destroyed, DestroysTheAnswer, "destroyed changed what is answer"),
+        (testing.check_destroyed, DestroysNothing, "destroyed left the question as it was"),
+        (testing.check_destroyed, DestroysInPlace, "destroyed changed the puzzle in place"),
+        (testing.check_destroyed, DestroysTheShape, "destroyed changed the shape"),
+        (testing.check_destroyed, DestroysAnyhow, "the same key destroys differently"),
         (testing.check_right_answer, CannotBeWon, "grade ignores or inverts it|grade or chance is off"),
     ],
 )
@@ -278,8 +308,17 @@ def test_every_culprit_is_caught(check, culprit, message):
             testing.check_task(culprit, TinyNet(), X)
 
 
-def test_an_honest_task_passes():
-    testing.check_task(Honest, TinyNet(), X)
+class Controls(Honest):
+    """With a control that rolls the images: no relation between a question and its answer is left."""
+
+    def destroyed(self, puzzle, rng):
+        shift = int(torch.randint(1, len(puzzle.answer), (), generator=rng))
+        return puzzle._replace(question=puzzle.question.roll(shift, 0))
+
+
+@pytest.mark.parametrize("task", [Honest, Controls])
+def test_an_honest_task_passes(task):
+    testing.check_task(task, TinyNet(), X)
 
 
 def test_checking_changes_nothing_of_what_was_handed_in():

@@ -101,6 +101,15 @@ class Task(nn.Module, ABC):
     def draw(self, puzzle: Puzzle, prediction: Tree | None) -> Sequence[Sequence[Panel]]:
         """Draw each puzzle as one row of panels: the question, the answer and, if there is one, the prediction."""
 
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle | None:
+        """Return the puzzle without the relation that it asks about, the task's own control; none: it has none.
+
+        Shapes, the answer and what is given stay; parts of other items take the places of an item's own. A network that
+        answers such puzzles beyond chance does so by something else than what the task is meant to teach. Wants two
+        items or more.
+        """
+        return None
+
     def begin(self, epoch: int) -> None:
         """Take note of the epoch, before each training batch; for what changes over epochs, such as a curriculum."""
 

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from pretext.core.rng import rng, seed_of
+from pretext.evaluation.kmeans import centroids_of, named_by
 from pretext.evaluation.rank import check, rankme
 from pretext.evaluation.solvers.logistic_regression import probe
 from pretext.evaluation.solvers.nearest_neighbours import knn, on_sphere
 from pretext.evaluation.zipf import CLUSTERS, TEMPERATURE, masses_of, zipf_kl_of
 
+RESTARTS = 10  # of k-means, whose best is taken
 NEIGHBOURS = 20  # of 1 to 100, within 1.1 points of the best in each of eight stages, with 10 labels per class
 
 
@@ -83,6 +85,7 @@ class Zipf(Fitness):
         clusterings: how often k-means is run. The divergence is their mean, which is steadier than the best of as many
             restarts (of one alone, the standard deviation is 0.002 to 0.035).
         seed: of k-means.
+        normalise: put features on the unit sphere first. Off, with temperature 1, it is the fitness as printed.
 
     Raises:
         ValueError: an option out of range; by a call, fewer items than clusters, a rank that N or D cannot reach.
@@ -98,6 +101,7 @@ class Zipf(Fitness):
         ceiling: float = 1.0,
         clusterings: int = 5,
         seed: int = 0,
+        normalise: bool = True,
     ) -> None:
         if k < 2 or not s >= 0 or not temperature > 0 or not floor >= 1 or not 0 < ceiling <= 1 or clusterings < 1:
             raise ValueError(
@@ -106,13 +110,14 @@ class Zipf(Fitness):
                 "ceiling above 0 up to 1 (1 and 1: no guard) and at least one clustering"
             )
         self.k, self.s, self.temperature, self.clusterings, self.seed = k, s, temperature, clusterings, seed
-        self.floor, self.ceiling = floor, ceiling
+        self.floor, self.ceiling, self.normalise = floor, ceiling, normalise
 
     def __call__(self, z: Tensor, labels: Tensor) -> Fit:
         check("Zipf", z)
         low, high = self._bounds(*z.shape)
         seeds = [seed_of(self.seed, "fitness", i) for i in range(self.clusterings)]
-        kl = fmean(zipf_kl_of(masses_of(z, self.k, self.temperature, seed), self.s) for seed in seeds)
+        masses = [masses_of(z, self.k, self.temperature, seed, normalise=self.normalise) for seed in seeds]
+        kl = fmean(zipf_kl_of(shares, self.s) for shares in masses)
         rank = min(max(1.0, rankme(on_sphere(z))), *z.shape)  # the 1e-7 in it can lead out of that by a hair
         outside = max(math.log(low / rank), math.log(rank / high))  # above 0: how far, in nats
         value = -kl if outside <= 0 else -(worst_kl(self.k, self.s) + outside)
@@ -148,15 +153,20 @@ class EffectiveRank(Fitness):
 
 
 class FewLabels(Fitness):
-    """The weakly guided variant: accuracy of a classifier that is given a few labels of the set.
+    """Accuracy of a classifier that is given a few labels of the set.
+
+    With the protocol "kmeans" it is ELo's weakly guided variant, whose fitness is the accuracy of k-means: all items
+    that are used are clustered, as many clusters as classes, and the few labels only name the clusters. The other
+    protocols are none of the paper's; they learn from the labels.
 
     In each draw the classifier learns from `labels` items of each class and is asked about `asked` others of each. The
     value is the mean accuracy. Draws depend on the seed and the labels alone, so all networks are asked the same. A
     class with no more than `labels` labelled items is left out, as nothing would be left to ask about.
 
     Args:
-        protocol: "knn", a vote of the 20 nearest of the items that are learnt from, or "probe", logistic regression.
-        labels: items of each class to learn from; "probe" wants 2, one of which it can hold out.
+        protocol: "knn", a vote of the 20 nearest of the items that are learnt from, "probe", logistic regression, or
+            "kmeans", see above.
+        labels: items of each class to learn from, or to name clusters by; "probe" wants 2, one of which it holds out.
         draws: how often. Items are the same in all of them; each splits them anew.
         seed: of the draws.
         asked: items of each class to be asked about, at most; none: all labelled ones.
@@ -170,24 +180,29 @@ class FewLabels(Fitness):
 
     def __init__(
         self,
-        protocol: Literal["knn", "probe"] = "knn",
+        protocol: Literal["knn", "probe", "kmeans"] = "knn",
         labels: int = 10,
         draws: int = 5,
         seed: int = 0,
         asked: int | None = 10,
     ) -> None:
-        least = {"knn": 1, "probe": 2}.get(protocol)
+        least = {"knn": 1, "probe": 2, "kmeans": 1}.get(protocol)
         if least is None or labels < least or draws < 1 or (asked is not None and asked < 1):
             raise ValueError(
                 f"FewLabels got protocol={protocol!r}, labels={labels}, draws={draws}, asked={asked}; it wants 'knn' "
-                "with at least 1 label per class or 'probe' with 2, at least one draw and one item asked about"
+                "or 'kmeans' with at least 1 label per class, or 'probe' with 2, and at least one draw and one item "
+                "asked about"
             )
         self.protocol, self.labels, self.draws, self.seed, self.asked = protocol, labels, draws, seed, asked
 
     def __call__(self, z: Tensor, labels: Tensor) -> Fit:
         check("FewLabels", z)
         members = self._members(z, labels)
-        right = [self._draw(z, labels.to(z.device), members, draw) for draw in range(self.draws)]
+        centroids = None
+        if self.protocol == "kmeans":
+            used = torch.cat(list(members.values())).to(z.device)
+            centroids = centroids_of(on_sphere(z[used]), len(members), seed_of(self.seed, "clusters"), RESTARTS)
+        right = [self._draw(z, labels.to(z.device), members, draw, centroids) for draw in range(self.draws)]
         asked = [len(items) - self.labels for items in members.values()]
         value = fmean(right)
         return Fit(value, {"accuracy": value, "chance": max(asked) / sum(asked), "classes": float(len(members))})
@@ -220,7 +235,9 @@ class FewLabels(Fitness):
         order = torch.randperm(len(items), generator=rng("cpu", self.seed, "few labels", "used", label))
         return items[order[: self.labels + self.asked].sort().values]
 
-    def _draw(self, z: Tensor, labels: Tensor, members: dict[int, Tensor], draw: int) -> float:
+    def _draw(
+        self, z: Tensor, labels: Tensor, members: dict[int, Tensor], draw: int, centroids: Tensor | None
+    ) -> float:
         """Learn from some items of each class and return the accuracy on the others."""
         given, asked = [], []
         for label, items in members.items():
@@ -230,6 +247,9 @@ class FewLabels(Fitness):
             asked.append(order[self.labels :])
         learnt, others = torch.cat(given).to(z.device), torch.cat(asked).to(z.device)
         train, test = (z[learnt], labels[learnt]), (z[others], labels[others])
+        if centroids is not None:
+            named = named_by(centroids, on_sphere(train[0]), train[1], on_sphere(test[0]))
+            return float((named == test[1]).double().mean())
         if self.protocol == "probe":
             return probe(*train, *test).accuracy
         return float((knn(*train, test[0], ks=(NEIGHBOURS,))[NEIGHBOURS] == test[1]).double().mean())

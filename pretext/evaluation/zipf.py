@@ -6,15 +6,13 @@ https://arxiv.org/abs/2002.12177: classes of natural videos are Zipf-distributed
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from pretext.core.rng import seed_of
+from pretext.evaluation.kmeans import centroids_of
 from pretext.evaluation.rank import check, rankme
 from pretext.evaluation.solvers.nearest_neighbours import on_sphere
 
@@ -41,6 +39,7 @@ def zipf_kl(
     temperature: float = TEMPERATURE,
     seed: int = 0,
     restarts: int = 1,
+    normalise: bool = True,
 ) -> Zipf:
     """Cluster `z` (N, D) and compare the sizes of the `k` clusters, as `masses_of` has them, with Zipf's law, 1/i^s.
 
@@ -51,13 +50,18 @@ def zipf_kl(
         ValueError: as `masses_of`.
 
     """
-    masses = masses_of(z, k, temperature, seed, restarts)
+    masses = masses_of(z, k, temperature, seed, restarts, normalise)
     return Zipf(zipf_kl_of(masses, s), masses, rankme(on_sphere(z)))
 
 
 @torch.no_grad()
 def masses_of(
-    z: Tensor, k: int = CLUSTERS, temperature: float = TEMPERATURE, seed: int = 0, restarts: int = 1
+    z: Tensor,
+    k: int = CLUSTERS,
+    temperature: float = TEMPERATURE,
+    seed: int = 0,
+    restarts: int = 1,
+    normalise: bool = True,
 ) -> Tensor:
     """Cluster `z` (N, D) and return the share of all items that each of `k` clusters has: (k,) doubles, descending.
 
@@ -66,6 +70,9 @@ def masses_of(
     softmax(-|x - c|^2 / temperature), and a cluster's mass is the mean of that over the items. The paper has the
     temperature 1, which on the sphere makes all masses nearly equal. The scale of each item does not matter, nor does
     rotation but for the random start of k-means (`seed`; some hundredths of `kl`). All items are in memory, as float32.
+
+    As the paper prints it, of raw features and with the temperature 1, it is `normalise=False, temperature=1`. Then the
+    scale of the features decides between masses that are all alike and items that belong to one cluster each.
 
     Raises:
         ValueError: as `rankme`, k not in 2..N, a temperature or restarts not above 0.
@@ -77,11 +84,8 @@ def masses_of(
             f"zipf_kl got k={k}, temperature={temperature}, restarts={restarts} and {len(z)} items; "
             "it wants 2 <= k <= items, a temperature above 0 and at least one restart"
         )
-    x = on_sphere(z)
-    means = KMeans(k, n_init=restarts, random_state=seed_of(seed, "zipf") % 2**32)
-    with warnings.catch_warnings():  # of fewer different items than clusters: that is a result, see `zipf_kl`
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        centroids = torch.from_numpy(means.fit(x.cpu().numpy()).cluster_centers_).to(x.device).double()
+    x = on_sphere(z) if normalise else z.float()
+    centroids = centroids_of(x, k, seed_of(seed, "zipf"), restarts)
     masses = torch.zeros(k, dtype=torch.float64, device=x.device)
     for part in torch.split(x, BLOCK):
         masses += (torch.cdist(part.double(), centroids).square() / -temperature).softmax(1).sum(0) / len(x)

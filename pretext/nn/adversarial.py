@@ -1,11 +1,10 @@
-"""An opponent for tasks that draw pixels: it tells theirs from real ones, and they follow its gradient reversed."""
+"""An opponent for tasks that draw pixels: it tells theirs from real ones, and they learn to be taken for real."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from pretext.core.errors import require, require_input
@@ -14,30 +13,11 @@ from pretext.nn.heads import small
 from pretext.ops.geometric import MEAN, SPREAD
 
 
-class _Reverse(torch.autograd.Function):
-    """Identity forward, minus the weight times the gradient backward."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: float) -> Tensor:
-        ctx.weight = weight
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] * -ctx.weight, None
-
-
-def reverse(x: Tensor, weight: float) -> Tensor:
-    """Pass `x` through unchanged and its gradient back times -`weight` (https://arxiv.org/abs/1409.7495)."""
-    reversed_: Tensor = _Reverse.apply(x, weight)
-    return reversed_
-
-
 class Discriminator(nn.Module):
     """Tell real images (N, channels, H, W) in [0, 1] from made ones, as logits (N,) that are high for real.
 
     Three convolutions that halve the sides, LeakyReLU after each, a last one and the mean over places, so that any size
-    of 4 px and more will do. They are 4 wide at stride 2, so that every pixel is covered equally often and the reversed
+    of 4 px and more will do. They are 4 wide at stride 2, so that every pixel is covered equally often and the
     gradient has no chequered pattern; padded by 2, so that 4 pixels never shrink to none. There is no batch norm: the
     statistics of a batch would tell real from made without a look at the single image.
 
@@ -70,24 +50,28 @@ class Discriminator(nn.Module):
         return logits.mean((1, 2, 3))
 
 
-def adversarial(discriminator: nn.Module, real: Tensor, fake: Tensor, weight: float) -> Grade:
-    """Grade a discriminator, and let `fake` follow its gradient reversed: one loss, one step, both players.
+def adversarial(discriminator: nn.Module, real: Tensor, fake: Tensor, weight: float | Tensor) -> Grade:
+    """Grade a discriminator, and let `fake` follow the gradient of -log D(fake): one loss, one step, both players.
 
-    The discriminator learns at the full rate whatever `weight` is; what made `fake` climbs the same loss, `weight`
-    times as fast (the game of https://arxiv.org/abs/1406.2661 as it was written, not its non-saturating variant).
+    The discriminator learns at the full rate whatever `weight` is. What made `fake` does not climb the same loss,
+    log(1 - D), whose gradient fades where the discriminator wins, but descends -log D (the non-saturating game of
+    https://arxiv.org/abs/1406.2661, as SRGAN and the context encoder have it). That has a gradient, but adds 0 to the
+    loss, so that a blind guess costs the same whatever the weight.
 
     Args:
         discriminator: gives logits (N,), high for real.
         real: (N, C, H, W); receives no gradient.
         fake: (M, C, H, W).
-        weight: of the reversed gradient.
+        weight: of -log D(fake), the mean over images.
 
     Returns:
         Its cross entropy on the real images plus that on the made ones, 2 ln 2 nats if it is undecided, and its
         accuracy as "discriminator" (equal logits of 0 are half right where N = M).
 
     """
-    for_real, for_fake = discriminator(real.detach()).float(), discriminator(reverse(fake, weight)).float()
+    for_real, for_fake = discriminator(real.detach()).float(), discriminator(fake.detach()).float()
     loss = softplus(-for_real).mean() + softplus(for_fake).mean()
+    as_it_is = {name: part.detach() for name, part in discriminator.named_parameters()}
+    unlike = softplus(-functional_call(discriminator, as_it_is, fake).float()).mean()  # -log D
     right = torch.cat([for_real > 0, for_fake <= 0])
-    return Grade(loss, {"discriminator": right.float().mean()})
+    return Grade(loss + weight * (unlike - unlike.detach()), {"discriminator": right.float().mean()})

@@ -38,13 +38,14 @@ class EmbeddingLoss(ABC):
 
 @dataclass(frozen=True)
 class MaxMargin(EmbeddingLoss):
-    """ELo's: a clip costs |x1 - x2|^2 + max(0, margin - |x1 - xn|^2), averaged over all others' xn.
+    """ELo's: a clip costs |x1 - x2| + max(0, margin - |x1 - xn|), averaged over all others' xn.
 
     These are of the second modality. Embeddings that are all equal cost the margin, and no guess that ignores the clips
     costs less. Paper: https://arxiv.org/abs/2002.12177.
 
     Args:
-        margin: squared distance from which on a wrong one costs nothing.
+        margin: distance from which on a wrong one costs nothing.
+        squared: compare squared distances, and with the margin too. Not in the paper; that is AVTS's.
 
     Raises:
         ValueError: the margin is not positive.
@@ -52,20 +53,22 @@ class MaxMargin(EmbeddingLoss):
     """
 
     margin: float = 1.0
+    squared: bool = False
 
     def __post_init__(self) -> None:
         require(self.margin > 0, self, f"margin={self.margin}", "give a positive margin")
 
     def likeness(self, one: Tensor, two: Tensor) -> Tensor:
         # Not by way of a matrix product, which rounds the distance of like embeddings to anything.
-        return -torch.cdist(one.float(), two.float(), compute_mode="donot_use_mm_for_euclid_dist").square()
+        distances = torch.cdist(one.float(), two.float(), compute_mode="donot_use_mm_for_euclid_dist")
+        return -distances.square() if self.squared else -distances
 
     def loss(self, alike: Tensor, hardest: bool) -> Tensor:
         return max_margin(-alike, self.margin, hardest) / self.margin
 
     def spread(self, outputs: int) -> float:
-        """Start with distances that are small beside the margin."""
-        return math.sqrt(0.05 * self.margin / outputs)
+        """Start with distances that are small beside the margin: of squares a tenth, of plain ones the root of that."""
+        return math.sqrt(0.05 / outputs) * (math.sqrt(self.margin) if self.squared else self.margin)
 
 
 @dataclass(frozen=True)

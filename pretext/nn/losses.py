@@ -60,14 +60,14 @@ def contrastive(distances: Tensor, alike: Tensor, margin: float) -> Grade:
     return Grade(loss, {"accuracy": ((d.detach() < margin / 2) == alike).float().mean()})
 
 
-def max_margin(squared: Tensor, margin: float, hardest: bool = False) -> Tensor:
-    """Pull right pairs together and push wrong ones apart: mean of d_ii^2 + max(0, margin - d_ij^2) over j != i.
+def max_margin(distances: Tensor, margin: float, hardest: bool = False) -> Tensor:
+    """Pull right pairs together and push wrong ones apart: mean of d_ii + max(0, margin - d_ij) over j != i.
 
     Where all distances are equal, of whatever size up to the margin, the loss is the margin; a guess that knows nothing
     of the right ones never costs less.
 
     Args:
-        squared: (N, N), N >= 2, squared distances; right pairs on the diagonal.
+        distances: (N, N), N >= 2, plain or squared; right pairs on the diagonal.
         margin: positive.
         hardest: count only the nearest wrong one of each row instead of their mean.
 
@@ -75,10 +75,10 @@ def max_margin(squared: Tensor, margin: float, hardest: bool = False) -> Tensor:
         (), float32.
 
     """
-    squared = squared.float()
-    right, others = squared.diagonal(), len(squared) - 1
-    itself = torch.eye(len(squared), dtype=torch.bool, device=squared.device)
-    push = (margin - squared).clamp(min=0).masked_fill(itself, 0)  # 0 is also the least of the others
+    distances = distances.float()
+    right, others = distances.diagonal(), len(distances) - 1
+    itself = torch.eye(len(distances), dtype=torch.bool, device=distances.device)
+    push = (margin - distances).clamp(min=0).masked_fill(itself, 0)  # 0 is also the least of the others
     return (right + (push.amax(1) if hardest else push.sum(1) / others)).mean()
 
 

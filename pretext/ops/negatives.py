@@ -12,6 +12,7 @@ from pretext.core.errors import require
 from pretext.ops.geometric import uniform_to_int
 from pretext.ops.temporal import random_starts
 
+HALF_A_SECOND = 13  # frames, at 25 a second
 KINDS = ("easy", "hard", "super_hard")
 
 
@@ -44,7 +45,7 @@ class Negatives:
         kinds: the kind of the misaligned pairs, or the share of each kind.
         curriculum: the same by epoch, each from that epoch on, such as AVTS's {50: {easy: 0.25, hard: 0.75}}. Outside
             training the last one always holds, so that the curves of validation compare.
-        gap: frames between the two moments of a hard pair (AVTS: half a second).
+        gap: frames between the two moments of a hard pair; AVTS's half a second is 13 frames at 25 a second.
         overlap: most frames that the two moments of a super-hard pair share; none: half of a clip.
 
     Raises:
@@ -54,7 +55,7 @@ class Negatives:
 
     kinds: Literal["easy", "hard", "super_hard"] | dict[str, float] = "easy"
     curriculum: dict[int, dict[str, float]] | None = None
-    gap: int = 0
+    gap: int = HALF_A_SECOND
     overlap: int | None = None
 
     def __post_init__(self) -> None:

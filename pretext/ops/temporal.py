@@ -17,6 +17,7 @@ from pretext.ops.geometric import uniform_to_int
 
 STILL = 128 / 255  # flow of what does not move
 FLOW_CHANNELS = 2
+FADED = 0.05  # of a sound's length, at either end of what is left of it
 SIDE = 32  # frames are compared at this many pixels at most: as telling, and cheap
 
 
@@ -174,6 +175,22 @@ def reverse(x: Tensor) -> Tensor:
         return x.flip(-1)
     backward = x.flip(2)
     return opposite(backward) if is_flow(x) else backward
+
+
+def without_ends(x: Tensor, share: float) -> Tensor:
+    """Silence both ends of the sounds in waveforms (N, 1, L), `share` of each at either end, and fade what is left.
+
+    A sound goes from its first sample that is not 0 to its last. What is left rises and falls over `FADED` of its
+    length, alike at both ends, so that the end of a reversed sound is the reversed end, bit for bit.
+    """
+    heard, samples = x.flatten(1) != 0, x.shape[-1]
+    first, last = heard.int().argmax(1, keepdim=True), samples - 1 - heard.flip(1).int().argmax(1, keepdim=True)
+    length = last - first + 1
+    cut = (length * share).long()
+    time = torch.arange(samples, device=x.device)
+    inside = torch.minimum(time - first, last - time) - cut  # samples from the nearer of the two new ends
+    ramp = (inside + 1) / (length * FADED).clamp(min=1)
+    return x * ramp.clamp(0, 1).unsqueeze(1).to(x.dtype)
 
 
 def is_flow(x: Tensor) -> bool:

@@ -10,7 +10,9 @@ from torch import Generator, Tensor
 
 from pretext.core.errors import require
 from pretext.ops.geometric import MEAN, SPREAD, grey
-from pretext.ops.tiles import cell_side, cut_tiles, standardise
+from pretext.ops.tiles import cell_side, cut_tiles, sample_tiles, standardise
+
+EXTENT = (0.5, 0.75)  # so that a grid has room for at least a cell's side, as in Doersch et al.
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,19 @@ class TileCut:
     tile to tile would give the answer away. So would a border that `Augment(pad=...)` mirrors, which only the outer
     tiles can have: crop without padding.
 
+    The grid lies anywhere in the image and has any size within `extent`, drawn for each image; its tiles are enlarged
+    to the size that they would have in the largest grid. With a grid that never moves, a tile's place in the photo (sky
+    is above, the middle is sharp) is its place in the grid, and most answers need no other tile: `Task.destroyed`
+    measures that.
+
     Args:
         gap: mean distance between neighbouring tiles.
         jitter: how far each tile wanders, at random per axis.
         channel_jitter: how much further each of its colour channels does, against chromatic aberration.
         standardise: give each tile the same mean and deviation, against brightness and contrast that continue.
         grey: share of the images whose tiles lose their colour.
+        extent: smallest and largest side of the grid, shares of the image's shorter side. None: always the largest
+            grid, in the middle.
 
     Raises:
         ValueError: a number is out of its range.
@@ -42,6 +51,7 @@ class TileCut:
     channel_jitter: float = 0.03
     standardise: bool = True
     grey: float = 0.3
+    extent: tuple[float, float] | None = EXTENT
 
     def __post_init__(self) -> None:
         gap, jitter, channel_jitter, grey = self.gap, self.jitter, self.channel_jitter, self.grey
@@ -57,6 +67,7 @@ class TileCut:
             f"jitter={jitter} + channel_jitter={channel_jitter} exceed gap={gap}",
             "a tile could leave its cell and overlap its neighbour: raise gap or lower the other two",
         )
+        check_extent(self, self.extent)
 
     def pixels(self, height: int, width: int, grid: int) -> tuple[int, int, int, int]:
         """Say gap, jitter, channel jitter and a tile's side in whole pixels, for images of this size.
@@ -68,7 +79,8 @@ class TileCut:
         cell, gap = whole_gap("Jigsaw", height, width, grid, self.gap)
         # A little is added because 0.29 * 100 is 28.999... in floats.
         jitter, channel_jitter = (int(share * cell + 1e-6) for share in (self.jitter, self.channel_jitter))
-        return gap, min(jitter, gap - channel_jitter), channel_jitter, cell - gap
+        room = gap - channel_jitter - least_gap(self.extent)
+        return gap, max(0, min(jitter, room)), channel_jitter, cell - gap
 
     def tiles(self, x: Tensor, grid: int, rng: Generator) -> Tensor:
         """Cut a tile out of every cell, each with its own jitter, each channel with its own on top.
@@ -92,13 +104,60 @@ class TileCut:
         wander = torch.randint(jitter + 1, (*places, 1), generator=rng, device=x.device)
         if channel_jitter:
             wander = wander + torch.randint(channel_jitter + 1, (*places, 3), generator=rng, device=x.device)
-        return cut_tiles(x, grid, cells, tile, *(start + wander))
+        return placed_tiles(x, grid, cells, tile, start + wander, self.extent, rng)
 
     def without_clues(self, tiles: Tensor, rng: Generator) -> Tensor:
         """Take the colour from some images' tiles (N, P, 3, t, t), and from all tiles their mean and contrast."""
         colourless = torch.rand(len(tiles), 1, 1, 1, 1, generator=rng, device=tiles.device) < self.grey
         tiles = torch.where(colourless, grey(tiles), tiles)
         return MEAN + SPREAD * standardise(tiles) if self.standardise else tiles
+
+
+def check_extent(asker: object, extent: tuple[float, float] | None) -> None:
+    """Refuse sides of a grid that do not fit into an image.
+
+    Raises:
+        ValueError: the message names the asker.
+
+    """
+    fits = extent is None or 0 < extent[0] <= extent[1] <= 1
+    require(fits, asker, f"{extent=}", "give the smallest and the largest side of the grid, shares in (0, 1], or none")
+
+
+def least_gap(extent: tuple[float, float] | None) -> int:
+    """Say how many pixels of a tile's resolution keep neighbours from showing the same pixel of the image.
+
+    Interpolated pixels that lie less than two pixels of the image apart have one in common, and edges would continue.
+    """
+    return 0 if extent is None else math.ceil(2 / extent[0]) - 1
+
+
+def placed_tiles(
+    x: Tensor, grid: int, cells: Tensor, side: int, offset: Tensor, extent: tuple[float, float] | None, rng: Generator
+) -> Tensor:
+    """Cut tiles out of the cells of a grid that lies anywhere in each image, or in the middle where `extent` is none.
+
+    Args:
+        x: (N, C, H, W).
+        grid: cells per side.
+        cells: (N, P) int64, as in `pretext.ops.tiles.cut_tiles`.
+        side: of a tile, in pixels.
+        offset: (2, N, P, C or 1) int64, rows and columns from a cell's top left corner to its tile's.
+        extent: smallest and largest side of the grid, shares of the image's shorter side.
+        rng: draws sides and places.
+
+    Returns:
+        (N, P, C, side, side)
+
+    """
+    top, left = offset
+    if extent is None:
+        return cut_tiles(x, grid, cells, side, top, left)
+    size = torch.tensor(x.shape[-2:], device=x.device)
+    share, *place = torch.rand(3, len(x), generator=rng, device=x.device)
+    reach = (extent[0] + (extent[1] - extent[0]) * share) * min(x.shape[-2:])
+    origin = torch.stack(place, 1) * (size - reach[:, None])
+    return sample_tiles(x, grid, cells, side, top, left, reach, origin)
 
 
 def whole_gap(asker: object, height: int, width: int, grid: int, gap: float) -> tuple[int, int]:

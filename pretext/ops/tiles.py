@@ -45,6 +45,72 @@ def cut_tiles(x: Tensor, grid: int, cells: Tensor, side: int, top: Tensor, left:
     return gather_pixels(x.unsqueeze(1), rows, columns)
 
 
+def sample_tiles(
+    x: Tensor, grid: int, cells: Tensor, side: int, top: Tensor, left: Tensor, reach: Tensor, origin: Tensor
+) -> Tensor:
+    """Cut tiles out of the cells of a grid that has its own size and place in each image, by bilinear interpolation.
+
+    Lengths within the grid are counted as if it were the largest one in the image, as in `cut_tiles`, so that tiles of
+    all images have one shape.
+
+    Args:
+        x: (N, C, H, W).
+        grid: cells per side.
+        cells: as in `cut_tiles`, as are `side`, `top` and `left`.
+        side: as in `cut_tiles`.
+        top: as in `cut_tiles`.
+        left: as in `cut_tiles`.
+        reach: (N,), sides of the grids, pixels of the image.
+        origin: (N, 2), their top left corners: pixels from the top and from the left.
+
+    Returns:
+        (N, P, C, side, side), in the dtype of `x`.
+
+    """
+    (n, channels, height, width), places = x.shape, cells.shape[1]
+    cell = cell_side(height, width, grid)
+    step = (reach / (grid * cell)).view(n, 1, 1, 1)
+    along = torch.arange(side, device=x.device) + 0.5  # middles of pixels
+    corner = torch.stack((cells.div(grid, rounding_mode="floor"), cells % grid), -1) * cell  # (N, P, 2)
+    lines = []
+    for axis, (offset, size) in enumerate(((top, height), (left, width))):
+        inside = (corner[..., axis, None] + offset)[..., None] + along  # (N, P, C or 1, side)
+        lines.append(2 * (origin[:, axis].view(n, 1, 1, 1) + step * inside) / size - 1)  # as grid_sample counts
+    rows, columns = lines
+    apart = rows.shape[2]  # how many channels have places of their own: all, or 1 for all together
+    shape = (n, places, apart, side, side)
+    where = torch.stack((columns.unsqueeze(-2).expand(shape), rows.unsqueeze(-1).expand(shape)), -1)
+    where = where.transpose(1, 2).reshape(n * apart, places * side, side, 2)
+    seen = functional.grid_sample(
+        x.float().reshape(n * apart, channels // apart, height, width),
+        where.float(),
+        padding_mode="border",
+        align_corners=False,
+    )
+    return seen.view(n, channels, places, side, side).transpose(1, 2).to(x.dtype)
+
+
+def swap_places(tiles: Tensor, rng: Generator) -> Tensor:
+    """Put in each place of every item the same place's tile of another item: what is left tells of places alone.
+
+    Different places are filled by different items, if there are as many others.
+
+    Args:
+        tiles: (N, P, ...), N >= 2.
+        rng: draws which items.
+
+    Returns:
+        (N, P, ...)
+
+    """
+    items, places = tiles.shape[:2]
+    device = tiles.device
+    order = torch.rand(items - 1, generator=rng, device=device).argsort() + 1
+    shift = order[torch.arange(places, device=device) % (items - 1)]
+    other = (torch.arange(items, device=device)[:, None] + shift) % items
+    return tiles[other, torch.arange(places, device=device)]
+
+
 def quadrants(x: Tensor) -> Tensor:
     """Cut images (N, C, S, S) into their quadrants, row by row: (N, 4, C, S/2, S/2). `mount_tiles` undoes it."""
     half = x.shape[-1] // 2

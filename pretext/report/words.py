@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pretext.evaluation.statistics.correlation import Correlation
+from pretext.evaluation.statistics.correlation import LEAST, Correlation
 
 
 def duration(seconds: float) -> str:
@@ -25,7 +25,7 @@ def rho(rank: Correlation, what: str) -> str:
     """Write a rank correlation of `what` ("entries"), or say why there is none."""
     if math.isnan(rank.rho):
         few, same = f"{rank.n} {what} have both: too few", f"one side is the same for all {rank.n} {what}"
-        return f"not computed ({few if rank.n < 4 else same})"
+        return f"not computed ({few if rank.n < LEAST else same})"
     bounds = "" if math.isnan(rank.low) else f", 95 % interval {rank.low:.2f} to {rank.high:.2f}"
     return f"{rank.rho:.2f}{bounds}, p = {rank.p:.2g}, n = {rank.n}"
 

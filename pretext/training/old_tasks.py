@@ -1,9 +1,12 @@
-"""Arguments of tasks by the names that they had in release 0.1, for configs and runs made then."""
+"""Arguments of tasks by the names that they had in release 0.1, for configs and runs made then.
+
+And what a task asked before it had an option whose default asks otherwise, for runs that go on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 Args = dict[str, Any]
 COLOURS, HALVES = "pretext.nn.colour_targets", "pretext.nn.split_targets"
@@ -71,9 +74,12 @@ def distillation(old: Args) -> Args:
 
 
 def embed(old: Args) -> Args:
-    """`loss` was "margin" or "nce"."""
+    """`loss` was "margin", of squared distances, or "nce"."""
     parts = {"margin": (f"{EMBEDDINGS}.MaxMargin", ("margin",)), "nce": (f"{EMBEDDINGS}.InfoNCE", ("temperature",))}
-    return _part(old, "loss", parts, "loss")
+    new = _part(old, "loss", parts, "loss")
+    if new is not old and new["loss"]["class_path"].endswith(".MaxMargin"):
+        new["loss"]["init_args"]["squared"] = True
+    return new
 
 
 RULES: dict[str, Callable[[Args], Args]] = {
@@ -84,3 +90,38 @@ RULES: dict[str, Callable[[Args], Args]] = {
     "SplitBrain": split_brain,
 }
 """Name of a task's class -> from its old arguments to those of today; `pretext.training.renamed` applies them."""
+
+
+class Then(NamedTuple):
+    """What a task asked before it had some options."""
+
+    named: frozenset[str]
+    """Options that it had already. Who names them all is a run, which writes down every option; a user names a few."""
+    added: Args
+    """Options that it has got since, with the values at which it asks what it asked then."""
+
+
+THEN: dict[str, Then] = {
+    "ArrowOfTime": Then(frozenset({"frames", "directions"}), {"trim": 0.0}),
+    "ClipOrder": Then(frozenset({"pieces", "frames", "gap", "channel_splitting", "jitter"}), {"grouping": "time"}),
+    "Jigsaw": Then(
+        frozenset({"grid", "permutations", "width", "hidden", "puzzles", "view", "foreign"}), {"cut": {"extent": None}}
+    ),
+    "RelativePosition": Then(
+        frozenset({"gap", "jitter", "pairs", "colour", "normalise", "pixelate", "hidden"}), {"extent": None}
+    ),
+    "FuturePrediction": Then(frozenset({"frames", "future", "channels", "shrink", "width"}), {"skip": 0}),
+}
+"""Name of a task's class -> what it asked before; `pretext.training.renamed` applies them after `RULES`."""
+
+
+def as_then(name: str, args: Args) -> Args:
+    """Add to the arguments of a task, if a run wrote them, options that did not exist then."""
+    then = THEN.get(name)
+    if then is None or not then.named <= args.keys():
+        return args
+    new = then.added | args
+    for group, options in then.added.items():
+        if isinstance(options, dict) and isinstance(new[group], dict):
+            new[group] = options | new[group]
+    return new

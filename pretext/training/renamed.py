@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 import yaml
 
 from pretext._moved import NEW
-from pretext.training.old_tasks import RULES
+from pretext.training.old_tasks import RULES, as_then
 from pretext.training.pretrainer import Pretrainer
 
 OURS = re.compile(r"pretext(\.\w+)+")
@@ -122,9 +122,10 @@ class _Node(NamedTuple):
         return result | {group: options | (result.get(group) or {}) for group, options in groups.items()}
 
     def _ruled(self, args: Mapping[str, Any], build: Any) -> Mapping[str, Any]:
-        """Apply the rule of a task that renamed its arguments."""
-        rule: Callable[[dict[str, Any]], dict[str, Any]] | None = RULES.get(getattr(build, "__name__", ""))
-        new = dict(args) if rule is None else rule(dict(args))
+        """Apply the rule of a task that renamed its arguments, and let it ask what it asked where a run wrote them."""
+        name = getattr(build, "__name__", "")
+        rule: Callable[[dict[str, Any]], dict[str, Any]] | None = RULES.get(name)
+        new = as_then(name, dict(args) if rule is None else rule(dict(args)))
         if gone := _without(args, new):
             self.hints.append(Hint(f"{self.path} {flow(gone)}", f"{self.path} {flow(_without(new, args))}"))
         return new

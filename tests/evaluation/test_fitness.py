@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from pretext.evaluation.fitness import NEIGHBOURS, EffectiveRank, FewLabels, Fit, Fitness, Zipf, worst_kl
+from pretext.evaluation.kmeans import named_by
 from pretext.evaluation.rank import rankme
 from pretext.evaluation.solvers.nearest_neighbours import on_sphere
 from pretext.evaluation.statistics.intervals import wilson
@@ -295,6 +296,27 @@ def test_few_labels_are_scikit_learns_classifiers_on_the_same_items(monkeypatch,
     assert FewLabels("probe", asked=None)(x, y).value > 0.85
 
 
+def test_the_weakly_guided_fitness_is_the_accuracy_of_k_means():
+    """Five clusters of 20; of one class every fifth item lies in the next cluster, so 4 of 20 are named wrongly."""
+    y = torch.arange(5).repeat_interleave(20)
+    home = torch.where((y == 2) & (torch.arange(100) % 5 == 0), 3, y)
+    z = clusters([1] * 5, spread=0)[home] + 0.01 * uniform(100, 32)
+    fit = FewLabels("kmeans", labels=5, draws=40, asked=None)(z, y)
+    assert fit.value == pytest.approx(96 / 100, abs=4 * 0.03 / 40**0.5)  # a draw deviates by less than 0.03
+    assert FewLabels("kmeans", labels=5)(z, home).value == 1
+    again = FewLabels("kmeans", labels=5, draws=40, asked=None)(z, y)
+    assert again.value == fit.value
+    moons = torch.stack([torch.arange(100.0) % 5, torch.ones(100)], 1)  # all labels at every place
+    assert FewLabels("kmeans", labels=5, draws=20)(moons, y).value == pytest.approx(0.2, abs=0.1)
+
+
+def test_clusters_are_named_by_most_of_their_few_items_or_by_the_nearest_that_has_some():
+    centroids = torch.tensor([[0.0], [10], [11]]).double()
+    learnt, labels = torch.tensor([[0.0], [0.1], [0.2], [10.1]]), torch.tensor([4, 1, 1, 3])
+    asked = torch.tensor([[-1.0], [9], [12]])
+    assert named_by(centroids, learnt, labels, asked).tolist() == [1, 3, 3]
+
+
 # The manners of all
 
 
@@ -323,7 +345,9 @@ def test_a_config_builds_them_and_plug_ins_by_class_path():
 
 
 @pytest.mark.parametrize(
-    "fitness", [Zipf(k=5), EffectiveRank(), FewLabels(), FewLabels("probe")], ids=lambda f: str(type(f).__name__)
+    "fitness",
+    [Zipf(k=5), EffectiveRank(), FewLabels(), FewLabels("probe"), FewLabels("kmeans")],
+    ids=lambda f: str(type(f).__name__),
 )
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_other_floats_give_the_same_and_the_input_is_left_alone(fitness, dtype, digits):

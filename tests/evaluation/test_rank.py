@@ -34,6 +34,10 @@ def test_one_direction_has_rank_one():
     assert rankme(normal(300, 1) * normal(1, 32, seed=1)) == pytest.approx(1, abs=1e-3)
 
 
+def test_singular_values_2_1_have_their_known_effective_rank():
+    assert rankme(torch.diag(torch.tensor([2.0, 1.0]))) == pytest.approx(1.889882, abs=1e-6)
+
+
 def test_singular_values_2_1_1_have_an_effective_rank_of_twice_root_2():
     # Shares 1/2, 1/4, 1/4 have an entropy of 3/2 ln 2.
     assert rankme(rotation(50)[:, :3] * torch.tensor([2.0, 1, 1])) == pytest.approx(2**1.5, rel=1e-5)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from pretext.evaluation.fitness import Zipf
 from pretext.evaluation.solvers.nearest_neighbours import on_sphere
-from pretext.evaluation.zipf import zipf_kl, zipf_kl_of
+from pretext.evaluation.zipf import masses_of, zipf_kl, zipf_kl_of
 
 
 def law(k, s=1.0):
@@ -73,6 +74,19 @@ def test_the_exponent_and_the_temperature_are_asked_for():
     own = 1 / (1 + 9 * math.exp(-2))
     sizes = torch.tensor(ZIPFIAN).double() / sum(ZIPFIAN)
     assert torch.allclose(soft, sizes * own + (1 - sizes) * (1 - own) / 9, atol=1e-5)
+
+
+@pytest.mark.parametrize(("apart", "own"), [(0.5, 1 / (1 + math.exp(-0.25))), (3.0, 1 / (1 + math.exp(-9.0)))])
+def test_the_fitness_as_printed_is_that_of_raw_features_at_temperature_1(apart, own):
+    """Two points on a line, three items at one and one at the other: softmax of -(x - c)^2, averaged over the items."""
+    z = torch.tensor([[1.0], [1], [1], [1 + apart]])
+    printed = masses_of(z, 2, temperature=1.0, normalise=False)
+    assert printed.tolist() == pytest.approx([(3 * own + 1 - own) / 4, (own + 3 * (1 - own)) / 4], abs=1e-6)
+    assert zipf_kl(z, 2, temperature=1.0, normalise=False).kl == pytest.approx(zipf_kl_of(printed), abs=1e-9)
+    fit = Zipf(k=2, temperature=1.0, normalise=False, floor=1, clusterings=2)(z, torch.empty(0))
+    assert -fit.value == pytest.approx(zipf_kl_of(printed), abs=1e-9)
+    on_one_side = masses_of(z, 2, temperature=1.0)  # on the sphere all four are the same point
+    assert on_one_side.tolist() == pytest.approx([0.5, 0.5])
 
 
 def test_collapse_looks_like_equal_clusters_and_the_rank_tells():

@@ -5,13 +5,25 @@ import math
 import pytest
 import torch
 from descent import descend
+from torch import nn
 
 from pretext.core.rng import rng
-from pretext.nn.adversarial import Discriminator, adversarial, reverse
+from pretext.nn.adversarial import Discriminator, adversarial
 
 
 def images(n=4, side=16, *key):
     return torch.rand(n, 3, side, side, generator=rng("cpu", "adversary", side, *key))
+
+
+class Judge(nn.Module):
+    """A discriminator of one line."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, x):
+        return self.logits(x)
 
 
 def gradient(discriminator, fake, weight):
@@ -20,24 +32,9 @@ def gradient(discriminator, fake, weight):
     return gradient
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.25, 3.0])
-def test_reversing_is_the_identity_forward_and_minus_the_weight_backward(weight):
-    x = torch.randn(5, generator=rng("cpu", "x")).requires_grad_()
-    y = reverse(x, weight)
-    (gradient,) = torch.autograd.grad((y**2).sum(), x)
-    assert torch.equal(y, x)
-    torch.testing.assert_close(gradient, -weight * 2 * x)
-
-
-def test_reversing_twice_is_the_identity_both_ways():
-    x = torch.randn(5, generator=rng("cpu", "x")).requires_grad_()
-    (gradient,) = torch.autograd.grad(reverse(reverse(x, 2.0), 0.5).sum(), x)
-    assert torch.equal(gradient, torch.ones(5))
-
-
 @pytest.mark.parametrize("logit", [0.0, 2.0, -1.0])
 def test_the_loss_of_equal_logits_has_a_closed_form(logit):
-    grade = adversarial(lambda x: x.new_full((len(x),), logit), images(), images(4, 16, "fake"), 1.0)
+    grade = adversarial(Judge(lambda x: x.new_full((len(x),), logit)), images(), images(4, 16, "fake"), 1.0)
     sigmoid = 1 / (1 + math.exp(-logit))
     assert grade.loss.item() == pytest.approx(-math.log(sigmoid) - math.log(1 - sigmoid), rel=1e-6)
     assert grade.scores["discriminator"] == 0.5
@@ -46,7 +43,7 @@ def test_the_loss_of_equal_logits_has_a_closed_form(logit):
 @pytest.mark.parametrize(("sign", "accuracy"), [(1, 1.0), (-1, 0.0)])
 def test_high_logits_mean_real(sign, accuracy):
     grade = adversarial(
-        lambda x: sign * 20 * (x.mean((1, 2, 3)) - 0.5), torch.ones(3, 3, 4, 4), torch.zeros(3, 3, 4, 4), 1
+        Judge(lambda x: sign * 20 * (x.mean((1, 2, 3)) - 0.5)), torch.ones(3, 3, 4, 4), torch.zeros(3, 3, 4, 4), 1
     )
     assert grade.scores["discriminator"] == accuracy
     assert grade.loss.item() == pytest.approx(2 * math.log1p(math.exp(-sign * 10)), rel=1e-4)
@@ -58,18 +55,31 @@ def test_a_new_discriminator_is_undecided():
     assert grade.loss.item() == pytest.approx(2 * math.log(2), abs=0.05)
 
 
-def test_made_images_climb_the_loss_that_the_discriminator_descends():
-    """Minus the weight times the plain gradient for the images, the plain gradient for the discriminator."""
+def test_made_images_descend_minus_log_d_and_the_discriminator_its_own_loss():
+    """The weight times the plain gradient for the images, the plain gradient of both cross entropies for the other."""
     torch.manual_seed(0)
     critic, fake = Discriminator(width=4), images(4, 16, "fake")
     plain, learnt = fake.clone().requires_grad_(), list(critic.parameters())
-    loss = -torch.sigmoid(critic(images())).log().mean() - (1 - torch.sigmoid(critic(plain))).log().mean()
-    expected = torch.autograd.grad(loss, [plain, *learnt])
-    assert expected[0].any()
-    assert torch.allclose(gradient(critic, fake, 0.3), -0.3 * expected[0], atol=1e-8)
-    mine = torch.autograd.grad(adversarial(critic, images(), fake, 0.3).loss, learnt)
-    for got, wanted in zip(mine, expected[1:], strict=True):
-        assert torch.allclose(got, wanted, atol=1e-6)
+    (wanted,) = torch.autograd.grad(-torch.sigmoid(critic(plain)).log().mean(), plain)
+    assert wanted.any()
+    assert torch.allclose(gradient(critic, fake, 0.3), 0.3 * wanted, atol=1e-8)
+    assert torch.allclose(gradient(critic, fake, torch.tensor(0.3)), 0.3 * wanted, atol=1e-8)
+    loss = -torch.sigmoid(critic(images())).log().mean() - (1 - torch.sigmoid(critic(fake))).log().mean()
+    grade = adversarial(critic, images(), fake.requires_grad_(), 0.3)
+    assert grade.loss.item() == pytest.approx(loss.item(), rel=1e-5)  # the images' part adds nothing
+    for got, own in zip(torch.autograd.grad(grade.loss, learnt), torch.autograd.grad(loss, learnt), strict=True):
+        assert torch.allclose(got, own, atol=1e-6)
+
+
+@pytest.mark.parametrize("logit", [-8.0, -1.0, 0.0, 3.0])
+def test_where_the_discriminator_wins_images_still_have_a_gradient(logit):
+    """d/dz of -log D is D - 1, not the -D of log(1 - D) that fades: at D = 0.0003 they differ 3,000 times."""
+    critic = Judge(lambda x: x.sum((1, 2, 3)) + logit)
+    (gradient_,) = torch.autograd.grad(
+        adversarial(critic, images(), x := torch.zeros(1, 3, 4, 4, requires_grad=True), 1.0).loss, x
+    )
+    d = 1 / (1 + math.exp(-logit))
+    torch.testing.assert_close(gradient_, torch.full_like(x, d - 1))
 
 
 def test_no_gradient_reaches_real_images_nor_made_ones_at_weight_0():

@@ -140,17 +140,17 @@ def test_equal_distances_cost_the_margin(items, distance, hardest):
 
 def test_max_margin_in_closed_form():
     """Row 0: 0.1 + (0.9 + 0.5) / 2; row 1: 0 + (0 + 0.8) / 2; row 2: 3 + (1 + 0.4) / 2. The hardest: 0.9, 0.8, 1."""
-    squared = torch.tensor([[0.1, 0.1, 0.5], [5.0, 0.0, 0.2], [0.0, 0.6, 3.0]])
-    assert max_margin(squared, 1.0).item() == pytest.approx((0.8 + 0.4 + 3.7) / 3)
-    assert max_margin(squared, 1.0, hardest=True).item() == pytest.approx((1.0 + 0.8 + 4.0) / 3)
+    distances = torch.tensor([[0.1, 0.1, 0.5], [5.0, 0.0, 0.2], [0.0, 0.6, 3.0]])
+    assert max_margin(distances, 1.0).item() == pytest.approx((0.8 + 0.4 + 3.7) / 3)
+    assert max_margin(distances, 1.0, hardest=True).item() == pytest.approx((1.0 + 0.8 + 4.0) / 3)
     assert max_margin(off_diagonal(4, 0.0, 1.0), 1.0) == 0
 
 
 @pytest.mark.parametrize("hardest", [False, True])
 def test_no_guess_that_does_not_know_the_right_pairs_costs_less_than_the_margin(hardest):
     """Averaged over every way to pair, whatever the distances are."""
-    squared = 2 * torch.rand(4, 4, generator=torch.Generator().manual_seed(3))
-    costs = [max_margin(squared[:, list(order)], 1.0, hardest).item() for order in permutations(range(4))]
+    distances = 2 * torch.rand(4, 4, generator=torch.Generator().manual_seed(3))
+    costs = [max_margin(distances[:, list(order)], 1.0, hardest).item() for order in permutations(range(4))]
     assert sum(costs) / len(costs) >= 1
 
 
@@ -167,6 +167,12 @@ def test_info_nce_of_items_at_right_angles(temperature):
     assert info_nce(torch.eye(6) / temperature).item() == pytest.approx(wanted, abs=1e-6)
     hardest = math.log(1 + math.exp(-1 / temperature))
     assert info_nce(torch.eye(6) / temperature, hardest=True).item() == pytest.approx(hardest, abs=1e-6)
+
+
+def test_info_nce_has_its_known_values():
+    """Eight orthonormal pairs at temperature 0.5: ln(1 + 7 / e^2), and 1 / 0.5 more each with the next second."""
+    assert info_nce(torch.eye(8) / 0.5).item() == pytest.approx(0.6664679, abs=1e-7)
+    assert info_nce(torch.eye(8).roll(1, 0) / 0.5).item() == pytest.approx(2.6664679, abs=5e-7)
 
 
 def test_info_nce_looks_both_ways():

@@ -17,7 +17,9 @@ from pretext.ops.tiles import (
     mount_tiles,
     permutation_set,
     restore_order,
+    sample_tiles,
     standardise,
+    swap_places,
 )
 
 
@@ -211,3 +213,33 @@ def test_foreign_tiles_are_one_other_items_distinct_and_as_many_as_drawn(most):
 def test_without_another_item_no_tile_is_foreign():
     assert torch.equal(exchange(marked(1, 9), 4, rng("cpu", "lone")), marked(1, 9))
     assert torch.equal(exchange(marked(5, 9), 0, rng("cpu", "none")), marked(5, 9))
+
+
+def test_sampled_tiles_of_the_largest_grid_are_those_that_are_cut():
+    x, side, grid = rand(2, 3, 20, 20), 5, 2
+    gen = torch.Generator().manual_seed(1)
+    cells = torch.randint(4, (2, 6), generator=gen)
+    for channels in (1, 3):
+        top, left = torch.randint(6, (2, 2, 6, channels), generator=gen)
+        sampled = sample_tiles(x, grid, cells, side, top, left, torch.full((2,), 20.0), torch.zeros(2, 2))
+        torch.testing.assert_close(sampled, cut_tiles(x, grid, cells, side, top, left), rtol=0, atol=1e-5)
+
+
+def test_sampled_tiles_of_a_smaller_grid_are_the_image_enlarged():
+    """A grid of half the side from (3, 4) on: torch's own bilinear enlargement of that part by two."""
+    x = rand(1, 3, 24, 24)
+    cells, zero = straight(1, 2)
+    sampled = sample_tiles(x, 2, cells, 12, zero, zero, torch.tensor([12.0]), torch.tensor([[3.0, 4.0]]))
+    wanted = torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear")[..., 6:30, 8:32]
+    torch.testing.assert_close(mount_tiles(sampled, 2), wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("items", "places"), [(2, 9), (5, 9), (12, 9), (30, 4)])
+def test_swapped_places_keep_their_place_and_lose_their_item(items, places):
+    tiles = torch.arange(items)[:, None] * 100 + torch.arange(places)
+    swapped = swap_places(tiles, rng("cpu", "swap"))
+    assert torch.equal(swapped % 100, tiles % 100)
+    whose = swapped // 100
+    assert (whose != torch.arange(items)[:, None]).all()
+    assert all(len(row.unique()) == min(places, items - 1) for row in whose)
+    assert all(torch.equal(column.sort().values, torch.arange(items)) for column in whose.T)  # each is used once

@@ -249,8 +249,18 @@ class TestCorrelation:
         )
         assert ranked(skills, bests).p == pytest.approx(expected.pvalue)
 
-    def test_three_are_too_few_and_all_equal_is_undefined(self):
-        assert "3 entries have both: too few" in spearman(ranked([0.1, 0.2, 0.3], [0.5, 0.6, 0.7]))
+    @pytest.mark.parametrize(
+        ("bests", "rho", "p"), [([0.7, 0.6, 0.5], -1, 2 / 6), ([0.5, 0.6, 0.7], 1, 2 / 6), ([0.5, 0.7, 0.6], 0.5, 1)]
+    )
+    def test_three_have_a_correlation_but_no_interval(self, bests, rho, p):
+        found = ranked([0.1, 0.2, 0.3], bests)
+        assert (found.rho, found.p) == pytest.approx((rho, p))
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
+        assert f"{rho:.2f}, p = {p:.2g}, n = 3" in spearman(found)
+
+    def test_two_are_too_few_and_all_equal_is_undefined(self):
+        assert "2 entries have both: too few" in spearman(ranked([0.1, 0.2], [0.5, 0.6]))
         assert "the same for all 4 entries" in spearman(ranked([0.2] * 4, [0.5, 0.6, 0.7, 0.8]))
 
 

@@ -1,6 +1,7 @@
 """Arguments of tasks as release 0.1 wrote them become today's, and build the very same task."""
 
 from functools import partial
+from inspect import signature
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from clips import av_batch, tiny_multimodal
 from jsonargparse import ArgumentParser
 from nets import TinyNet
 
+import pretext
 from pretext import Alignment, Colorization, Distillation, Embed, Split, SplitBrain
 from pretext.core.rng import rng
 from pretext.core.types import TaskFactory
@@ -17,7 +19,8 @@ from pretext.nn.embedding_losses import InfoNCE, MaxMargin
 from pretext.nn.split_targets import SplitClasses, SplitValues
 from pretext.nn.teachers import Frozen, Momentum
 from pretext.ops.negatives import Negatives
-from pretext.training.old_tasks import RULES
+from pretext.training.old_tasks import RULES, THEN
+from pretext.training.renamed import current
 
 IMAGES = torch.rand(4, 3, 16, 16, generator=rng("cpu", "old tasks"))
 CLIPS = av_batch(4) | {"flow": av_batch(4)["rgb"][:, :2]}
@@ -69,7 +72,7 @@ CASES = [
         partial(Embed, frames=4, loss=InfoNCE(0.3), outputs=5),
         HEADS,
     ),
-    ("Embed", FRAMES | {"margin": 0.3}, partial(Embed, frames=4, loss=MaxMargin(0.3)), HEADS),
+    ("Embed", FRAMES | {"margin": 0.3}, partial(Embed, frames=4, loss=MaxMargin(0.3, squared=True)), HEADS),
     (
         "Distillation",
         FRAMES | {"kind": "joint", "detach": False, "momentum": 0.9},
@@ -129,6 +132,7 @@ def test_copies_keep_their_names_in_checkpoints(copy, prefix):
         ("Alignment", {"negatives": "hard"}, {"negatives": {"kinds": "hard"}}),
         ("Alignment", {"gap": 3}, {"negatives": {"gap": 3}}),
         ("Embed", {"temperature": 0.2}, {"loss": ("InfoNCE", {"temperature": 0.2})}),
+        ("Embed", {"margin": 0.2}, {"loss": ("MaxMargin", {"margin": 0.2, "squared": True})}),
         ("Colorization", {"neighbours": 5}, {"target": ("ColourClasses", {"neighbours": 5})}),
         ("Distillation", {"momentum": 0.5}, {"copy": ("Momentum", {"momentum": 0.5})}),
         ("Distillation", {"kind": "joint"}, {"copy": None}),
@@ -147,3 +151,26 @@ def test_one_option_alone_names_the_part_that_owns_it(name, old, new):
 def test_arguments_of_today_stay(name):
     for args in ({}, {"frames": 3}, {"stride": 2}):
         assert RULES[name](args) == args
+
+
+@pytest.mark.parametrize("name", THEN)
+def test_a_run_from_before_an_option_was_there_asks_what_it_asked_then(name):
+    """A run writes down every option, so one that is missing did not exist; who names a few options wants today's."""
+    named, added = THEN[name]
+    task = getattr(pretext, name)
+    parameters = signature(task).parameters
+    assert named | added.keys() <= parameters.keys()
+    full = {option: parameters[option].default for option in named}
+
+    def read(args):
+        config = {"model": {"tasks": {"task": {"class_path": f"pretext.{name}", "init_args": args}}}}
+        return current(config)["model"]["tasks"]["task"]["init_args"]
+
+    assert read(full) == full | added
+    assert all(read(full | {option: "said"})[option] == "said" for option in added)
+    for group, options in added.items():
+        if isinstance(options, dict):
+            assert read(full | {group: {"gap": 0.1}})[group] == options | {"gap": 0.1}
+            assert read(full | {group: dict.fromkeys(options, 0.5)})[group] == dict.fromkeys(options, 0.5)
+    few = {option: full[option] for option in sorted(named)[1:]}
+    assert read(few) == few

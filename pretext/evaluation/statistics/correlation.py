@@ -10,11 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import norm, spearmanr
 
+LEAST = 3
 EXACT = 8  # entries up to which the p-value counts all orders: 8! = 40,320
 
 
 class Correlation(NamedTuple):
-    """Spearman's rho of n pairs, 95 % interval (Bonett and Wright, 2000) and p-value; NaN where undefined."""
+    """Spearman's rho of n pairs, 95 % interval (Bonett and Wright, 2000) and p-value; NaN where undefined.
+
+    The interval wants four pairs, and is not defined at rho = 1 or -1.
+    """
 
     n: int
     rho: float = math.nan
@@ -24,15 +28,15 @@ class Correlation(NamedTuple):
 
 
 def spearman(both: Iterable[tuple[float, float]]) -> Correlation:
-    """Compare the order of finite pairs by their first number with that by their second; fewer than 4 say nothing."""
+    """Compare the order of finite pairs by their first number with that by their second; fewer than 3 say nothing."""
     pairs = np.array(list(both))
     n = len(pairs)
-    if n < 4 or (np.ptp(pairs, axis=0) == 0).any():
+    if n < LEAST or (np.ptp(pairs, axis=0) == 0).any():
         return Correlation(n)
     result = spearmanr(pairs[:, 0], pairs[:, 1])
     rho = float(result.statistic)
     p = _exact(pairs, rho) if n <= EXACT else float(result.pvalue)
-    if abs(rho) > 1 - 1e-12:  # atanh is infinite: no interval
+    if n == LEAST or abs(rho) > 1 - 1e-12:  # the interval's variance, or atanh, is infinite: no interval
         return Correlation(n, rho, p=p)
     reach = float(norm.ppf(0.975)) * math.sqrt((1 + rho * rho / 2) / (n - 3))
     return Correlation(n, rho, math.tanh(math.atanh(rho) - reach), math.tanh(math.atanh(rho) + reach), p)

@@ -62,6 +62,10 @@ class On(Task):
     def draw(self, puzzle: Puzzle, prediction: Tree | None) -> Sequence[Sequence[Panel]]:
         return self.task.draw(puzzle._replace(question=puzzle.question[self.modality]), prediction)
 
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle | None:
+        inside = self.task.destroyed(puzzle._replace(question=puzzle.question[self.modality]), rng)
+        return None if inside is None else inside._replace(question={self.modality: inside.question})
+
     def begin(self, epoch: int) -> None:
         self.task.begin(epoch)
 

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from pretext.backbones.frames import OneFrame, still
 from pretext.core.errors import require, require_input
-from pretext.core.tree import mapped
+from pretext.core.tree import leaves, mapped
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, TaskFactory, Tree, reads_axes
 from pretext.ops.temporal import take_frames
 
@@ -76,6 +76,13 @@ class OnFrames(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Tree | None) -> Sequence[Sequence[Panel]]:
         return self.task.draw(puzzle._replace(question=mapped(self._shown, puzzle.question)), prediction)
+
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle | None:
+        inside = self.task.destroyed(puzzle._replace(question=mapped(self._shown, puzzle.question)), rng)
+        if inside is None:
+            return None
+        grey = any(leaf.shape[1] == 1 for leaf in leaves(puzzle.question))
+        return inside._replace(question=mapped(lambda image: self._asked(image, grey), inside.question))
 
     def begin(self, epoch: int) -> None:
         self.task.begin(epoch)

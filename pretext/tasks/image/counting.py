@@ -11,7 +11,7 @@ from pretext.nn.heads import small
 from pretext.ops.drawing import bars, panels, rows
 from pretext.ops.geometric import drawable, grey
 from pretext.ops.resample import KERNELS, resample_any
-from pretext.ops.tiles import mount_tiles, quadrants
+from pretext.ops.tiles import mount_tiles, quadrants, swap_places
 
 GRID = 2  # quadrants: an image shrunk by 2 is as large as each of them, so that all five views fit one network
 VIEWS = 1 + GRID**2
@@ -81,6 +81,12 @@ class Counting(Task):
         views = torch.where(colourless, grey(views), views)
         partner = (torch.arange(len(x), device=x.device) + shift) % len(x)
         return Puzzle(views.flatten(0, 1), partner)
+
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle:
+        """Put in place of each quadrant that of another image, so that no counts need add up."""
+        views = puzzle.question.unflatten(0, (-1, VIEWS))
+        views = torch.cat((views[:, :1], swap_places(views[:, 1:], rng)), 1)
+        return puzzle._replace(question=views.flatten(0, 1))
 
     def solve(self, features: Features, given: None) -> Tensor:
         """Count in each view: (N, 5, length), none negative."""

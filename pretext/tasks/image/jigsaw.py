@@ -15,7 +15,16 @@ from pretext.nn.losses import blind_guess, cross_entropy
 from pretext.ops.drawing import panels, rows
 from pretext.ops.geometric import drawable
 from pretext.ops.tile_cut import TileCut
-from pretext.ops.tiles import affine_set, cut_tiles, exchange, hamming, mount_tiles, permutation_set, restore_order
+from pretext.ops.tiles import (
+    affine_set,
+    cut_tiles,
+    exchange,
+    hamming,
+    mount_tiles,
+    permutation_set,
+    restore_order,
+    swap_places,
+)
 
 PHOTOS = TileCut()  # the paper's lengths
 
@@ -23,9 +32,9 @@ PHOTOS = TileCut()  # the paper's lengths
 class Jigsaw(Task):
     """Tell by which of K known permutations the tiles of an image were shuffled.
 
-    The largest centred square is divided into `grid` x `grid` cells and one tile is cut from each: tile s of a puzzle
-    comes from cell `table[label][s]`. The backbone sees the tiles one by one, the head all of them. Shuffling what the
-    backbone made of the tiles therefore is the same as shuffling the tiles, and one look answers many puzzles
+    A square somewhere in the image is divided into `grid` x `grid` cells and one tile is cut from each: tile s of a
+    puzzle comes from cell `table[label][s]`. The backbone sees the tiles one by one, the head all of them. Shuffling
+    what the backbone made of the tiles therefore is the same as shuffling the tiles, and one look answers many puzzles
     (Kolesnikov et al., https://arxiv.org/abs/1901.09005). The head is given the permutation to shuffle by, and reads
     the shuffled embeddings only.
 
@@ -117,6 +126,15 @@ class Jigsaw(Task):
             return Puzzle(mount_tiles(_shuffle(tiles, orders)[:, 0], self.grid), labels.flatten())
         return Puzzle(tiles.flatten(0, 1), labels.flatten(), orders)
 
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle:
+        """Put in every cell the same cell's tile of another image: where in a photo tiles lie is all that is left."""
+        if self.view == "tiles":
+            tiles = puzzle.question.unflatten(0, (-1, self.grid**2))
+            return puzzle._replace(question=swap_places(tiles, rng).flatten(0, 1))
+        orders = self.table[puzzle.answer]
+        tiles = swap_places(restore_order(self._mounted(puzzle.question), orders), rng)
+        return puzzle._replace(question=mount_tiles(_shuffle(tiles, orders[:, None])[:, 0], self.grid))
+
     def pixels(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Say gap, jitter, channel jitter and a tile's side in whole pixels, for images of this size.
 
@@ -186,9 +204,13 @@ class Jigsaw(Task):
         shown = drawable(puzzle.question)
         if puzzle.given is not None:
             return _shuffle(shown.view(-1, self.grid**2, *shown.shape[1:]), puzzle.given.cpu()).flatten(0, 1)
-        cells = torch.arange(self.grid**2).expand(len(shown), -1)
-        flush = torch.zeros(*cells.shape, 1, dtype=torch.int64)
-        return cut_tiles(shown, self.grid, cells, shown.shape[-1] // self.grid, flush, flush)
+        return self._mounted(shown)
+
+    def _mounted(self, mosaic: Tensor) -> Tensor:
+        """Take a mosaic (N, 3, S, S) apart: (N, P, 3, t, t)."""
+        cells = torch.arange(self.grid**2, device=mosaic.device).expand(len(mosaic), -1)
+        flush = torch.zeros(*cells.shape, 1, dtype=torch.int64, device=mosaic.device)
+        return cut_tiles(mosaic, self.grid, cells, mosaic.shape[-1] // self.grid, flush, flush)
 
 
 def _shuffle(tiles: Tensor, orders: Tensor) -> Tensor:

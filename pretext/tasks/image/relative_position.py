@@ -16,8 +16,8 @@ from pretext.ops.aberration import COLOURS, without_aberration
 from pretext.ops.drawing import panels, rows
 from pretext.ops.geometric import MEAN, drawable
 from pretext.ops.resample import pixelated
-from pretext.ops.tile_cut import whole_gap
-from pretext.ops.tiles import cut_tiles, mount_tiles, standardise
+from pretext.ops.tile_cut import EXTENT, check_extent, least_gap, placed_tiles, whole_gap
+from pretext.ops.tiles import mount_tiles, standardise, swap_places
 
 GRID, CENTRE, PLACES = 3, 4, 8
 SPREAD = 50 / 255  # of a normalised tile
@@ -29,12 +29,16 @@ NAMES = ("above left", "above", "above right", "left", "right", "below left", "b
 class RelativePosition(Task):
     """Tell in which of the eight directions of one tile of an image another one lies.
 
-    The largest centred square is divided into 3 x 3 cells and one tile is cut from each. The backbone sees every tile
-    once, the head concatenated pairs of its features. One head judges all pairs, so it cannot know which cells they
-    are from. `pairs="all"` asks for all 40 ordered pairs of neighbours, as the authors do; "centre" for the 8
+    A square somewhere in the image is divided into 3 x 3 cells and one tile is cut from each. The backbone sees every
+    tile once, the head concatenated pairs of its features. One head judges all pairs, so it cannot know which cells
+    they are from. `pairs="all"` asks for all 40 ordered pairs of neighbours, as the authors do; "centre" for the 8
     neighbours of the centre alone (Kolesnikov et al., https://arxiv.org/abs/1901.09005). There are 6 pairs for each
     straight direction in "all" but 4 for each diagonal; loss and accuracy count all directions alike, so that a blind
     guess stays at ln 8 and 1/8.
+
+    The square's place and size are drawn for each image (`extent`), as the authors draw the grid's origin over a whole
+    pitch and the image's size by a factor of 1.7. With a grid that never moves, a tile's place in the photo is its
+    place in the grid, and most answers need no comparison of tiles: `destroyed` measures that.
 
     Lengths are shares of the cell's side. The defaults are the authors' numbers, 96 px tiles on a pitch of 144 (images
     of 432 px): a tile wanders by up to 7 px either way, so that neighbours are 34 to 62 px apart, 48 on average. In
@@ -57,6 +61,8 @@ class RelativePosition(Task):
         normalise: give each tile the same mean and deviation, against brightness and contrast that continue.
         pixelate: share of the tiles that lose resolution, against reading the sampling of the pixels.
         hidden: width of the head's layer.
+        extent: smallest and largest side of the square, shares of the image's shorter side; tiles are enlarged to the
+            size that they would have in the largest. None: always the largest square, in the middle.
 
     Attributes:
         pairs: (40 or 8, 2) int64, the cells of each pair, the one to start from first; a buffer.
@@ -82,6 +88,7 @@ class RelativePosition(Task):
         normalise: bool = True,
         pixelate: float = 1 / 3,
         hidden: int = 256,
+        extent: tuple[float, float] | None = EXTENT,
     ) -> None:
         super().__init__()
         reads_images(backbone, self)
@@ -96,7 +103,8 @@ class RelativePosition(Task):
         got = f"two tiles could wander towards each other by twice jitter={jitter}, more than gap={gap}, and overlap"
         require(2 * jitter <= gap + 1e-9, self, got, "raise gap or lower jitter")
         self.gap, self.jitter, self.asked, self.colour = gap, jitter, pairs, colour
-        self.normalise, self.pixelate = normalise, pixelate
+        check_extent(self, extent)
+        self.normalise, self.pixelate, self.extent = normalise, pixelate, extent
         chosen = neighbours() if pairs == "all" else neighbours()[neighbours()[:, 0] == CENTRE]
         self.register_buffer("pairs", chosen, persistent=False)
         self.register_buffer("labels", direction(chosen[:, 0], chosen[:, 1]), persistent=False)
@@ -122,13 +130,17 @@ class RelativePosition(Task):
         cells = torch.arange(GRID**2, device=x.device).expand(len(x), -1)
         shape = (2, *cells.shape, 1)
         wander = torch.randint(-jitter, jitter + 1, shape, generator=rng, device=x.device) + gap // 2
-        tiles = (
-            cut_tiles(x, GRID, cells, tile, *wander).flatten(0, 1).float()
-        )  # exact: a grey level is less than bfloat16's
+        tiles = placed_tiles(x, GRID, cells, tile, wander, self.extent, rng).flatten(0, 1)
+        tiles = tiles.float()  # exact: a grey level is less than bfloat16's
         tiles = without_aberration(pixelated(tiles, self.pixelate, (COARSE, FINE), rng), self.colour, rng)
         if self.normalise:
             tiles = MEAN + SPREAD * standardise(tiles)
         return Puzzle(tiles.to(x.dtype), self.labels.repeat(len(x)))
+
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle:
+        """Put in every cell the same cell's tile of another image: where in a photo tiles lie is all that is left."""
+        tiles = puzzle.question.unflatten(0, (-1, GRID**2))
+        return puzzle._replace(question=swap_places(tiles, rng).flatten(0, 1))
 
     def pixels(self, height: int, width: int) -> tuple[int, int, int]:
         """Say gap, jitter and a tile's side in whole pixels, for images of this size.
@@ -138,7 +150,8 @@ class RelativePosition(Task):
 
         """
         cell, gap = whole_gap(self, height, width, GRID, self.gap)
-        return gap, min(int(self.jitter * cell + 1e-6), gap // 2), cell - gap  # 7 / 144 * 144 may be 6.999... in floats
+        room = max(0, gap - least_gap(self.extent)) // 2
+        return gap, min(int(self.jitter * cell + 1e-6), room), cell - gap  # 7 / 144 * 144 may be 6.999... in floats
 
     def solve(self, features: Features, given: None) -> Tensor:
         """Give logits (N * pairs, 8) from the features of all tiles."""
@@ -188,7 +201,7 @@ class RelativePosition(Task):
     def extra_repr(self) -> str:
         return (
             f"gap={self.gap:.4g}, jitter={self.jitter:.4g}, pairs={self.asked!r}, colour={self.colour!r}, "
-            f"normalise={self.normalise}, pixelate={self.pixelate:.4g}"
+            f"normalise={self.normalise}, pixelate={self.pixelate:.4g}, extent={self.extent}"
         )
 
 

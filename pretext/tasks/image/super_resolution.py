@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from pretext.backbones.pretrained.vgg import Layer, VGGFeatures
 from pretext.core.errors import require, require_input
 from pretext.core.ranks import mean
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
@@ -19,6 +20,7 @@ from pretext.ops.resample import KERNELS, resample, resample_any
 
 COARSE = 2  # the head works at half the small image's sides, the resolution of most networks' first stage
 START = 0.002  # size of the residual at the start, about half a grey level: the first prediction is the base
+VGG_SCALE = 12.75  # the paper divides VGG's features by it, which makes their error as large as that of pixels
 SMALLEST = 1e-6  # added to squared errors (its root to absolute ones): where bicubic is exact, 0 / 0 becomes 1
 
 
@@ -36,8 +38,8 @@ class SuperResolution(Task):
     The loss is the error over all pixels of the batch divided by that of the bicubic enlargement, so that 1 is what
     knowing nothing costs, whatever the images.
 
-    There is no perceptual loss as in the paper: its network was trained with labels, and what is learnt here would no
-    longer be self-supervised. The adversarial one is optional.
+    The paper's perceptual and adversarial losses are optional. The first compares features of a VGG that was trained
+    with labels, so that what is learnt here is no longer self-supervised. Compare such a run with supervised ones.
 
     Args:
         backbone: any that reads images as small as asked.
@@ -45,11 +47,14 @@ class SuperResolution(Task):
         width: channels of the head.
         blocks: how many residual blocks refine the features.
         pixel: squared ("l2") or absolute ("l1") error.
-        adversarial: weight of the gradient from a discriminator that tells enlarged images from real ones (1e-3 in the
-            paper); 0 builds none.
+        adversarial: weight of -log D of a discriminator that tells enlarged images from real ones, beside the error not
+            divided by bicubic's: 1e-3 in the paper; 0 builds none.
+        vgg: a file with torchvision's weights of VGG19, which you have (nothing is downloaded). The error is then that
+            of its features, squared and times 1 / 12.75^2 as in the paper, for images of 16 px and more.
+        layer: which features of `vgg`: "relu5_4" (the paper's SRGAN) or "relu2_2".
 
     Raises:
-        ValueError: the backbone does not read images, or an argument is out of its range.
+        ValueError: the backbone does not read images, or an argument is out of its range; what `VGGFeatures` refuses.
 
     """
 
@@ -61,6 +66,8 @@ class SuperResolution(Task):
         blocks: int = 1,
         pixel: Literal["l2", "l1"] = "l2",
         adversarial: float = 0.0,
+        vgg: str | None = None,
+        layer: Layer = "relu5_4",
     ) -> None:
         super().__init__()
         reads_images(backbone, self)
@@ -69,12 +76,15 @@ class SuperResolution(Task):
         require(pixel in ("l2", "l1"), self, f"{pixel=}", 'choose "l2" (squared) or "l1" (absolute) error')
         require(0 <= adversarial < math.inf, self, f"{adversarial=}", "take a weight of at least 0")
         self.scale, self.width, self.blocks, self.pixel = scale, width, blocks, pixel
+        got = f"{vgg=}, {pixel=}"
+        require(vgg is None or pixel == "l2", self, got, 'features are compared by squares: leave pixel at "l2"')
         self.adversarial = adversarial
         self.read = Hypercolumn(backbone.stages, width)
         last = small(nn.Conv2d(width, 3 * (COARSE * scale) ** 2, 3, padding=1), START / (9 * width) ** 0.5)
         refine = [_Block(width) for _ in range(blocks)]
         self.residual = nn.Sequential(*refine, last, nn.PixelShuffle(COARSE * scale))
         self.discriminator = Discriminator() if adversarial else None
+        self.vgg = None if vgg is None else VGGFeatures(vgg, layer)
 
     def pose(self, x: Tensor, rng: Generator) -> Puzzle:
         """Shrink images (N, 3, H, W): the question, also given, is (N, 3, H/scale, W/scale).
@@ -103,13 +113,13 @@ class SuperResolution(Task):
         """Grade images by their error in units of the bicubic one's; "psnr_gain" is in dB over bicubic."""
         truth, base = (tensor.float() for tensor in answer)
         made = prediction.float()
-        off, blind = made - truth, base - truth
-        squared = _ratio(mean(off.square()), mean(blind.square()), SMALLEST)
-        loss = squared if self.pixel == "l2" else _ratio(mean(off.abs()), mean(blind.abs()), SMALLEST**0.5)
-        scores = {"psnr_gain": -10 * squared.detach().log10()}
+        (error, blind), smallest = self._errors(made, base, truth), SMALLEST if self.pixel == "l2" else SMALLEST**0.5
+        loss = _ratio(error, blind, smallest)
+        squares = [mean((images - truth).square()) for images in (made.detach(), base)]
+        scores = {"psnr_gain": -10 * _ratio(squares[0], squares[1], SMALLEST).log10()}
         if self.discriminator is None:
             return Grade(loss, scores)
-        game = adversarial(self.discriminator, truth, made, self.adversarial)
+        game = adversarial(self.discriminator, truth, made, self.adversarial / (blind + smallest))
         return Grade(loss + game.loss, {**scores, **game.scores})
 
     def chance(self) -> Grade:
@@ -137,6 +147,15 @@ class SuperResolution(Task):
             f"scale={self.scale}, width={self.width}, blocks={self.blocks}, pixel={self.pixel!r}, "
             f"adversarial={self.adversarial}"
         )
+
+    def _errors(self, made: Tensor, base: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Tell how far what was made and the bicubic enlargement are from the truth, in pixels or in features."""
+        if self.vgg is not None:
+            made, base, truth = (self.vgg(images) / VGG_SCALE for images in (made, base, truth))
+        off, blind = made - truth, base - truth
+        if self.pixel == "l1":
+            return mean(off.abs()), mean(blind.abs())
+        return mean(off.square()), mean(blind.square())
 
     def _base(self, small: Tensor) -> Tensor:
         """Enlarge by bicubic interpolation; clamped, so that clamping is nothing that a head can win by."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -10,7 +11,7 @@ from torch.nn import functional
 
 from pretext.backbones.multimodal import pair_of
 from pretext.core.errors import require
-from pretext.core.ranks import gathered
+from pretext.core.ranks import gathered, mean
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, Tree
 from pretext.nn.heads import small
 from pretext.nn.teachers import Teacher, TeacherFactory
@@ -21,7 +22,7 @@ POOLED = "pooled"
 DULL = 1e-3  # mean square under which targets are alike: they are not magnified further
 
 Vectors = tuple[Tensor, ...]
-"""Of each pair of stages one vector per item, (N, D_i)."""
+"""Of each pair of stages one vector per item, (N, D_i), or one map, (N, D_i, *G_i)."""
 
 
 class Distillation(Task):
@@ -35,6 +36,10 @@ class Distillation(Task):
     squared error, so that 0, the best guess without a look, costs exactly 1 whatever the batch; a teacher
     that is trained along can gain nothing by shrinking, nor by seeing the same in every clip. The scores are the same
     error stage by stage. A single clip, such as a validation set may leave over, differs from nothing and costs 1.
+
+    That is not ELo's loss, which is the plain distance |L - M| of two layers: `compare="maps"`. Then there are neither
+    averages nor adapters, and both maps of a pair must have one shape. The loss is the distance, averaged over the
+    clips, over what guessing 0 costs (without a gradient of its own). A student that begins elsewhere costs more.
 
     Where the gradient goes:
 
@@ -56,6 +61,7 @@ class Distillation(Task):
         copy: makes the teacher of the other network (`pretext.nn.teachers`), see above; none: that network itself.
         detach: whether the teacher is spared the gradient; False only without a copy.
         frames: length of the clips, from a random place in their windows; none: the whole windows.
+        compare: "standardised" vectors, or the raw "maps" as in ELo.
 
     Raises:
         ValueError: the backbone has no such two networks or stages, or an argument is out of its range.
@@ -73,16 +79,19 @@ class Distillation(Task):
         copy: TeacherFactory | None = None,
         detach: bool = True,
         frames: int | None = None,
+        compare: Literal["standardised", "maps"] = "standardised",
     ) -> None:
         super().__init__()
         learns, teaches = pair_of(self, backbone, student, teacher)
         require(detach or copy is None, self, f"{detach=} with a copy", "leave one out, since a copy is never taught")
         require(frames is None or frames >= 1, self, f"{frames=}", "give at least 1, or none for whole windows")
+        require(compare in ("standardised", "maps"), self, f"{compare=}", 'choose "standardised" or "maps"')
         names = [POOLED] if stages is None else stages
         self.stages = dict(names) if isinstance(names, dict) else {name: name for name in names}
         self.student, self.teacher, self.detach, self.frames = student, teacher, detach, frames
+        self.compare = compare
         sizes = zip(_sizes(learns, list(self.stages)), _sizes(teaches, list(self.stages.values())), strict=True)
-        adapters = [nn.Linear(one, other) for one, other in sizes]
+        adapters = [nn.Linear(one, other) for one, other in sizes if compare == "standardised"]
         self.adapters = nn.ModuleList(map(small, adapters))  # they guess almost 0 at first
         self.copy = None if copy is None else copy(teaches)
 
@@ -98,25 +107,29 @@ class Distillation(Task):
             return Puzzle(clips, None)
         shown = clips.pop(self.teacher)
         features = self.copy(shown.to(next(self.copy.parameters()).dtype))
-        return Puzzle(clips, tuple(part.to(shown.dtype) for part in _vectors(features, self.stages.values())))
+        return Puzzle(clips, tuple(part.to(shown.dtype) for part in self._seen(features, self.stages.values())))
 
     def solve(self, features: dict[str, Features], given: None) -> Tree:
-        """Give guesses (N, D_i) of each stage; beside them what the teacher saw if it is joint."""
-        mine = _vectors(features[self.student], self.stages)
-        guesses = tuple(adapter(part) for adapter, part in zip(self.adapters, mine, strict=True))
+        """Give guesses (N, D_i) of each stage, or its maps; beside them what the teacher saw if it is joint."""
+        guesses = self._seen(features[self.student], self.stages)
+        if self.compare == "standardised":
+            guesses = tuple(adapter(part) for adapter, part in zip(self.adapters, guesses, strict=True))
         if self.copy is not None:
             return guesses
-        theirs = _vectors(features[self.teacher], self.stages.values())
+        theirs = self._seen(features[self.teacher], self.stages.values())
         return guesses, tuple(part.detach() for part in theirs) if self.detach else theirs
 
     def grade(self, prediction: Tree, answer: Vectors | None) -> Grade:
-        guesses, taught = (tuple(map(gathered, side)) for side in self._sides(prediction, answer))
+        guesses, taught = self._sides(prediction, answer)
+        if self.compare == "maps":
+            errors = [_distance(guess.float(), part.float()) for guess, part in zip(guesses, taught, strict=True)]
+            return self._averaged(errors)
+        guesses, taught = (tuple(map(gathered, side)) for side in (guesses, taught))
         if len(guesses[0]) == 1:
             nothing = torch.stack([0 * part.float().sum() for part in guesses]).sum()
             return self.chance()._replace(loss=1 + nothing)
         errors = [_error(guess.float(), targets(part)) for guess, part in zip(guesses, taught, strict=True)]
-        scores = {name: error.detach() for name, error in zip(self.stages, errors, strict=True)}
-        return Grade(torch.stack(errors).mean(), scores)
+        return self._averaged(errors)
 
     def chance(self) -> Grade:
         """Return what guessing 0 costs."""
@@ -131,9 +144,12 @@ class Distillation(Task):
             columns.append(panels(map(thumbnail, puzzle.question[self.teacher]), "answer: its features of this"))
         if prediction is not None:
             guesses, taught = (side[-1].detach().float().cpu() for side in self._sides(prediction, puzzle.answer))
-            wanted = targets(taught)
+            if self.compare == "maps":
+                guesses, wanted = (part.flatten(2).mean(2) if part.ndim > 2 else part for part in (guesses, taught))
+            else:
+                wanted = targets(taught)
             errors = (guesses - wanted).square().sum(1) / wanted.square().sum(1).clamp(min=DULL)
-            alone = len(wanted) == 1
+            alone = len(wanted) == 1 and self.compare == "standardised"
             told = [
                 "alone, a clip differs from nothing" if alone else f"relative error {x:.2f}" for x in errors.tolist()
             ]
@@ -149,7 +165,18 @@ class Distillation(Task):
     def extra_repr(self) -> str:
         copy = None if self.copy is None else type(self.copy).__name__
         names = f"student={self.student!r}, teacher={self.teacher!r}, stages={self.stages}"
-        return f"{names}, copy={copy}, detach={self.detach}, frames={self.frames}"
+        return f"{names}, copy={copy}, detach={self.detach}, frames={self.frames}, compare={self.compare!r}"
+
+    def _averaged(self, errors: list[Tensor]) -> Grade:
+        """Average the errors of the stages, and score each."""
+        scores = {name: error.detach() for name, error in zip(self.stages, errors, strict=True)}
+        return Grade(torch.stack(errors).mean(), scores)
+
+    def _seen(self, features: Features, names: Iterable[str]) -> Vectors:
+        """Read stages as they are compared."""
+        if self.compare == "standardised":
+            return _vectors(features, names)
+        return tuple(features.pooled if name == POOLED else features.stages[name] for name in names)
 
     def _sides(self, prediction: Tree, answer: Vectors | None) -> tuple[Vectors, Vectors]:
         """Part the guesses from what the teacher saw."""
@@ -169,6 +196,21 @@ def targets(vectors: Tensor) -> Tensor:
 def _error(guess: Tensor, target: Tensor) -> Tensor:
     """Measure the mean squared error; for a guess of 0 exactly 1 also where targets are too much alike to be scaled."""
     return 1 + ((guess - target).square() - target.square()).mean()
+
+
+def _distance(guess: Tensor, target: Tensor) -> Tensor:
+    """Measure |guess - target| of each item, averaged, over the same of a guess of 0.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    """
+    got = f"maps {tuple(guess.shape)} of the student and {tuple(target.shape)} of the teacher"
+    wanted = 'choose stages of one shape, or compare="standardised", which averages and adapts them'
+    require(guess.shape == target.shape, "Distillation", got, wanted)
+    blind = mean(target.detach().flatten(1).norm(dim=1)).clamp(min=DULL)
+    distance: Tensor = mean((guess - target).flatten(1).norm(dim=1)) / blind
+    return distance
 
 
 def _vectors(features: Features, names: Iterable[str]) -> Vectors:

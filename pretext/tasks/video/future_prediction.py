@@ -11,7 +11,9 @@ from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
 from pretext.nn.decoder import DULL, Blind, Decoder, blind_picture, clip_rows, decode, relative_errors, shrink, stage_of
 from pretext.ops.drawing import film_strip, panels
-from pretext.ops.temporal import random_clip
+from pretext.ops.temporal import FLOW_CHANNELS, random_clip
+
+AHEAD = 1  # frames that central flow looks ahead
 
 
 class Future(NamedTuple):
@@ -29,6 +31,9 @@ class FuturePrediction(Task):
     The backbone sees `frames` frames from anywhere in the window. A decoder (`pretext.nn.decoder.Decoder`) draws the
     next `future` frames, reduced by `shrink`, from the last slice of a stage, which lies nearest to them.
 
+    Flow is central: its frame holds half of the motion to the next one. So the last flow that is seen shows half of
+    the first that follows, and between the two one frame is left out (`skip`).
+
     The loss is the squared error over that of a blind guess, which knows the batch's mean colour: 1 for it, below where
     something is known. Most of a scene stays as it is, so the score "copy" tells the error over that of the better one
     of two guesses that understand no motion: to repeat the last frame, or the batch's mean. Below 1 something of the
@@ -43,6 +48,7 @@ class FuturePrediction(Task):
         width: of the decoder.
         stage: name of the one that the decoder reads; a shallower one keeps more detail, and what lies deeper learns
             nothing here; none: the deepest.
+        skip: how many frames are left out between those seen and those asked for; none: 1 for flow, else 0.
 
     Raises:
         ValueError: the backbone does not read clips, or a number is out of its range.
@@ -58,11 +64,14 @@ class FuturePrediction(Task):
         shrink: int = 2,
         width: int = 64,
         stage: str | None = None,
+        skip: int | None = None,
     ) -> None:
         super().__init__()
         reads_axes("thw", backbone, self)
         got = f"{frames=}, {future=}, {channels=}, {shrink=}"
         require(min(frames, future, channels, shrink) >= 1, self, got, "give at least 1 of each")
+        require(skip is None or skip >= 0, self, f"{skip=}", "leave out 0 or more frames, or give none")
+        self.skip = AHEAD * (channels == FLOW_CHANNELS) if skip is None else skip
         self.frames, self.future, self.channels, self.shrink = frames, future, channels, shrink
         self.stage, depth = stage_of(backbone, stage, self)
         self.decoder = Decoder(depth, channels, width, places=future)
@@ -74,13 +83,16 @@ class FuturePrediction(Task):
             ValueError: `x` has other channels, or too few frames.
 
         """
-        length = self.frames + self.future
+        length = self.frames + self.skip + self.future
         fits, kind = x.ndim == 5 and x.shape[1] == self.channels, f"clips (N, {self.channels}, W, H, W)"
         require_input(fits, self, kind, x, "set channels to what the clips have")
-        got = f"frames={self.frames} and future={self.future} take windows of {length} frames, got {x.shape[2]}"
+        parts = f"frames={self.frames}, skip={self.skip} and future={self.future}"
+        got = f"{parts} take windows of {length} frames, got {x.shape[2]}"
         require(x.shape[2] >= length, self, got, "raise window in the data module, or lower them")
         both = random_clip(self, x, length, rng)
-        small = shrink(both[:, :, self.frames - 1 :], self.shrink)
+        small = shrink(
+            torch.cat((both[:, :, self.frames - 1 : self.frames], both[:, :, -self.future :]), 2), self.shrink
+        )
         answer = Future(small[:, :, 1:].contiguous(), small[:, :, :1].contiguous())
         return Puzzle(both[:, :, : self.frames].contiguous(), answer, blind_picture(answer.frames))
 
@@ -107,4 +119,5 @@ class FuturePrediction(Task):
         return clip_rows(panels(map(film_strip, puzzle.question), "what comes next?"), puzzle.answer.frames, prediction)
 
     def extra_repr(self) -> str:
-        return f"frames={self.frames}, future={self.future}, channels={self.channels}, shrink={self.shrink}"
+        asked = f"frames={self.frames}, skip={self.skip}, future={self.future}"
+        return f"{asked}, channels={self.channels}, shrink={self.shrink}"

@@ -37,8 +37,8 @@ class ShuffleAndLearn(Task):
 
     Args:
         backbone: reads frames or clips.
-        span: the smallest and the largest d - b, frames of the window; larger asks about more
-            motion, which the paper found to help.
+        span: the smallest and the largest d - b, frames of the window; larger asks about more motion, which the paper
+            found to help. Its 15 to 60 frames of video are the default, for windows of 65 frames and more.
         apart: the least b - a and e - d, frames; larger is easier.
         positives: share of questions in order. Of a batch, as many as whole numbers allow.
         unlike: the least mean squared difference of a and of e from c, as a share of that of two frames of the window
@@ -56,7 +56,7 @@ class ShuffleAndLearn(Task):
     def __init__(
         self,
         backbone: Backbone,
-        span: tuple[int, int] = (4, 8),
+        span: tuple[int, int] = (15, 60),
         apart: int = 2,
         positives: float = 0.25,
         unlike: float = 0.5,

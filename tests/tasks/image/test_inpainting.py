@@ -38,8 +38,8 @@ def test_it_keeps_the_contract(options):
 
 
 def test_nothing_is_learnt_from_noise():
-    """Without the ring: what is visible in it may rightly be copied. A constant image can rightly be painted in."""
-    check_content_free(partial(Small, overlap=0.0), TinyNet(), images(), kinds=("noise",))
+    """A constant image can rightly be painted in."""
+    check_content_free(Small, TinyNet(), images(), kinds=("noise",))
 
 
 # What is hidden
@@ -231,11 +231,26 @@ def test_the_loss_is_the_weighted_error_over_the_weighted_variance():
     assert task.grade(prediction, answer).scores["hidden"] == 0
 
 
+@pytest.mark.parametrize(("mask", "visible"), [("region", 0.0), ("block", 0.0), ("centre", 0.75)])
+def test_the_share_of_the_loss_that_is_visible_pixels(mask, visible):
+    """Of a picture that is off by as much everywhere. With the ring of before it was nine tenths of a region's."""
+    _, (_, weights, hidden), _ = pose(Small(TinyNet(), mask), images(64))
+    share = 1 - (weights * hidden).sum() / weights.sum()
+    assert share.item() == pytest.approx(visible, abs=0.01 if visible == 0 else 0.1)
+    _, (_, ringed, hidden), _ = pose(Small(TinyNet(), mask, overlap_weight=10.0), images(64))
+    assert 1 - (ringed * hidden).sum() / ringed.sum() > 0.7
+
+
 @pytest.mark.parametrize("mask", MASKS)
 def test_without_a_ring_visible_pixels_do_not_count(mask):
+    """Nor do they by default, but around the central hole."""
     x, torn = images(), torch.rand(6, 3, 32, 32, generator=rng("cpu", "torn"))
-    for overlap, same in ((0.0, True), (1 / 32, False)):
-        task = Small(TinyNet(), mask, overlap=overlap)
+    for options, same in (
+        ({"overlap": 0.0}, True),
+        ({"overlap": 1 / 32, "overlap_weight": 10.0}, False),
+        ({}, mask != "centre"),
+    ):
+        task = Small(TinyNet(), mask, **options)
         _, answer, hidden = pose(task, x)
         prediction = x + 0.1
         grade, other = (task.grade(p, answer) for p in (prediction, torch.where(hidden, prediction, torn)))
@@ -288,21 +303,26 @@ def test_without_weight_there_is_no_discriminator():
     assert blind.scores == {"hidden": 1, "discriminator": 0.5}
 
 
-def test_the_discriminator_judges_the_hole_alone_and_its_gradient_comes_back_reversed():
+def test_the_discriminator_judges_the_hole_alone_and_weighs_as_beside_a_plain_error():
+    """Divided by what the mean colour costs, as the error is: beside the error in [0, 1] it has the weight itself."""
     torch.manual_seed(0)
     x, gradients = images(), []
     for weight in (0.5, 2.0):
         torch.manual_seed(1)
-        task = Small(TinyNet(), overlap=0.0, adversarial=weight)
+        task = Small(TinyNet(), adversarial=weight)
         _, answer, hidden = pose(task, x)
         prediction = torch.rand(x.shape, generator=rng("cpu", "prediction")).requires_grad_()
         loss = task.grade(prediction, answer).loss
+        where = hidden.expand_as(x)
+        mean = ((x * hidden).sum((0, 2, 3)) / hidden.sum()).view(1, 3, 1, 1).expand_as(x)
+        blind = (x - mean)[where].square().mean()
         gradients.append(torch.autograd.grad(loss, prediction)[0])
         critic = task.discriminator
-        plain = F.softplus(critic(torch.where(hidden, prediction, x))).mean()
-        (uphill,) = torch.autograd.grad(plain, prediction)
-    assert uphill.any()
-    assert torch.allclose(gradients[1] - gradients[0], -1.5 * uphill, atol=1e-7)
+        taken_for_real = F.softplus(-critic(torch.where(hidden, prediction, x))).mean()
+        whole = (prediction - x)[where].square().mean() + weight * taken_for_real
+        (downhill,) = torch.autograd.grad(whole, prediction)
+        torch.testing.assert_close(gradients[-1], downhill / blind)
+    assert (gradients[1] - gradients[0]).any()
     assert not gradients[1][~hidden.expand_as(x)].any()
 
 

@@ -17,20 +17,22 @@ from pretext.backbones import TorchVision
 from pretext.core.rng import rng
 from pretext.core.types import Backbone, Features
 from pretext.ops.geometric import MEAN, SPREAD
-from pretext.ops.tile_cut import TileCut
+from pretext.ops.tile_cut import EXTENT, TileCut
 from pretext.ops.tiles import hamming, mount_tiles, restore_order
 from pretext.tasks.image.jigsaw import Jigsaw
 from pretext.testing import check_task
 
 
 def jigsaw(backbone, **options):
-    """A `Jigsaw` whose options of the cut are given beside the others."""
+    """A `Jigsaw` whose options of the cut are given beside the others; its grid is still unless it has an extent."""
+    options.setdefault("extent", None)
     cut = {field.name: options.pop(field.name) for field in fields(TileCut) if field.name in options}
     return Jigsaw(backbone, cut=TileCut(**cut), **options)
 
 
 SMALL = partial(jigsaw, permutations=20, width=32, hidden=64)
 PLAIN = partial(SMALL, standardise=False, grey=0.0)
+MOVING = partial(PLAIN, extent=EXTENT)
 WHOLE = partial(PLAIN, gap=0.0, jitter=0.0, channel_jitter=0.0)
 
 
@@ -83,7 +85,7 @@ def coordinates(n, height, width):
 @pytest.mark.parametrize(
     ("factory", "backbone", "side"),
     [
-        (SMALL, TinyNet(), 24),
+        (partial(SMALL, extent=EXTENT), TinyNet(), 32),
         (partial(PLAIN, grid=4), TinyNet(), 24),
         (partial(SMALL, permutations="affine", puzzles=4, foreign=2), TinyNet(), 24),
         (MOSAIC, TinyViT(), 30),
@@ -208,6 +210,77 @@ def test_an_image_of_nine_identical_cells_asks_the_same_whatever_the_answer():
     first, second = pose(task, x, 1), pose(task, x, 2)
     assert torch.equal(first.question, second.question)
     assert not torch.equal(first.answer, second.answer)
+
+
+def ramps(n, height, width):
+    """Images whose first channel tells the row and whose others the column, of a pixel's middle; (n, 3, H, W)."""
+    row, column = torch.arange(height) + 0.5, torch.arange(width) + 0.5
+    rows, columns = row[:, None].expand(height, width), column.expand(height, width)
+    return torch.stack((rows, columns, columns)).expand(n, -1, -1, -1)
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (64, 100)])
+def test_grids_have_any_size_and_place_and_tiles_lie_in_them_as_in_the_largest(height, width):
+    """Interpolated ramps are exact, so every pixel of a tile says where in the image it lies."""
+    task, still = MOVING(TinyNet(), channel_jitter=0.0), PLAIN(TinyNet(), channel_jitter=0.0)
+    where = torch.cat([tiles_of(task, pose(task, ramps(40, height, width), step)) for step in range(10)])[:, :, :2]
+    tile, short = where.shape[-1], min(height, width)
+    lines = torch.stack((where[:, :, 0].mean(-1), where[:, :, 1].mean(-2)), 2)  # (N, P, 2, t): rows, columns
+    step = lines.diff(dim=-1).mean((1, 2, 3))  # pixels of the image per pixel of a tile
+    torch.testing.assert_close(lines.diff(dim=-1), step.view(-1, 1, 1, 1).expand(-1, 9, 2, tile - 1), atol=1e-3, rtol=0)
+    share = step * (short // 3 * 3) / short
+    assert EXTENT[0] <= share.min() < 0.52 < 0.73 < share.max() <= EXTENT[1]
+    assert lines.min() - step.min() / 2 >= 0
+    assert (lines.amax((1, 3)) <= torch.tensor([height, width])).all()
+    pitch, (_, jitter, _, side) = short // 3, task.pixels(height, width)
+    assert side == still.pixels(height, width)[3] == tile
+    corner = lines[..., 0].unflatten(1, (3, 3)) / step.view(-1, 1, 1, 1)
+    apart = torch.cat((corner[..., 0].diff(dim=1).flatten(), corner[..., 1].diff(dim=2).flatten()))
+    assert apart.min() >= pitch - jitter - 1e-2
+    assert apart.max() <= pitch + jitter + 1e-2
+    middle = lines[:, 4].mean(-1) / torch.tensor([height, width])  # of the middle tile: anywhere around the centre
+    assert (middle.mean(0) - 0.5).abs().max() < 4 * middle.std(0).max() / len(middle) ** 0.5
+    assert (middle.std(0) > 0.05).all()
+    assert torch.corrcoef(middle.T)[0, 1].abs() < 4 / len(middle) ** 0.5
+
+
+def test_pixels_of_neighbouring_tiles_have_none_of_the_image_in_common():
+    """One bright pixel at a time is seen in one tile at most, whatever the grid."""
+    task = MOVING(TinyNet(), channel_jitter=0.0)
+    x = torch.zeros(1024, 3, 32, 32)
+    x[torch.arange(1024), :, torch.arange(1024) // 32, torch.arange(1024) % 32] = 1
+    seen = tiles_of(task, pose(task, x)).flatten(2).sum(2) > 0
+    assert seen.sum(1).max() == 1
+    assert 0.2 < seen.any(1).float().mean() < 0.9
+
+
+def test_a_grid_that_never_moves_is_the_same_as_one_of_the_whole_image():
+    x, options = images(4, 30), {"jitter": 0.0, "channel_jitter": 0.0}
+    still, whole = (pose(PLAIN(TinyNet(), extent=extent, **options), x) for extent in (None, (1.0, 1.0)))
+    torch.testing.assert_close(whole.question, still.question, rtol=0, atol=1e-5)
+
+
+def test_a_destroyed_puzzle_shows_in_every_cell_that_cell_of_another_image():
+    x = (
+        torch.arange(12.0).view(12, 1, 1, 1)
+        + torch.arange(9.0).view(3, 3).repeat_interleave(10, 0).repeat_interleave(10, 1) / 16
+    )
+    for factory in (PLAIN, partial(PLAIN, view="mosaic")):
+        task = factory(TinyNet())
+        puzzle = pose(task, x.expand(-1, 3, -1, -1))
+        other = task.destroyed(puzzle, rng("cpu", "destroyed"))
+        assert other.question.shape == puzzle.question.shape
+        assert torch.equal(other.answer, puzzle.answer)
+        whose, cell = [], []
+        for one in (puzzle, other):
+            shown = tiles_of(task, one) if one.given is not None else task._mounted(one.question)
+            value = shown[:, :, 0, 0, 0]
+            whose.append(value.floor()), cell.append(value.frac())
+        assert torch.equal(cell[0], cell[1])
+        assert (whose[0] == torch.arange(12.0)[:, None]).all()
+        assert (whose[1] != torch.arange(12.0)[:, None]).all()
+        assert all(len(row.unique()) == 9 for row in whose[1])  # nine images make one puzzle
+        assert all(len(column.unique()) == 12 for column in whose[1].T) or factory is not PLAIN
 
 
 def test_labels_are_uniform():
@@ -415,6 +488,9 @@ def test_the_permutations_are_always_the_same_and_their_distances_told():
         ({"gap": 1.0}, "gap=1.0"),
         ({"jitter": -0.1}, "jitter=-0.1"),
         ({"grey": 1.5}, "grey=1.5"),
+        ({"extent": (0.8, 0.5)}, r"extent=\(0.8, 0.5\)"),
+        ({"extent": (0.0, 0.5)}, r"extent=\(0.0, 0.5\)"),
+        ({"extent": (0.5, 1.1)}, r"TileCut: extent=\(0.5, 1.1\)"),
         ({"grid": 1}, "grid=1"),
         ({"permutations": 1}, "permutations=1"),
         ({"grid": 2, "permutations": 25}, "25 permutations of 4 items"),

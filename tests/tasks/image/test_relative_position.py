@@ -14,6 +14,7 @@ from torch.nn import functional
 from pretext.core.rng import rng
 from pretext.core.types import Backbone, Features
 from pretext.ops.lab import project_aberration
+from pretext.ops.tile_cut import EXTENT
 from pretext.ops.tiles import mount_tiles
 from pretext.tasks.image.relative_position import (
     CENTRE,
@@ -29,7 +30,8 @@ from pretext.tasks.image.relative_position import (
 )
 from pretext.testing import check_task
 
-SMALL = partial(RelativePosition, hidden=64)
+STILL = partial(RelativePosition, extent=None)
+SMALL = partial(STILL, hidden=64)
 PLAIN = partial(SMALL, colour="keep", normalise=False, pixelate=0.0)  # tiles as they were cut
 WHOLE = partial(PLAIN, gap=0.0, jitter=0.0)
 
@@ -56,10 +58,48 @@ def corners(task, side, n, *parts):
 
 
 @pytest.mark.parametrize(
-    "factory", [SMALL, partial(SMALL, pairs="centre", colour="project"), partial(PLAIN, jitter=0.1)]
+    "factory",
+    [
+        SMALL,
+        partial(SMALL, pairs="centre", colour="project", extent=EXTENT),
+        partial(PLAIN, jitter=0.1, extent=EXTENT),
+    ],
 )
 def test_it_keeps_the_contract(factory):
     check_task(factory, TinyNet(), images(8, 48))
+
+
+def test_the_square_has_any_size_and_place_in_the_image():
+    """Ramps say which row and column every pixel is of; interpolated they are exact."""
+    line = torch.arange(96) + 0.5
+    ramp = torch.stack((line[:, None].expand(96, 96), line.expand(96, 96), line.expand(96, 96)))
+    task = PLAIN(TinyNet(), extent=EXTENT)
+    where = torch.cat([tiles_of(pose(task, ramp.expand(40, -1, -1, -1), step)) for step in range(10)])
+    step = where[:, :, 0].diff(dim=-2).mean((1, 2, 3))
+    assert EXTENT[0] <= step.min() < 0.52 < 0.73 < step.max() <= EXTENT[1]
+    middle = where[:, 4, :2].mean((2, 3)) / 96
+    assert (middle.mean(0) - 0.5).abs().max() < 4 * middle.std(0).max() / 400**0.5
+    assert (middle.std(0) > 0.05).all()
+    down, right = (where[:, task.pairs[:, 1]] - where[:, task.pairs[:, 0]]).mean((3, 4))[..., :2].unbind(-1)
+    third = step[:, None] * 16
+    down, right = ((d > third).long() - (d < -third).long() for d in (down, right))
+    ring = 3 * (down + 1) + right + 1
+    answer = pose(task, images(400, 9)).answer.view(400, 40)
+    assert torch.equal(answer, ring - (ring > 4).long())  # labels are what the coordinates say
+
+
+def test_a_destroyed_puzzle_shows_in_every_cell_that_cell_of_another_image():
+    x = (torch.arange(12.0) / 12).view(12, 1, 1, 1).expand(12, 3, 24, 24)
+    task = PLAIN(TinyNet())
+    puzzle = pose(task, x)
+    other = task.destroyed(puzzle, rng("cpu", "destroyed"))
+    assert torch.equal(other.answer, puzzle.answer)
+    whose = (tiles_of(other)[:, :, 0, 0, 0] * 12).round().long()
+    assert (whose != torch.arange(12)[:, None]).all()
+    assert all(len(row.unique()) == 9 for row in whose)
+    cells = torch.arange(9.0).view(3, 3).repeat_interleave(8, 0).repeat_interleave(8, 1).expand(12, 3, 24, 24)
+    puzzle = pose(task, cells)
+    assert torch.equal(task.destroyed(puzzle, rng("cpu", "destroyed")).question, puzzle.question)
 
 
 def test_the_forty_pairs_are_the_authors_and_labels_are_antisymmetric():
@@ -294,9 +334,9 @@ def test_it_learns_where_every_cell_shows_its_place(pairs):
 @pytest.mark.parametrize(("gap", "leaks"), [(0.0, True), (1 / 3, False)])
 def test_edges_that_continue_tell_the_place_unless_there_is_a_gap(gap, leaks):
     torch.manual_seed(0)
-    side = RelativePosition(TinyNet(), gap=gap, jitter=0.0).pixels(24, 24)[2]
+    side = STILL(TinyNet(), gap=gap, jitter=0.0).pixels(24, 24)[2]
     net = Look(side)
-    task = RelativePosition(net, gap=gap, jitter=0.0, colour="keep", pixelate=0.0, hidden=256)
+    task = STILL(net, gap=gap, jitter=0.0, colour="keep", pixelate=0.0, hidden=256)
     accuracy = learnt(task, net, smooth_noise, 200)
     # 640 images in 20 batches; the pairs of one are not independent and count as one, as in the contract.
     assert accuracy > 0.3 if leaks else accuracy < 1 / 8 + 4 * math.sqrt(1 / 8 * 7 / 8 / 640)
@@ -322,7 +362,7 @@ def test_fringes_of_a_lens_tell_the_place_unless_colours_are_dropped(colour, zoo
     """Chromatic aberration, without anything else to see. (The paper's projection lets half of the answers through.)"""
     torch.manual_seed(0)
     net = TinyNet(16)
-    task = RelativePosition(net, colour=colour, pixelate=0.0, hidden=128)
+    task = STILL(net, colour=colour, pixelate=0.0, hidden=128)
     accuracy = learnt(task, net, lambda step: fringed(step, zoom), 120)
     assert accuracy > 0.9 if tells else accuracy < 1 / 8 + 4 * math.sqrt(1 / 8 * 7 / 8 / 640)
 
@@ -336,6 +376,7 @@ def test_fringes_of_a_lens_tell_the_place_unless_colours_are_dropped(colour, zoo
         ({"pixelate": 1.5}, "pixelate=1.5"),
         ({"pairs": "some"}, "pairs='some'"),
         ({"colour": "blue"}, "colour='blue'"),
+        ({"extent": (0.8, 0.5)}, r"extent=\(0.8, 0.5\)"),
     ],
 )
 def test_options_out_of_range_are_errors(options, message):
@@ -357,9 +398,12 @@ def test_a_config_can_name_every_option():
     parser = ArgumentParser()
     parser.add_argument("--task", type=Callable[[Backbone], RelativePosition])
     init = '"pairs": "centre", "colour": "project", "normalise": false, "gap": 0.25, "jitter": 0.1, "pixelate": 0.5'
+    init += ', "extent": [0.6, 0.9]'
     text = f'{{"class_path": "{RelativePosition.__module__}.RelativePosition", "init_args": {{{init}}}}}'
     task = parser.instantiate(parser.parse_args(["--task", text])).task(TinyNet())
-    expected = "gap=0.25, jitter=0.1, pairs='centre', colour='project', normalise=False, pixelate=0.5"
+    expected = (
+        "gap=0.25, jitter=0.1, pairs='centre', colour='project', normalise=False, pixelate=0.5, extent=(0.6, 0.9)"
+    )
     assert task.extra_repr() == expected
 
 

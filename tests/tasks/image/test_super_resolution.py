@@ -8,11 +8,12 @@ import torch
 from descent import descend
 from nets import TinyNet
 from torch.nn import functional
+from torchvision.models.vgg import cfgs, make_layers
 
 from pretext.core.rng import rng
 from pretext.ops.resample import KERNELS, resample
 from pretext.tasks.image.super_resolution import SuperResolution
-from pretext.testing import check_task
+from pretext.testing import check_copies, check_task
 
 SMALL = partial(SuperResolution, width=16, blocks=1)
 GAME = partial(SMALL, adversarial=0.01)
@@ -205,25 +206,28 @@ def test_without_an_adversarial_weight_there_is_no_discriminator():
     assert GAME(TinyNet()).chance().loss.item() == pytest.approx(1 + 2 * math.log(2))
 
 
-def test_the_discriminator_descends_what_the_enlarger_climbs():
+@pytest.mark.parametrize("pixel", ["l2", "l1"])
+def test_the_weight_is_that_of_minus_log_d_beside_the_plain_error(pixel):
+    """So 1e-3 means what it means in the paper: the whole is divided by bicubic's error, not the error alone."""
     torch.manual_seed(0)
-    task, weight = GAME(TinyNet()), 0.01
-    answer = pose(task, images()).answer
-    made = answer[1].clone().requires_grad_()
+    task, weight = GAME(TinyNet(), pixel=pixel), 0.01
+    truth, base = pose(task, images()).answer
+    made = (base + 0.05).requires_grad_()
     weights = list(task.discriminator.parameters())
-    grade = task.grade(made, answer)
+    grade = task.grade(made, (truth, base))
     mine, *theirs = torch.autograd.grad(grade.loss, [made, *weights])
-    free = answer[1].clone().requires_grad_()
-    on_real, on_made = task.discriminator(answer[0]), task.discriminator(free)
+    on_real, on_made = task.discriminator(truth), task.discriminator(made)
+    size, smallest = {"l2": (torch.square, 1e-6), "l1": (torch.abs, 1e-3)}[pixel]
+    whole = size(made - truth).mean() + weight * functional.softplus(-on_made).mean()
+    (descended,) = torch.autograd.grad(whole, made, retain_graph=True)
+    torch.testing.assert_close(mine, descended / (size(base - truth).mean() + smallest))
     game = functional.softplus(-on_real).mean() + functional.softplus(on_made).mean()
-    climbed, *descended = torch.autograd.grad(game, [free, *weights])
-    pixels = torch.autograd.grad(SMALL(TinyNet()).grade(made, answer).loss, made)[0]
-    torch.testing.assert_close(mine, pixels - weight * climbed)
-    torch.testing.assert_close(theirs, descended)
-    assert grade.loss.item() == pytest.approx(1 + game.item(), rel=1e-5)
+    torch.testing.assert_close(theirs, list(torch.autograd.grad(game, weights)))
+    error = (size(made - truth).mean() + smallest) / (size(base - truth).mean() + smallest)
+    assert grade.loss.item() == pytest.approx((error + game).item(), rel=1e-5)
 
 
-def test_the_adversarial_gradient_reaches_the_backbone_reversed():
+def test_the_adversarial_gradient_reaches_the_backbone():
     """Twice the weight: the part of the gradient that is not the pixels' is twice as large."""
     gradients = []
     for weight in (0.0, 1.0, 2.0):
@@ -239,6 +243,45 @@ def test_the_adversarial_gradient_reaches_the_backbone_reversed():
     pixels, once, twice = gradients
     assert (once - pixels).abs().max() > 0
     torch.testing.assert_close(twice - pixels, 2 * (once - pixels), rtol=1e-3, atol=1e-8)
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory):
+    """The first two blocks of a VGG19 of random weights, as torchvision would save it."""
+    torch.manual_seed(0)
+    network = make_layers(cfgs["E"][:5])
+    file = tmp_path_factory.mktemp("vgg") / "vgg19.pth"
+    torch.save({f"features.{name}": value for name, value in network.state_dict().items()}, file)
+    return file, network
+
+
+def test_the_content_may_be_features_of_a_users_vgg(vgg):
+    file, network = vgg
+    net = TinyNet()
+    task = SMALL(net, vgg=str(file), layer="relu2_2")
+    truth, base = pose(task, images()).answer
+    mean, std = (torch.tensor(c).view(3, 1, 1) for c in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    made = base + 0.03
+    seen = [network((x - mean) / std) / 12.75 for x in (made, base, truth)]
+    errors = [(x - seen[2]).square().mean() for x in seen[:2]]
+    wanted = (errors[0] + 1e-6) / (errors[1] + 1e-6)
+    assert task.grade(made, (truth, base)).loss.item() == pytest.approx(wanted.item(), rel=1e-4)
+    assert task.grade(base, (truth, base)).loss == 1
+    best = task.grade(truth, (truth, base))
+    assert best.loss.item() == pytest.approx(1e-6 / (errors[1].item() + 1e-6), rel=1e-4)
+    assert best.scores["psnr_gain"] > 10  # which stays that of the pixels
+    assert not [name for name in task.state_dict() if "vgg" in name]
+    check_copies(partial(SMALL, vgg=str(file), layer="relu2_2"), net, images())
+
+
+def test_a_file_that_is_no_vgg_and_absolute_errors_of_features_are_refused(vgg, tmp_path):
+    torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"VGGFeatures: .*other.pth has no features.0.weight"):
+        SMALL(TinyNet(), vgg=str(tmp_path / "other.pth"))
+    with pytest.raises(ValueError, match=r"has no features\.10\.weight"):
+        SMALL(TinyNet(), vgg=str(vgg[0]))
+    with pytest.raises(ValueError, match="pixel='l1'; features are compared by squares"):
+        SMALL(TinyNet(), vgg=str(vgg[0]), pixel="l1")
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 12, 16), (2, 3, 16, 12), (3, 8, 8)])

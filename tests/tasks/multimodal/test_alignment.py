@@ -31,6 +31,7 @@ def alignment(net, first="rgb", second="audio", loss="bce", **options):
 
     readout = READOUTS[loss]
     options["kinds"] = options.pop("negatives", "easy")
+    options.setdefault("gap", 0)
     return Alignment(
         net, first, second, readout=readout(**given(readout)), negatives=Negatives(**given(Negatives)), **options
     )
@@ -121,6 +122,12 @@ def test_an_easy_pair_is_of_another_item_at_the_same_place():
         assert len(source[:, 1].unique()) == 5  # every item is the wrong one once, as it is once the right one
         seen |= {tuple(pair) for pair in source.tolist()}
     assert seen == {(a, b) for a in range(5) for b in range(5) if a != b}
+
+
+def test_by_default_hard_pairs_are_half_a_second_apart_as_in_avts():
+    """At 25 frames a second, that of all configs: 13 frames are 0.52 s, and 12 would be less than half."""
+    assert Negatives().gap == math.ceil(25 / 2)
+    assert Negatives("hard").least("hard", 8) == 8 + 13
 
 
 @pytest.mark.parametrize("gap", [0, 3])

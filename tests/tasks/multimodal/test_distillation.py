@@ -14,7 +14,14 @@ from pretext.core.rng import rng
 from pretext.nn.teachers import Frozen, Momentum
 from pretext.ops.temporal import cut_clips, cut_sounds
 from pretext.tasks.multimodal.distillation import Distillation, targets
-from pretext.testing import check_task
+from pretext.testing import (
+    check_alone,
+    check_chance_law,
+    check_copies,
+    check_dtype_and_device,
+    check_gradients,
+    check_task,
+)
 
 
 def batch(n, key=0):
@@ -40,6 +47,52 @@ def made(seed=0, **options):
 
 def sit(task, net, puzzle):
     return task.grade(task.solve(net(puzzle.question), puzzle.given), puzzle.answer)
+
+
+@pytest.mark.parametrize("kind", ["joint", "frozen"])
+def test_plain_distances_of_raw_maps_keep_the_contract(kind):
+    """But for where they begin: the student's maps are no blind guess."""
+    factory = partial(distillation, kind=kind, compare="maps", stages=["conv1", "conv2"])
+    net, x = tiny_multimodal(True), batch(6)
+    for check in (check_chance_law, check_dtype_and_device, check_gradients, check_copies, check_alone):
+        check(factory, net, x)
+
+
+def test_elos_distance_in_closed_form():
+    """|L - M| of the whole map of a clip, neither squared nor averaged over places; 0 costs 1, the map itself 0."""
+    task, net = made(compare="maps", stages=["conv1", "pooled"])
+    features = net(pose(task, batch(6)).question)
+    guesses, taught = task.solve(features, None)
+    assert guesses[0] is features["rgb"].stages["conv1"]
+    assert torch.equal(taught[0], features["grey"].stages["conv1"])
+    assert len(task.adapters) == 0
+    grade = task.grade((guesses, taught), None)
+    for name, guess, part in zip(("conv1", "pooled"), guesses, taught, strict=True):
+        distances = [(g - t).square().sum().sqrt() for g, t in zip(guess, part, strict=True)]
+        lengths = [t.square().sum().sqrt() for t in part]
+        assert grade.scores[name].item() == pytest.approx((sum(distances) / sum(lengths)).item(), rel=1e-5)
+    assert grade.loss.item() == pytest.approx(sum(grade.scores.values()).item() / 2)
+    assert task.grade((tuple(0 * g for g in guesses), taught), None).loss.item() == pytest.approx(1)
+    assert task.grade((taught, taught), None).loss == 0
+    one = tuple(guess[:1] for guess in guesses), tuple(part[:1] for part in taught)
+    assert task.grade(one, None).loss > 0  # a single clip can be compared
+
+
+def test_the_gradient_of_elos_distance_is_a_unit_vector():
+    """d |L - M| / dL = (L - M) / |L - M|, over N and what 0 costs."""
+    task, _ = made(compare="maps", stages=["conv2"])
+    guess = torch.randn(4, 8, 2, 3, 3, generator=rng("cpu", "guess")).requires_grad_()
+    target = torch.randn(4, 8, 2, 3, 3, generator=rng("cpu", "target"))
+    (found,) = torch.autograd.grad(task.grade(((guess,), (target,)), None).loss, guess)
+    apart = (guess - target).detach()
+    unit = apart / apart.flatten(1).norm(dim=1).view(4, 1, 1, 1, 1)
+    torch.testing.assert_close(found, unit / 4 / target.flatten(1).norm(dim=1).mean())
+
+
+def test_maps_of_two_shapes_are_refused():
+    task, net = made(compare="maps", stages={"conv1": "conv2"})
+    with pytest.raises(ValueError, match=r"Distillation: maps \(6, 4, .* and \(6, 8, .* of the teacher; choose stages"):
+        sit(task, net, pose(task, batch(6)))
 
 
 @pytest.mark.parametrize(
@@ -278,6 +331,7 @@ def test_a_batch_that_lacks_a_modality_is_an_error(x):
     [
         ({"kind": "frozen", "detach": False}, "detach=False with a copy"),
         ({"frames": 0}, "frames=0"),
+        ({"compare": "cosines"}, "compare='cosines'"),
         ({"stages": ["conv9"]}, r"stages \['conv9'\] of a TinyVideo, which has pooled, conv1, conv2"),
         ({"stages": {"conv1": "conv9"}}, r"stages \['conv9'\]"),
         ({"stages": []}, r"stages \[\]"),
@@ -297,6 +351,13 @@ def test_other_backbones_are_refused():
         Distillation(MultiModal({"left": TinySound(), "right": TinySound()}), "left", "right")
     with pytest.raises(ValueError, match="have a single channel"):
         Distillation(MultiModal({"rgb": TinyVideo(), "flow": TinyVideo(2, width=1)}), stages=["conv1"])
+
+
+def test_the_drawing_of_raw_maps_shows_their_means():
+    task, net = made(compare="maps", stages=["conv2"])
+    puzzle = pose(task, batch(1))
+    rows = task.draw(puzzle, task.solve(net(puzzle.question), None))
+    assert rows[0][2].caption.startswith("target above, prediction below: relative error")
 
 
 @pytest.mark.parametrize("options", [{}, {"kind": "frozen"}, {"teacher": "audio"}])
@@ -322,4 +383,4 @@ def test_the_drawing_tells_the_error_of_each_clip(options):
 
 def test_it_tells_its_settings():
     text = "student='rgb', teacher='grey', stages={'pooled': 'pooled'}, copy=None, detach=True, frames=4"
-    assert made()[0].extra_repr() == text
+    assert made()[0].extra_repr() == f"{text}, compare='standardised'"

@@ -20,7 +20,7 @@ LOSSES = {"margin": MaxMargin, "nce": InfoNCE}
 
 def embed(net, *names, loss="margin", **options):
     """An `Embed` whose loss's options are given beside its own."""
-    made = {name: options.pop(name) for name in ("margin", "temperature") if name in options}
+    made = {name: options.pop(name) for name in ("margin", "squared", "temperature") if name in options}
     return Embed(net, *names, loss=LOSSES[loss](**made), **options)
 
 
@@ -57,7 +57,9 @@ def test_both_modalities_show_the_same_moment_of_the_same_clip():
 
 
 @pytest.mark.parametrize("hardest", [None, 0])
-@pytest.mark.parametrize("options", [{}, {"margin": 7.0}, {"loss": "nce"}, {"loss": "nce", "temperature": 0.5}])
+@pytest.mark.parametrize(
+    "options", [{}, {"margin": 7.0}, {"squared": True}, {"loss": "nce"}, {"loss": "nce", "temperature": 0.5}]
+)
 @pytest.mark.parametrize("items", [2, 5, 100])
 def test_equal_embeddings_cost_1_whatever_the_batch(items, options, hardest):
     task = embed(tiny_multimodal(), hardest=hardest, **options)
@@ -67,12 +69,13 @@ def test_equal_embeddings_cost_1_whatever_the_batch(items, options, hardest):
     assert grade.scores["ranking"] == 0.5 == blind.scores["ranking"]
 
 
-def test_the_max_margin_in_closed_form():
-    """Own seconds lie 0.09 and 0.04 away; of the others 1.44 is beyond the margin and 0.49 just within."""
+@pytest.mark.parametrize(("power", "squared"), [(1, False), (2, True)])
+def test_the_max_margin_in_closed_form(power, squared):
+    """Own seconds lie 0.3 and 0.2 away; of the others 1.2 is beyond the margin and 0.7 just within. ELo's are plain."""
     one, two = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.3], [1.2]])
-    squared = [[0.09, 1.44], [0.49, 0.04]]
-    task = embed(tiny_multimodal(), margin=0.5)
-    loss = (squared[0][0] + 0 + squared[1][1] + 0.5 - squared[1][0]) / 2 / 0.5
+    task = embed(tiny_multimodal(), margin=0.75, squared=squared)
+    loss = (0.3**power + 0 + 0.2**power + 0.75 - 0.7**power) / 2 / 0.75
+    assert MaxMargin().squared is False
     assert task.grade((one, two), torch.arange(2)).loss.item() == pytest.approx(loss, abs=1e-6)
     assert task.grade((one, two), torch.arange(2)).scores["ranking"] == 1
     assert task.grade((one, two), torch.tensor([1, 0])).scores["ranking"] == 0
@@ -210,5 +213,5 @@ def test_the_drawing_shows_what_the_prediction_found(options):
 
 def test_it_tells_its_settings():
     text = "first='rgb', second='audio', frames=None, loss="
-    assert embed(tiny_multimodal()).extra_repr() == f"{text}MaxMargin(margin=1.0), hardest=None"
+    assert embed(tiny_multimodal()).extra_repr() == f"{text}MaxMargin(margin=1.0, squared=False), hardest=None"
     assert embed(tiny_multimodal(), loss="nce").extra_repr() == f"{text}InfoNCE(temperature=0.1), hardest=None"

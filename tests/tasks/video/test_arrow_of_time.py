@@ -11,7 +11,7 @@ from nets import TinyNet
 
 from pretext.backbones.frames import Frames
 from pretext.core.rng import rng
-from pretext.ops.temporal import reverse
+from pretext.ops.temporal import reverse, without_ends
 from pretext.tasks.video.arrow_of_time import ArrowOfTime
 from pretext.testing import check_task
 
@@ -53,7 +53,7 @@ def test_it_keeps_the_contract(factory, backbone, x, kinds):
 @pytest.mark.parametrize("x", [moving(4, 6, 8), waves(4)])
 def test_both_directions_are_the_clip_and_its_exact_reverse(x):
     backbone = TinyVideo() if x.ndim == 5 else TinySound()
-    question, answer, given = pose(ArrowOfTime(backbone), x)
+    question, answer, given = pose(ArrowOfTime(backbone, trim=0), x)
     assert given is None
     assert answer.tolist() == [0, 1] * 4
     assert torch.equal(question[0::2], x)
@@ -148,6 +148,52 @@ def test_flow_turned_round_is_flow_of_the_same_bytes():
     torch.testing.assert_close(reverse(reverse(x)), x, rtol=0, atol=1e-6)
 
 
+def test_sounds_lose_three_tenths_at_either_end_and_rise_and_fall_alike():
+    """Of 100 samples within 140: 30 are silenced at either end, 5 rise in equal steps, and as many fall."""
+    x = torch.zeros(2, 1, 140)
+    x[0, :, 30:130] = 0.5
+    x[1] = 0.5  # as long as the window
+    left = without_ends(x, 0.3)
+    wanted = torch.zeros(140)
+    wanted[60:100] = 0.5
+    steps = 0.5 * torch.arange(1, 6) / 5
+    wanted[60:65], wanted[95:100] = steps, steps.flip(0)
+    torch.testing.assert_close(left[0, 0], wanted)
+    assert left[1, 0].nonzero().flatten().tolist() == list(range(42, 98))
+    question, *_ = pose(ArrowOfTime(TinySound()), x)
+    assert torch.equal(question[0::2], left)
+    assert torch.equal(question[1::2], left.flip(2))
+    assert torch.equal(pose(ArrowOfTime(TinyVideo()), moving(2, 4, 6)).question[0::2], moving(2, 4, 6))
+
+
+def test_the_trimmed_reverse_is_the_reversed_trim_bit_for_bit_and_silence_stays():
+    x = waves(40, 90)
+    for i in range(40):
+        x[i, :, : i % 7] = 0
+        x[i, :, 90 - i % 11 :] = 0
+    assert torch.equal(without_ends(x.flip(2), 0.2), without_ends(x, 0.2).flip(2))
+    assert not without_ends(torch.zeros(2, 1, 50), 0.2).any()
+    assert without_ends(x[:, :, :1], 0.2).shape == (40, 1, 1)
+
+
+def cut_hard(step, n=32):
+    """Noise that is the same all the time, but was cut off hard where it begins and fades where it ends."""
+    chance = rng("cpu", "cut hard", step)
+    sounds = 0.3 + 0.6 * torch.rand(n, 1, 60, generator=chance)
+    sounds[..., -10:] *= torch.linspace(1, 0.1, 10)
+    return torch.nn.functional.pad(sounds, (10, 10))
+
+
+def test_what_a_cut_tells_is_learnt_unless_the_ends_are_trimmed():
+    scores = []
+    for trim in (0, None):
+        torch.manual_seed(0)
+        net = TinySound()
+        scores.append(learnt(ArrowOfTime(net, trim=trim), net, cut_hard, steps=150))
+    assert scores[0] > 0.9
+    assert abs(scores[1] - 0.5) < 4 * 0.5 / 640**0.5
+
+
 def fading(step, n=16):
     """Pictures that grow dark: a direction that anyone sees."""
     chance = rng("cpu", "fading", step)
@@ -185,11 +231,19 @@ def test_backbones_for_images_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"directions": "back"}, "directions='back'"), ({"frames": 1}, "frames=1")]
+    ("options", "message"),
+    [
+        ({"directions": "back"}, "directions='back'"),
+        ({"frames": 1}, "frames=1"),
+        ({"trim": 0.1}, "trim=0.1"),
+        ({"trim": -0.1}, "trim=-0.1"),
+    ],
 )
 def test_options_out_of_range_are_errors(options, message):
     with pytest.raises(ValueError, match=f"ArrowOfTime: {message}"):
         ArrowOfTime(TinyVideo(), **options)
+    with pytest.raises(ValueError, match=r"ArrowOfTime: trim=0\.5"):
+        ArrowOfTime(TinySound(), trim=0.5)
 
 
 @pytest.mark.parametrize(("backbone", "x"), [(TinyVideo(), moving(2, 3, 8)), (TinySound(), waves(2, 200))])
@@ -209,4 +263,5 @@ def test_the_drawing_undoes_the_reversal_and_marks_right_and_wrong(backbone, x):
 
 
 def test_it_tells_its_settings():
-    assert ArrowOfTime(TinyVideo(), frames=4).extra_repr() == "frames=4, directions='both'"
+    assert ArrowOfTime(TinyVideo(), frames=4).extra_repr() == "frames=4, directions='both', trim=0"
+    assert ArrowOfTime(TinySound()).extra_repr().endswith("trim=0.3")

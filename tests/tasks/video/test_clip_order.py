@@ -13,10 +13,11 @@ from nets import TinyNet
 from pretext.core.rng import rng
 from pretext.core.types import Features
 from pretext.ops.tiles import restore_order
-from pretext.tasks.video.clip_order import ClipOrder, orders
+from pretext.tasks.video.clip_order import ClipOrder, orders, twin
 from pretext.testing import check_task
 
 OPN = partial(ClipOrder, pieces=4, frames=1, gap=2, width=16)  # windows of 10
+TURNED = partial(OPN, grouping="time")
 VCOP = partial(ClipOrder, pieces=3, frames=3, gap=2, width=16)  # windows of 13
 SOUND = partial(ClipOrder, pieces=3, frames=12, gap=4, width=16)  # 44 samples
 
@@ -47,7 +48,7 @@ def solved(task, puzzle):
     ("factory", "backbone", "x"),
     [
         (partial(OPN, channel_splitting=True, jitter=1), TinyNet(), moving(8, 10, 8)),
-        (VCOP, TinyVideo(), moving(8, 13, 6)),
+        (partial(VCOP, dropout=0.5), TinyVideo(), moving(8, 13, 6)),
         (SOUND, TinySound(), waves()),
     ],
 )
@@ -55,15 +56,52 @@ def test_it_keeps_the_contract(factory, backbone, x):
     check_task(factory, backbone, x)
 
 
+# The twelve classes of OPN's released code, pieces counted from 1; it joins each with its slots read backward.
+RELEASED = ["1234", "1324", "1342", "1243", "1423", "1432", "2134", "2143", "2314", "3124", "3142", "3214"]
+
+
+def released():
+    """The class of each of the 24 orders."""
+    named = {tuple(int(digit) - 1 for digit in order): k for k, order in enumerate(RELEASED)}
+    return named | {order[::-1]: k for order, k in named.items()}
+
+
+def classes(task):
+    """The class of each order, by the task's table."""
+    named = {tuple(order): k for k, order in enumerate(task.table.tolist())}
+    others = twin(task.table, task.grouping).tolist()
+    return named | {tuple(order): k for k, order in enumerate(others)}
+
+
+def same_class(classes):
+    """Which pairs of orders are one class, whatever its number."""
+    return {(one, other) for one in classes for other in classes if classes[one] == classes[other]}
+
+
+def test_the_map_of_24_orders_is_that_of_opns_released_code():
+    ours, theirs = classes(OPN(TinyNet())), released()
+    assert len(ours) == len(theirs) == 24
+    assert same_class(ours) == same_class(theirs)
+
+
+def test_turning_time_round_gives_8_of_the_24_orders_another_class():
+    slots, named = released(), {tuple(int(digit) - 1 for digit in order): k for k, order in enumerate(RELEASED)}
+    time = named | {tuple(3 - k for k in order): number for order, number in named.items()}
+    assert same_class(classes(TURNED(TinyNet()))) == same_class(time)
+    assert sum(slots[order] != time[order] for order in permutations(range(4))) == 8
+
+
+@pytest.mark.parametrize("grouping", ["slots", "time"])
 @pytest.mark.parametrize("pieces", [2, 3, 4, 5])
-def test_every_order_is_a_class_or_it_is_were_time_turned_round_but_never_both(pieces):
+def test_every_order_is_a_class_or_its_twin_is_but_never_both(pieces, grouping):
     every = {tuple(p) for p in permutations(range(pieces))}
-    listed = [tuple(p) for p in orders(pieces, False).tolist()]
+    listed = [tuple(p) for p in orders(pieces, None).tolist()]
     assert len(listed) == math.factorial(pieces)
     assert set(listed) == every
-    halved = [tuple(p) for p in orders(pieces, True).tolist()]
+    halved = [tuple(p) for p in orders(pieces, grouping).tolist()]
     assert len(halved) == math.factorial(pieces) / 2
-    assert set(halved) | {tuple(pieces - 1 - k for k in p) for p in halved} == every
+    turned = {"slots": lambda p: p[::-1], "time": lambda p: tuple(pieces - 1 - k for k in p)}[grouping]
+    assert set(halved) | set(map(turned, halved)) == every
     assert listed[0] == halved[0] == tuple(range(pieces))
 
 
@@ -80,9 +118,9 @@ def test_papers_numbers_of_classes(factory, backbone, classes):
 @pytest.mark.parametrize(
     ("factory", "backbone", "x"),
     [
-        (OPN, TinyNet(), moving(20, 14, 4)),
+        (TURNED, TinyNet(), moving(20, 14, 4)),
         (VCOP, TinyVideo(), moving(20, 16, 4)),
-        (partial(VCOP, reversible=True), TinyVideo(), moving(20, 16, 4)),
+        (partial(VCOP, reversible=True, grouping="time"), TinyVideo(), moving(20, 16, 4)),
         (SOUND, TinySound(), waves(20)),
     ],
 )
@@ -105,13 +143,13 @@ def test_the_answer_is_enough_to_undo_the_question(factory, backbone, x):
     assert (0 < backward < 20) if task.reversible else backward == 0
 
 
-@pytest.mark.parametrize("gap", [0, 1, 4, 5])
-def test_pieces_are_whole_begin_anywhere_and_are_as_far_apart_as_documented(gap):
-    task, window = VCOP(TinyVideo(), gap=gap), 9 + 2 * gap + 3
+@pytest.mark.parametrize(("gap", "least"), [(0, None), (1, None), (4, None), (5, None), (4, 4), (5, 0)])
+def test_pieces_are_whole_begin_anywhere_and_are_as_far_apart_as_documented(gap, least):
+    task, window = VCOP(TinyVideo(), gap=gap, least_gap=least), 9 + 2 * gap + 3
     frames = (solved(task, pose(task, numbered(3000, window)))[:, :, 0, :, 0, 0] * 64).long()  # (N, pieces, T)
     assert (frames.diff(dim=2) == 1).all()
     gaps = frames[:, 1:, 0] - frames[:, :-1, -1] - 1
-    assert gaps.unique().tolist() == list(range(math.ceil(gap / 2), gap + 1))
+    assert gaps.unique().tolist() == list(range(math.ceil(gap / 2) if least is None else least, gap + 1))
     assert frames.min() == 0
     assert frames.max() == window - 1
     assert abs(frames.float().mean() - (window - 1) / 2) < 4 * window / 12**0.5 / 3000**0.5
@@ -134,20 +172,21 @@ def test_where_nothing_changes_the_question_is_the_same_whatever_the_answer(fact
     assert not torch.equal(one.answer, other.answer)
 
 
-def test_both_directions_of_time_are_one_class_and_shown_alike_often():
-    task = OPN(TinyNet())
+@pytest.mark.parametrize("factory", [OPN, TURNED])
+def test_an_order_and_its_twin_are_one_class_and_shown_alike_often(factory):
+    task = factory(TinyNet())
     puzzle = pose(task, numbered(4800, 10))
     order = pieces_of(task, puzzle)[:, :, 0, 0, 0].argsort(1).argsort(1)  # which piece a slot shows
     named = task.table[puzzle.answer]
-    straight, back = (order == named).all(1), (order == 3 - named).all(1)
+    straight, back = (order == named).all(1), (order == twin(named, task.grouping)).all(1)
     assert (straight ^ back).all()
     counts = torch.stack([puzzle.answer[way].bincount(minlength=12) for way in (straight, back)])
     assert ((counts - 200) ** 2 / 200).sum() < 55  # chi-square of 23 degrees: once in 5,000 times
 
 
 def test_who_cannot_tell_the_direction_of_time_can_still_tell_the_answer():
-    """Which it could not if reading the slots backward made one class: such classes are not closed under reversal."""
-    task = OPN(TinyNet(), gap=0)
+    """Which it could not with OPN's own classes: they are not closed under reversal of time."""
+    task = TURNED(TinyNet(), gap=0)
     x = numbered(64, 4)  # exactly the pieces
     for window in (x, x.flip(2)):
         puzzle = pose(task, window)
@@ -197,6 +236,20 @@ def test_the_head_reads_every_pair_by_one_layer():
     logits = task.solve(Features({}, f.flatten(0, 1)), None)
     torch.testing.assert_close(logits, task.together(torch.cat(each, 1)))
     assert len(list(task.each.parameters())) == 2
+
+
+def test_what_the_last_layer_reads_is_dropped_in_training_alone():
+    task, f = VCOP(TinyVideo(), dropout=0.5), torch.rand(3 * 400, 8, generator=rng("cpu", "features"))
+    read = []
+    task.together.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    for mode in (True, False):
+        torch.manual_seed(0)
+        task.train(mode).solve(Features({}, f), None)
+    dropped, whole = read
+    kept = dropped != 0
+    torch.testing.assert_close(dropped[kept], 2 * whole[kept])
+    share = (kept.sum() / (whole != 0).sum()).item()
+    assert share == pytest.approx(0.5, abs=4 * 0.5 / (whole != 0).sum().item() ** 0.5)
 
 
 def ramps(step, window=13, n=32):
@@ -267,6 +320,9 @@ def test_backbones_that_read_something_else_are_refused():
         (TinyVideo(), {"gap": -1}, ".*gap=-1"),
         (TinyVideo(), {"jitter": -1}, ".*jitter=-1"),
         (TinyVideo(), {"width": 0}, ".*width=0"),
+        (TinyVideo(), {"least_gap": 5}, "least_gap=5, gap=4"),
+        (TinyVideo(), {"dropout": 1.0}, ".*dropout=1.0"),
+        (TinyVideo(), {"grouping": "neither"}, "grouping='neither'"),
         (TinyNet(), {"frames": 8}, "frames=8, but the backbone reads images; give frames=1"),
         (TinySound(), {"jitter": 2}, ".*jitter=2, but the backbone reads sound"),
         (TinySound(), {"channel_splitting": True}, "channel_splitting=True"),
@@ -280,7 +336,7 @@ def test_options_out_of_range_are_errors(backbone, options, message):
 @pytest.mark.parametrize(
     ("factory", "backbone", "x"),
     [
-        (OPN, TinyNet(), moving(3, 10, 8)),
+        (TURNED, TinyNet(), moving(3, 10, 8)),
         (VCOP, TinyVideo(), moving(3, 13, 8)),
         (SOUND, TinySound(), waves(3, 44)),
     ],
@@ -303,5 +359,5 @@ def test_the_drawing_orders_the_pieces_and_marks_right_and_wrong(factory, backbo
 
 
 def test_it_tells_its_settings():
-    expected = "pieces=4, frames=1, gap=2, reversible=True, channel_splitting=False, jitter=0, orders=12"
-    assert OPN(TinyNet()).extra_repr() == expected
+    expected = "pieces=4, frames=1, gap=1 to 2, reversible=True, grouping='slots'"
+    assert OPN(TinyNet()).extra_repr() == f"{expected}, channel_splitting=False, jitter=0, orders=12"

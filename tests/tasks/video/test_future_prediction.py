@@ -10,6 +10,7 @@ from nets import TinyNet
 
 from pretext.core.rng import rng
 from pretext.ops.drawing import film_strip
+from pretext.ops.temporal import STILL
 from pretext.tasks.video.future_prediction import Future, FuturePrediction
 from pretext.testing import check_task
 
@@ -49,6 +50,40 @@ def test_what_is_asked_follows_at_once_on_what_is_seen_anywhere_in_the_window():
         assert torch.equal(last[:, 0, :, 0, 0], first + 2)
         firsts.append(first)
     assert torch.cat(firsts).unique().tolist() == [0, 1, 2, 3]
+
+
+def central_flow(n, frames, key):
+    """Flow (n, 2, frames, 4, 4) of a random walk, as the data module computes it: half of the steps around it."""
+    steps = torch.randn(n, 2, frames + 1, generator=rng("cpu", "walk", key)) / 20
+    central = (steps[..., :-1] + steps[..., 1:]) / 2
+    return (STILL + central)[..., None, None].expand(-1, -1, -1, 4, 4)
+
+
+def correlation(one, other):
+    return torch.corrcoef(torch.stack((one.flatten(), other.flatten())))[0, 1].item()
+
+
+@pytest.mark.parametrize("future", [1, 3])
+def test_of_a_random_walk_the_last_flow_that_is_seen_tells_nothing_of_the_first_that_is_asked_for(future):
+    """Steps are independent, so flow one frame apart shares one of two of them: 1/2. Two frames apart: none, 0."""
+    x = central_flow(4000, 8, future)
+    deviation = 8000**-0.5  # of the correlation of as many independent pairs
+    for skip, wanted in ((None, 0), (1, 0), (0, 0.5)):
+        task = FuturePrediction(TinyVideo(2), frames=2, future=future, channels=2, width=8, shrink=1, skip=skip)
+        question, (asked, last), _ = pose(task, x, skip)
+        assert asked.shape[2] == future
+        assert torch.equal(last, question[:, :, -1:])
+        found = correlation(last[:, :, 0, 0, 0], asked[:, :, 0, 0, 0])
+        assert found == pytest.approx(wanted, abs=4 * deviation)
+
+
+def test_a_frame_is_left_out_for_flow_alone():
+    x = torch.arange(8.0).view(1, 1, 8, 1, 1).expand(6, 3, 8, 4, 4)
+    for channels, skip, wanted in ((3, None, 0), (1, None, 0), (2, None, 1), (3, 2, 2), (2, 0, 0)):
+        question, (asked, _), _ = pose(
+            SMALL(TinyVideo(channels), channels=channels, skip=skip), x[:, :channels], wanted
+        )
+        assert torch.equal(asked[:, 0, 0, 0, 0], question[:, 0, -1, 0, 0] + 1 + wanted)
 
 
 def test_answers_are_averaged_down():
@@ -129,7 +164,7 @@ def test_networks_that_do_not_read_clips_are_refused(axes, letter):
         SMALL(TinyNet(axes=axes))
 
 
-@pytest.mark.parametrize("options", [{"frames": 0}, {"future": 0}, {"channels": 0}, {"shrink": 0}])
+@pytest.mark.parametrize("options", [{"frames": 0}, {"future": 0}, {"channels": 0}, {"shrink": 0}, {"skip": -1}])
 def test_options_out_of_range_are_errors(options):
     ((name, value),) = options.items()
     with pytest.raises(ValueError, match=f"FuturePrediction: .*{name}={value}"):
@@ -145,7 +180,7 @@ def test_clips_that_do_not_fit_are_refused_with_what_to_do():
 
 @pytest.mark.parametrize("channels", [3, 2, 1])
 def test_the_drawing_shows_clip_future_and_prediction(channels):
-    x, task = moving(2, 5)[:, :channels], SMALL(TinyVideo(channels), channels=channels)
+    x, task = moving(2, 6)[:, :channels], SMALL(TinyVideo(channels), channels=channels)
     puzzle = pose(task, x)
     blind = puzzle.given.picture.expand_as(puzzle.answer.frames)
     for i, (asked, answer, predicted) in enumerate(task.draw(puzzle, blind)):

@@ -35,7 +35,7 @@ def numbers(task, puzzle):
     return (puzzle.question[:, 0, :, 0, 0] * 64).long().unflatten(0, (-1, task.clips))
 
 
-@pytest.mark.parametrize("factory", [SMALL, DIFFERENCES])
+@pytest.mark.parametrize("factory", [SMALL, partial(DIFFERENCES, equalise=True)])
 def test_it_keeps_the_contract(factory):
     check_task(factory, TinyVideo(), moving(8, 9, 6))
 
@@ -47,7 +47,7 @@ def test_the_clip_of_the_answer_alone_is_out_of_order_and_has_the_same_frames_as
     assert puzzle.given is None
     steps = seen.diff(dim=2)
     in_order = (steps == 1).all(2)
-    assert torch.equal(~in_order, torch.nn.functional.one_hot(puzzle.answer, 4).bool())
+    assert torch.equal(~in_order, torch.nn.functional.one_hot(puzzle.answer.slot, 4).bool())
     assert not (steps == -1).all(2).any()
     assert (seen.sort(2).values.diff(dim=2) == 1).all()
     assert seen.min() == 0
@@ -65,12 +65,12 @@ def test_the_odd_slot_is_uniform_and_begins_where_others_do():
     """Chi-squares of 3 degrees (slots) and of 7 (starts, the odd one's against all)."""
     task = SMALL(TinyVideo())
     puzzle = pose(task, numbered(4000))
-    counts = puzzle.answer.bincount(minlength=4)
+    counts = puzzle.answer.slot.bincount(minlength=4)
     assert ((counts - 1000) ** 2 / 1000).sum() < 18
     starts = numbers(task, puzzle).amin(2)
-    odd = starts[torch.arange(4000), puzzle.answer].bincount(minlength=8)
+    odd = starts[torch.arange(4000), puzzle.answer.slot].bincount(minlength=8)
     assert ((odd - 500) ** 2 / 500).sum() < 26
-    slots = torch.stack([pose(task, numbered(8), step).answer for step in range(400)])
+    slots = torch.stack([pose(task, numbered(8), step).answer.slot for step in range(400)])
     counts = torch.stack([(slots == k).sum(0) for k in range(4)])
     assert ((counts - 100) ** 2 / 100).sum() < 56  # 8 items x 3 degrees of freedom: once in 4,000 times
 
@@ -93,7 +93,7 @@ def test_the_question_shows_frames_of_its_own_window():
 def test_differences_are_halved_around_mid_grey_and_give_the_frames_back():
     x = moving(4, 12, 8)
     frames, differences = pose(SMALL(TinyVideo()), x), pose(DIFFERENCES(TinyVideo()), x)
-    assert torch.equal(frames.answer, differences.answer)
+    assert torch.equal(frames.answer.slot, differences.answer.slot)
     assert differences.question.shape == (16, 3, 4, 8, 8)
     assert 0 <= differences.question.min() <= differences.question.max() <= 1
     first = frames.question[:, :, :1]
@@ -137,13 +137,67 @@ def test_where_nothing_moves_all_clips_are_alike_and_the_loss_is_ln_n(factory):
     still = moving(8, 1, 8).expand(-1, -1, 12, -1, -1)
     puzzle, other = pose(task, still), pose(task, still, 1)
     assert torch.equal(puzzle.question, other.question)
-    assert not torch.equal(puzzle.answer, other.answer)
+    assert not torch.equal(puzzle.answer.slot, other.answer.slot)
     loss = task.grade(task.solve(net(puzzle.question), None), puzzle.answer).loss
     assert loss.item() == pytest.approx(math.log(4), abs=1e-4) == task.chance().loss.item()
 
 
 def windows(step):
     return moving(16, 12, 8, step)
+
+
+def by_rule(answer, blind=0.25):
+    """How often the busiest clip is the odd one, and four of its deviations were it a blind guess."""
+    share = (answer.busiest == answer.slot).float().mean().item()
+    return share, 4 * math.sqrt(blind * (1 - blind) / len(answer.slot))
+
+
+def shaken(n):
+    """Windows that go forward by a step of their own size in each frame: (n, 3, 12, 2, 2)."""
+    steps = 0.5 + torch.rand(n, 1, 12, 1, 1, generator=rng("cpu", "shaken"))
+    return (steps.cumsum(2) / 20).expand(-1, 3, -1, 2, 2)
+
+
+def test_the_rule_that_names_the_busiest_clip_is_scored_beside_the_task():
+    """Where all goes forward evenly, any shuffle changes more from frame to frame: the rule is always right."""
+    task = SMALL(TinyVideo())
+    even = pose(task, numbered(200)).answer
+    assert torch.equal(even.busiest, even.slot)
+    puzzle = pose(task, moving(200, 12, 8))
+    clips = puzzle.question.unflatten(0, (200, 4))
+    change = torch.stack([(clips[:, k, :, 1:] - clips[:, k, :, :-1]).abs().mean((1, 2, 3, 4)) for k in range(4)], 1)
+    assert torch.equal(puzzle.answer.busiest, change.argmax(1))
+    share, _ = by_rule(puzzle.answer)
+    assert share > 0.7
+    for said in (puzzle.answer.slot, puzzle.answer.busiest):
+        grade = task.grade(torch.nn.functional.one_hot(said, 4).float(), puzzle.answer)
+        assert grade.scores["by_motion"].item() == pytest.approx(share)
+    assert grade.scores["accuracy"] == grade.scores["by_motion"]
+    assert task.chance().scores["by_motion"] == 0.25
+
+
+@pytest.mark.parametrize("factory", [SMALL, DIFFERENCES])
+@pytest.mark.parametrize("windows", [lambda: shaken(2000), lambda: moving(1000, 12, 6)])
+def test_equalised_clips_leave_that_rule_nothing_to_go_by(factory, windows):
+    x = windows()
+    usual, equal = (pose(factory(TinyVideo(), equalise=equalise), x) for equalise in (False, True))
+    assert by_rule(usual.answer)[0] > 0.7
+    share, room = by_rule(equal.answer)
+    assert share == pytest.approx(0.25, abs=room)
+    assert torch.equal(usual.answer.slot, equal.answer.slot)
+
+
+def test_equalised_clips_keep_their_mean_frame_their_range_and_their_order():
+    x = moving(8, 12, 8)
+    before, after = (pose(SMALL(TinyVideo(), equalise=equalise), x).question for equalise in (False, True))
+    torch.testing.assert_close(after.mean(2), before.mean(2))
+    assert 0 <= after.min() <= after.max() <= 1
+    away, nearer = before - before.mean(2, keepdim=True), after - after.mean(2, keepdim=True)
+    scale = (away * nearer).flatten(1).sum(1) / away.square().flatten(1).sum(1)
+    torch.testing.assert_close(nearer, scale.view(-1, 1, 1, 1, 1) * away, rtol=0, atol=1e-5)
+    assert 0 < scale.min() <= scale.max() <= 1
+    change = after.diff(dim=2).abs().flatten(1).mean(1).view(8, 4)
+    assert (change.amax(1) <= 4 * change.amin(1) * (1 + 1e-4)).all()  # two octaves
 
 
 @pytest.mark.parametrize("factory", [SMALL, DIFFERENCES])
@@ -190,11 +244,11 @@ def test_options_out_of_range_are_errors(options, message):
 def test_the_drawing_shows_all_clips_and_marks_right_and_wrong():
     task, x = SMALL(TinyVideo()), moving(3, 12, 8)
     puzzle = pose(task, x)
-    said = torch.eye(4)[torch.where(torch.arange(3) == 2, (puzzle.answer + 1) % 4, puzzle.answer)]
+    said = torch.eye(4)[torch.where(torch.arange(3) == 2, (puzzle.answer.slot + 1) % 4, puzzle.answer.slot)]
     rows = task.draw(puzzle, said)
     assert [row[2].right for row in rows] == [True, True, False]
     for i, (asked, answer, predicted) in enumerate(rows):
-        odd = int(puzzle.answer[i])
+        odd = int(puzzle.answer.slot[i])
         top = 10 * odd  # strips of 8 px, 2 px apart
         assert torch.equal(asked.image[:, top : top + 8], answer.image)
         assert torch.equal(answer.image[..., :8], puzzle.question[4 * i + odd, :, 0])
@@ -209,9 +263,9 @@ def test_differences_are_drawn_at_full_contrast():
     puzzle = pose(task, 0.5 + 0.01 * moving(2, 12, 8))
     for i, (_, answer) in enumerate(task.draw(puzzle, None)):
         signed = puzzle.question[4 * i : 4 * i + 4] - 0.5
-        shown = signed[puzzle.answer[i], :, 0] / signed.abs().max()
+        shown = signed[puzzle.answer.slot[i], :, 0] / signed.abs().max()
         torch.testing.assert_close(answer.image[..., :8], 0.5 + shown / 2)
 
 
 def test_it_tells_its_settings():
-    assert OddOneOut(TinyVideo()).extra_repr() == "clips=6, frames=6, encoding='frames'"
+    assert OddOneOut(TinyVideo()).extra_repr() == "clips=6, frames=6, encoding='frames', equalise=False"

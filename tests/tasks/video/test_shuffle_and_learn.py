@@ -16,8 +16,9 @@ from pretext.ops.temporal import frame_differences
 from pretext.tasks.video.shuffle_and_learn import ShuffleAndLearn, in_order
 from pretext.testing import check_task
 
-WINDOW = 13  # what the standard span takes
-SMALL = partial(ShuffleAndLearn, hidden=32)
+WINDOW = 13  # what this span takes
+SHORT = partial(ShuffleAndLearn, span=(4, 8))
+SMALL = partial(SHORT, hidden=32)
 
 
 def pose(task, x, *parts):
@@ -54,11 +55,16 @@ def surely_alike(one, other, kinds):
     ("factory", "backbone"),
     [
         (partial(SMALL, span=(2, 4), apart=1, tuples=2), TinyNet()),
-        (partial(ShuffleAndLearn, candidates=2), TinyVideo()),
+        (partial(SHORT, candidates=2), TinyVideo()),
     ],
 )
 def test_it_keeps_the_contract(factory, backbone):
     check_task(factory, backbone, moving(8, WINDOW, 6))
+
+
+def test_by_default_ends_lie_as_far_apart_as_in_the_paper():
+    (b, _, d), _ = drawn(ShuffleAndLearn(TinyNet(), unlike=0.0), 4000, window=65)
+    assert (d - b).unique().tolist() == list(range(15, 61))
 
 
 @pytest.mark.parametrize(("span", "apart", "window"), [((4, 8), 2, 13), ((2, 2), 1, 5), ((3, 5), 1, 30)])
@@ -82,7 +88,7 @@ def test_the_question_shows_the_moments_of_the_answer_to_image_and_clip_backbone
     assert given is None
     assert moments.shape == (4 * tuples, 3)
     expected = torch.stack([x[i // tuples][:, m] for i, m in enumerate(moments)])
-    clips, same, _ = pose(ShuffleAndLearn(TinyVideo(), tuples=tuples), x)
+    clips, same, _ = pose(SHORT(TinyVideo(), tuples=tuples), x)
     assert torch.equal(same, moments)
     assert torch.equal(clips, expected)
     assert torch.equal(frames, expected.transpose(1, 2).flatten(0, 1))
@@ -192,7 +198,7 @@ def test_the_score_is_the_mean_over_the_answers_and_half_where_one_is_missing():
 
 @pytest.mark.parametrize("positives", [0.25, 0.5, 0.1])
 def test_the_bias_begins_at_the_shares_so_no_features_cost_the_entropy(positives):
-    task = ShuffleAndLearn(TinyVideo(), positives=positives)
+    task = SHORT(TinyVideo(), positives=positives)
     logits = task.solve(Features({}, torch.zeros(3, 8)), None)
     torch.testing.assert_close(logits.softmax(1), torch.tensor([[1 - positives, positives]]).expand(3, 2))
     entropy = -positives * math.log(positives) - (1 - positives) * math.log(1 - positives)
