@@ -136,7 +136,7 @@ def cifar(tmp_path_factory):
 def test_a_scaled_run_goes_through_all_parts_and_is_not_repeated(cifar, tmp_path, capsys):
     small = ["--model.backbone.init_args.width", "0.1"]
     words = ["reproduce", "simclr", "--data.root", str(cifar), "--scale", "1e-9", "--out", str(tmp_path), *small]
-    words += ["--trainer.accelerator", "cpu", "--data.batch_size", "32"]
+    words += ["--trainer.accelerator", "cpu", "--data.batch_size", "32", "--trainer.log_every_n_steps", "1"]
     assert main(words) == 0
     first = json.loads((tmp_path / "reproduce.json").read_text())
     assert [(row["what"], row["stage"], row["published"]) for row in first["rows"]] == [
@@ -157,7 +157,8 @@ def test_a_scaled_run_goes_through_all_parts_and_is_not_repeated(cifar, tmp_path
 @pytest.mark.slow
 def test_rotnets_judges_judge_every_block(cifar, tmp_path):
     words = ["reproduce", "rotnet", "--data.root", str(cifar), "--scale", "1e-9", "--out", str(tmp_path)]
-    assert main([*words, "--trainer.accelerator", "cpu", "--data.batch_size", "32"]) == 0
+    words += ["--trainer.accelerator", "cpu", "--data.batch_size", "32", "--trainer.log_every_n_steps", "1"]
+    assert main(words) == 0
     rows = json.loads((tmp_path / "reproduce.json").read_text())["rows"]
     blocks = ["conv1", "conv2", "conv3", "conv4"]
     expected = [("rotation/accuracy", ""), *(("MLP", b) for b in blocks), *(("convolutional", b) for b in blocks)]
