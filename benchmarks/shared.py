@@ -47,7 +47,7 @@ def train_on_labels(module: Pretrainer, data: Any, steps: int, images: int) -> N
     head = nn.Linear(module.backbone.dim, len(data.classes))
     optim = module.rates.optim
     optimizer = optim.optimizer([*module.backbone.parameters(), *head.parameters()])
-    schedule = LambdaLR(optimizer, lambda step: learning_rate(step, steps, optim.warmup, optim.schedule))
+    schedule = LambdaLR(optimizer, lambda step: learning_rate(step, steps, optim))
     module.backbone.train()
     for step, (canvases, labels) in zip(range(steps), _batches(data, images), strict=False):
         torch.manual_seed(seed_of(module.seed, "supervised", step))

@@ -65,11 +65,8 @@ def check_task(
     check_alone(factory, backbone, x)
     check_initial_loss(factory, backbone, x)
     check_right_answer(factory, backbone, x)
-<<<<<<< HEAD
     check_ranks(factory, backbone, x)
-=======
     check_destroyed(factory, backbone, x)
->>>>>>> part-faults
     if kinds:
         check_content_free(factory, backbone, x, kinds=kinds)
 
@@ -254,7 +251,6 @@ def check_right_answer(factory: TaskFactory, backbone: Backbone, x: Tree, *, ste
         _must(better, task, f"{what}: grade ignores or inverts it")
 
 
-<<<<<<< HEAD
 class _Part(NamedTuple):
     """What a rank did with its part of a batch."""
 
@@ -343,7 +339,8 @@ def _whole(task: Task, puzzles: list[Puzzle], items: int, rows: bool) -> Puzzle:
     first, second = puzzles
     answer = tree(first.answer, second.answer, rows)
     return Puzzle(tree(first.question, second.question), answer, tree(first.given, second.given))
-=======
+
+
 def check_destroyed(factory: TaskFactory, backbone: Backbone, x: Tree) -> None:
     """Check that a task's destroyed control, if it has one, keeps shapes, the answer and what is given.
 
@@ -367,7 +364,6 @@ def check_destroyed(factory: TaskFactory, backbone: Backbone, x: Tree) -> None:
     again = task.destroyed(puzzle, generator())
     _must(again is not None and _same(again.question, other.question), task, "the same key destroys differently")
     _must(_solve(task, net, other).loss.isfinite(), task, "a destroyed puzzle cannot be graded")
->>>>>>> part-faults
 
 
 def check_content_free(

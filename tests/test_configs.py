@@ -52,7 +52,14 @@ def folders(tmp_path_factory):
     make(root / "videos", train=16, test=8, content=0)
     images, audio = labelled_folder(root / "images"), sounds(root / "sounds")
     pets = pets_folder(root / "pets")
-    found = {"Clips": root / "videos", "Sounds": audio, "ImageFolder": images, "Photos": images, "Bouncing": root}
+    found = {
+        "Clips": root / "videos",
+        "Sounds": audio,
+        "ImageFolder": images,
+        "Photos": images,
+        "CIFAR10": images,
+        "Bouncing": root,
+    }
     return found | {"Pets": pets, "run": trained(images, root / "run")}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
@@ -11,6 +13,8 @@ from pretext.core.types import Backbone, Features
 
 CIFAR_MEAN: RGB = (125.3 / 255, 123.0 / 255, 113.9 / 255)
 CIFAR_STD: RGB = (63.0 / 255, 62.1 / 255, 66.7 / 255)
+
+Init = Literal["torch", "he"]
 
 KERNELS = (5, 5, 3)  # of a block's first convolution, the other two are 1x1; the last entry for all further blocks
 WIDTHS = ((192, 160, 96), (192, 192, 192))  # of a block's three convolutions; the last entry for all further blocks
@@ -28,6 +32,8 @@ class NIN(Backbone):
         mean: of each colour in [0, 1], subtracted; by default CIFAR-10's, as in the paper's code.
         std: standard deviation of each colour, divided by.
         width: all channels times this, rounded.
+        init: of the convolutions: torch's own, with which the paper's code trains (it defines He et al.'s for its
+            network, but never calls it), or "he", normal by the number of outputs.
 
     Raises:
         ValueError: there are no blocks, or no width.
@@ -36,7 +42,9 @@ class NIN(Backbone):
 
     axes = "hw"
 
-    def __init__(self, blocks: int = 4, mean: RGB = CIFAR_MEAN, std: RGB = CIFAR_STD, width: float = 1.0) -> None:
+    def __init__(
+        self, blocks: int = 4, mean: RGB = CIFAR_MEAN, std: RGB = CIFAR_STD, width: float = 1.0, init: Init = "torch"
+    ) -> None:
         super().__init__()
         if blocks < 1:
             raise ValueError(f"NIN: blocks must be at least 1, got {blocks}; RotNet has 4")
@@ -51,7 +59,7 @@ class NIN(Backbone):
             self.stages[f"conv{i + 1}"] = channels = widths[-1]
         self.dim = channels
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # He et al., by the number of outputs, as in the paper's code
+            if init == "he" and isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Features:

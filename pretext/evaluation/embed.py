@@ -6,7 +6,7 @@ image, 96 kB: 1.3 M images take 125 GB of disk and the memory of one batch (with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -110,14 +110,20 @@ def coarse(stage: Tensor, dims: int) -> Tensor:
     """
     if stage.ndim == 2:
         return stage
-    grid = stage.shape[2:]
-    sides = [tuple(min(p, g) for g in grid) for p in range(1, max(grid) + 1)]
-    fits = [side for side in sides if stage.shape[1] * prod(side) <= dims] or sides[:1]
-    if fits[-1] == tuple(grid):  # each cell is its own mean, which pooling would take its time to find
+    grid = coarse_grid(stage.shape[1:], dims)
+    if grid == tuple(stage.shape[2:]):  # each cell is its own mean, which pooling would take its time to find
         return stage.flatten(1)
     pool: Any = (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[len(grid) - 1]
-    pooled: Tensor = pool(stage, fits[-1])
+    pooled: Tensor = pool(stage, grid)
     return pooled.flatten(1)
+
+
+def coarse_grid(shape: Sequence[int], dims: int) -> tuple[int, ...]:
+    """Return the sides of the grid to which `coarse` pools a stage of shape (D, *G)."""
+    channels, *grid = shape
+    sides = [tuple(min(p, g) for g in grid) for p in range(1, max(grid) + 1)]
+    fits = [side for side in sides if channels * prod(side) <= dims] or sides[:1]
+    return fits[-1]
 
 
 def looking(backbone: Backbone, view: View, dims: int, dtype: torch.dtype, title: str) -> Look:

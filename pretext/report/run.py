@@ -79,7 +79,9 @@ def _numbers(logs: Logs) -> Iterator[Tile]:
 
 def _test_numbers(score: Mapping[str, Any]) -> Iterator[Tile]:
     """Take what an evaluator scored on the test items."""
-    for row in [row for row in score.get("rows", [score]) if row.get("chosen", True) and score]:
+    rows = score.get("rows", [score]) if score else []
+    chosen = [row for row in rows if row.get("chosen", True)]
+    for row in chosen or rows:  # where none is chosen, all are what the protocol reports
         metric = next((name for name in ("accuracy", "map", "miou") if name in row), None)
         if metric is not None:
             label = " · ".join(filter(None, (str(score["task"]).replace("_", " "), row.get("stage"))))

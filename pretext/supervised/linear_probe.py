@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from pretext.core.types import Backbone
-from pretext.evaluation.classifiers import Head, Kind, head
+from pretext.evaluation.classifiers import Head, Kind, Pool, head
 from pretext.evaluation.embed import evaluating
 from pretext.supervised.module import Supervised, sample
 from pretext.supervised.scores import Logits, write
@@ -37,7 +37,8 @@ class LinearProbe(Supervised):
     The backbone is in eval mode whatever Lightning calls and gets no gradient: its parameters and the statistics of its
     batch norms are the same bytes before and after. Each classifier has its own loss; no gradient crosses.
 
-    Of the stages the one that did best on the validation items (the data module's `val`) in the last epoch is chosen.
+    Of the stages the one that did best on the validation items (the data module's `val`) in the last epoch is chosen;
+    with `choose` false none is, and every item of the training set may be trained on, as published protocols do it.
     The test writes `score.json` into the run: {"task", "head", "rows": [{"stage", "dims", "accuracy" (or "map"), "low",
     "high", "validation", "chosen"}], "items", "chance", "classes"}.
 
@@ -47,6 +48,9 @@ class LinearProbe(Supervised):
         modality: which network of several, and what to show it of several modalities.
         stages: those to probe; none: all.
         head: "linear", or RotNet's "mlp" or "conv", see `pretext.evaluation.classifiers`.
+        dims: most values of a stage that "linear" (9,600 by itself) and "mlp" (12,288) read, "whole" for the whole map.
+        pool: of "linear", what a cell of a coarser grid is: the "mean" of the cells in it, or their "max".
+        choose: choose a stage on validation items.
         augment: crop, flip and colour jitter of whole batches on the device; none: the canvas as it is.
         optim: the optimiser of all classifiers, and the schedule of its learning rate.
         execution: memory layout and compilation of the backbone.
@@ -64,6 +68,9 @@ class LinearProbe(Supervised):
         modality: str | None = None,
         stages: Sequence[str] | None = None,
         head: Kind = "linear",
+        dims: int | Literal["whole"] | None = None,
+        pool: Pool = "mean",
+        choose: bool = True,
         augment: Augment | None = None,
         optim: Optim = GOYAL,
         execution: Execution = PLAIN,
@@ -75,7 +82,7 @@ class LinearProbe(Supervised):
         self.stages = known if stages is None else list(stages)
         if not self.stages or not set(self.stages) <= set(known):
             raise ValueError(f"LinearProbe: stages are {self.stages}, but the backbone has {', '.join(known)}")
-        self.kind = head
+        self.kind, self.dims, self.pool, self.choose = head, dims, pool, choose
         self.backbone.requires_grad_(False).eval()
         self.frozen = list(self.backbone.modules())
         self.heads = nn.ModuleDict()
@@ -85,10 +92,11 @@ class LinearProbe(Supervised):
     def begin(self, classes: int) -> None:
         if not self.shapes:
             with torch.no_grad(), evaluating(self.backbone):
-                x = sample(self, held_out=True)
+                x = sample(self, held_out=self.choose)
                 stages = self.backbone.forward(x).stages  # not called: nothing to compile yet
             self.shapes = {name: tuple(stages[name].shape[1:]) for name in self.stages}
-        self.heads = nn.ModuleDict({name: head(self.kind, self.shapes[name], classes) for name in self.stages})
+        built = {name: head(self.kind, self.shapes[name], classes, self.dims, self.pool) for name in self.stages}
+        self.heads = nn.ModuleDict(built)
 
     def configure_optimizers(self) -> Optimizer:
         return self.rates.optimizer(trained(self))
@@ -103,7 +111,7 @@ class LinearProbe(Supervised):
             self.validation = {name: scored.value for name, scored in scores.items()}
 
     def on_test_start(self) -> None:
-        if not self.validation:
+        if self.choose and not self.validation:
             raise ValueError(
                 "LinearProbe: no stage can be chosen, because no epoch of training was validated; let "
                 "`pretext fit RUN` finish one"
@@ -111,11 +119,11 @@ class LinearProbe(Supervised):
 
     def on_test_epoch_end(self) -> None:
         scores = self.scores.tested(self)
-        best = max(self.validation, key=lambda name: self.validation[name])
+        best = max(self.validation, key=lambda name: self.validation[name]) if self.choose else None
         rows = []
         for name, scored in scores.items():
             classifier: Head = self.heads[name]  # type: ignore[assignment]  # ModuleDict forgets
-            known = {"validation": self.validation[name], "chosen": name == best}
+            known = {"validation": self.validation.get(name), "chosen": name == best}
             rows.append({"stage": name, "dims": classifier.dims, **scored.plain(), **known})
         facts = {**self.scores.facts(scores, self.counts), "classes": self.classes}
         write({"task": "linear_probe", "head": self.kind, "rows": rows, **facts}, self.trainer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from torch import nn
@@ -12,7 +13,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 """Builds the optimiser from parameters, or from groups of them."""
-Schedule = Literal["cosine", "constant"]
+Schedule = Literal["cosine", "constant", "steps"]
 Groups = Sequence[dict[str, Any]]
 """Of parameters: each a dict of "params" and of options that differ from the optimiser's own, such as "lr"."""
 
@@ -23,21 +24,39 @@ class Optim:
 
     Args:
         optimizer: builds the optimiser from the parameters (a class and its other arguments).
-        schedule: of the learning rate after the warm-up.
+        schedule: of the learning rate after the warm-up: half a cosine down to 0, constant, or multiplied by `factor`
+            at each of the `milestones`.
         warmup: share of all steps in which the learning rate grows linearly to its full value.
+        milestones: for "steps", shares of all steps in ascending order: [0.3, 0.6, 0.8] of 200 epochs are the epochs
+            60, 120 and 160.
+        factor: for "steps".
 
     Raises:
-        ValueError: a warm-up outside [0, 1].
+        ValueError: a warm-up outside [0, 1]; milestones without their schedule or the other way round, out of order or
+            outside (0, 1); a factor that is not positive.
 
     """
 
     optimizer: OptimizerFactory = AdamW
     schedule: Schedule = "cosine"
     warmup: float = 0.05
+    milestones: tuple[float, ...] = ()
+    factor: float = 0.1
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"Optim: warmup is a share of all steps in [0, 1], got {self.warmup}")
+        if bool(self.milestones) != (self.schedule == "steps"):
+            raise ValueError(
+                f"Optim: schedule {self.schedule!r} with milestones {list(self.milestones)}; milestones and "
+                "schedule: steps go together"
+            )
+        edges = (0.0, *self.milestones, 1.0)
+        if any(a >= b for a, b in pairwise(edges)) or self.factor <= 0:
+            raise ValueError(
+                f"Optim: milestones {list(self.milestones)}, factor {self.factor}; give shares of all steps between 0 "
+                "and 1 in ascending order, and a positive factor"
+            )
 
 
 ADAMW = Optim()
@@ -73,7 +92,7 @@ class LearningRates:
 
     def set(self, optimizer: Optimizer, step: int) -> None:
         """Set the learning rates for a step."""
-        factor = learning_rate(step, self._steps, self.optim.warmup, self.optim.schedule)
+        factor = learning_rate(step, self._steps, self.optim)
         for group, options in zip(optimizer.param_groups, self._options, strict=True):
             group["lr"] = options["lr"] * factor
 
@@ -98,17 +117,19 @@ def trained(module: nn.Module) -> Groups:
     return [{"params": [p for p in module.parameters() if p.requires_grad]}]
 
 
-def learning_rate(step: int, total: float, warmup: float, schedule: str) -> float:
+def learning_rate(step: int, total: float, optim: Optim) -> float:
     """Scale the learning rate at `step` of `total`: a pure function, so that a resumed run needs no scheduler's state.
 
-    Linear over the share `warmup` of all steps, then constant or half a cosine down to 0 at step `total`. Where the end
-    is not known (`total` infinite) there is neither warm-up nor cosine.
+    Linear over the share `optim.warmup` of all steps, then as `optim.schedule` says; a cosine ends with 0 at step
+    `total`. Where the end is not known (`total` infinite) the rate stays as it is.
     """
     if not math.isfinite(total):
         return 1.0
-    grown = math.ceil(warmup * total)
+    grown = math.ceil(optim.warmup * total)
     if step < grown:
         return (step + 1) / (grown + 1)
-    if schedule == "constant":
+    if optim.schedule == "constant":
         return 1.0
+    if optim.schedule == "steps":
+        return optim.factor ** sum(step >= round(share * total) for share in optim.milestones)
     return 0.5 * (1 + math.cos(math.pi * (step - grown) / max(1, total - grown)))

@@ -14,7 +14,7 @@ from pretext.core.types import Tree
 from pretext.ops.geometric import uniform_to_int
 from pretext.ops.temporal import FLOW_CHANNELS, STILL, opposite
 from pretext.views.colour import ColourJitter
-from pretext.views.crop import boxes, check_box, resized_crop, window
+from pretext.views.crop import Border, boxes, check_box, resized_crop, window
 
 LOUDEST = 2**15  # of a sound in 16 bits
 
@@ -23,7 +23,7 @@ class Augment(nn.Module):
     """Crop, flip and colour jitter for batches of square images or clips, with per-sample draws.
 
     With `scale=(1, 1)` the crop is a window of `crop` x `crop` pixels at native resolution, anywhere in the canvas,
-    which reflection makes `pad` pixels wider on each side: one gather on the uint8 data, no resampling. With any other
+    which a border makes `pad` pixels wider on each side: one gather on the uint8 data, no resampling. With any other
     `scale` the window is a box whose share of the canvas's area is uniform in `scale` and whose logarithm of width by
     height is uniform in that of `aspect`, resized to `crop` by the triangle filter of PIL and torchvision (bilinear,
     antialiased). Where a box of that area would leave the canvas, `aspect` is narrowed to what fits, so that the area
@@ -38,7 +38,7 @@ class Augment(nn.Module):
 
     Args:
         crop: side of the result in pixels; None keeps the canvas's side.
-        pad: pixels that reflection adds on each side, for native crops only. Not for tasks that hide or move parts of
+        pad: pixels that the border adds on each side, for native crops only. Not for tasks that hide or move parts of
             an image: a mirrored border shows them twice.
         scale: smallest and largest share of the canvas's area, each in (0, 1].
         flip: mirror left-right with probability 1/2.
@@ -49,6 +49,8 @@ class Augment(nn.Module):
         aspect: smallest and largest ratio of the box's width to its height, positive, for resized crops only.
         grey: probability that an image loses its colour (and keeps its luma).
         jitter: probability that brightness, contrast, saturation and hue are touched at all.
+        border: what `pad` adds: "reflect" mirrors the picture, "zero" is black, as in torchvision's
+            `RandomCrop(32, padding=4)`.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -68,11 +70,12 @@ class Augment(nn.Module):
         aspect: tuple[float, float] = (1.0, 1.0),
         grey: float = 0.0,
         jitter: float = 1.0,
+        border: Border = "reflect",
     ) -> None:
         super().__init__()
         check_box(crop, pad, scale, aspect)
         self.crop, self.pad, self.scale, self.flip = crop, pad, (scale[0], scale[1]), flip
-        self.aspect = (aspect[0], aspect[1])
+        self.aspect, self.border = (aspect[0], aspect[1]), border
         self.colour = ColourJitter(brightness, contrast, saturation, hue, grey, jitter)
         self.colour.check()
 
@@ -110,14 +113,16 @@ class Augment(nn.Module):
             return unit(x)
         canvas, side = _flat(x), self._side(x)
         start = torch.full((len(x),), (x.shape[-1] + 2 * self.pad - side) // 2, device=x.device)
-        centres = window(canvas, side, self.pad, start, start, torch.zeros_like(start, dtype=torch.bool))
+        still = torch.zeros_like(start, dtype=torch.bool)
+        centres = window(canvas, side, self.pad, start, start, still, self.border)
         return unit(centres.view(*x.shape[:-2], side, side))
 
     def extra_repr(self) -> str:
         aspect = tuple(round(ratio, 3) for ratio in self.aspect)
         brightness, contrast, saturation, hue, grey, jitter = self.colour
+        border = ", border=zero" if self.border == "zero" else ""
         return (
-            f"crop={self.crop}, pad={self.pad}, scale={self.scale}, flip={self.flip}, brightness={brightness}, "
+            f"crop={self.crop}, pad={self.pad}{border}, scale={self.scale}, flip={self.flip}, brightness={brightness}, "
             f"contrast={contrast}, saturation={saturation}, hue={hue}, aspect={aspect}, grey={grey}, jitter={jitter}"
         )
 
@@ -131,7 +136,7 @@ class Augment(nn.Module):
         if self.scale == (1.0, 1.0):
             places = x.shape[-1] + 2 * self.pad - side + 1
             top, left = uniform_to_int(draws[:, 1:3], places).unbind(1)
-            y = unit(window(canvas, side, self.pad, top, left, flip))
+            y = unit(window(canvas, side, self.pad, top, left, flip, self.border))
         else:
             box = boxes(x.shape[-1], self.scale, self.aspect, draws[:, 3], more[:, 0])
             corner = uniform_to_int(draws[:, 1:3].mT, x.shape[-1] - box + 1)

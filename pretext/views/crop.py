@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from pretext.ops.geometric import gather_pixels, reflect
+
+Border = Literal["reflect", "zero"]
+"""What pads a canvas: the picture mirrored at its edge, or zeros (black)."""
 
 
 def check_box(crop: int | None, pad: int, scale: tuple[float, float], aspect: tuple[float, float]) -> None:
@@ -27,16 +32,19 @@ def check_box(crop: int | None, pad: int, scale: tuple[float, float], aspect: tu
         )
 
 
-def window(x: Tensor, side: int, pad: int, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
+def window(
+    x: Tensor, side: int, pad: int, top: Tensor, left: Tensor, flip: Tensor, border: Border = "reflect"
+) -> Tensor:
     """Cut a native window at each sample's corner, and mirror some.
 
     Args:
         x: (N, C, S, S), uint8 or floats.
         side: of the window.
-        pad: pixels that reflection adds on each side.
+        pad: pixels that the border adds on each side.
         top: (N,) first row, in coordinates of the padded canvas.
         left: (N,) first column, likewise.
         flip: (N,) bool.
+        border: what lies there: the mirrored picture, or zeros.
 
     Returns:
         (N, C, side, side), of the type of `x`.
@@ -45,9 +53,15 @@ def window(x: Tensor, side: int, pad: int, top: Tensor, left: Tensor, flip: Tens
     steps = torch.arange(side, device=x.device)
     rows = top[:, None] + steps
     columns = left[:, None] + torch.where(flip[:, None], steps.flip(0), steps)
-    if pad:
-        rows, columns = reflect(rows - pad, x.shape[-1]), reflect(columns - pad, x.shape[-1])
-    return gather_pixels(x, rows[:, None], columns[:, None])
+    if not pad:
+        return gather_pixels(x, rows[:, None], columns[:, None])
+    rows, columns, last = rows - pad, columns - pad, x.shape[-1] - 1
+    if border == "reflect":
+        rows, columns = reflect(rows, x.shape[-1]), reflect(columns, x.shape[-1])
+        return gather_pixels(x, rows[:, None], columns[:, None])
+    picked = gather_pixels(x, rows.clamp(0, last)[:, None], columns.clamp(0, last)[:, None])
+    down, across = ((places >= 0) & (places <= last) for places in (rows, columns))
+    return picked * (down[:, None, :, None] & across[:, None, None, :])
 
 
 def boxes(canvas: int, scale: tuple[float, float], aspect: tuple[float, float], area: Tensor, ratio: Tensor) -> Tensor:

@@ -41,9 +41,16 @@ def test_every_convolution_is_followed_by_batch_norm_and_relu_and_has_no_bias():
     assert all(module.bias is None for module in NIN().modules() if isinstance(module, nn.Conv2d))
 
 
-def test_convolutions_start_with_hes_variance():
+def test_convolutions_start_as_torchs_do():
+    for module in NIN().modules():  # uniform, as far as 1 / sqrt(inputs)
+        if isinstance(module, nn.Conv2d):
+            bound = module.weight[0].numel() ** -0.5
+            assert float(module.weight.detach().abs().max()) == pytest.approx(bound, rel=0.01)
+
+
+def test_convolutions_start_with_hes_variance_if_asked():
     torch.manual_seed(0)
-    for module in NIN().modules():
+    for module in NIN(init="he").modules():
         if isinstance(module, nn.Conv2d):
             (k, _), out = module.kernel_size, module.out_channels
             assert module.weight.std().item() == pytest.approx((2 / (k * k * out)) ** 0.5, rel=0.03)

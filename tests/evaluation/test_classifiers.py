@@ -49,6 +49,16 @@ class TestLinearHead:
         assert float(classify.linear.weight.detach().std()) == pytest.approx(0.01, rel=0.01)
         assert not classify.linear.bias.any()
 
+    def test_the_largest_of_a_cell_instead_of_its_mean(self):
+        classify, seen = LinearHead((2, 6, 6), 3, dims=18, pool="max").eval(), stage(5, 2, 6, 6)
+        cells = seen.view(5, 2, 3, 2, 3, 2).amax((3, 5)).flatten(1)
+        z = cells / (1 + classify.norm.eps) ** 0.5
+        torch.testing.assert_close(classify(seen), z @ classify.linear.weight.T)
+        with pytest.raises(ValueError, match="pool='max' belongs to head 'linear', got 'mlp'"):
+            head("mlp", (2, 6, 6), 3, pool="max")
+        with pytest.raises(ValueError, match="head 'conv' reads the whole map, got dims=18"):
+            head("conv", (2, 6, 6), 3, 18)
+
     def test_refuses_another_grid(self):
         with pytest.raises(ValueError, match=r"LinearHead was built for a stage of shape \(4, 6, 6\), got \(4, 5, 6\)"):
             LinearHead((4, 6, 6), 3)(stage(5, 4, 5, 6))
@@ -60,6 +70,19 @@ class TestRotNetsClassifiers:
         assert classify.dims == 12_288
         assert parameters(classify) == 12_288 * 200 + 2 * 200 + 200 * 200 + 2 * 200 + 200 * 10 + 10
         assert MLPHead((8,), 1000).layers[0].out_features == 2048  # ImageNet's 1,000 classes
+
+    def test_the_whole_map_of_the_first_block_is_read_if_asked(self):
+        assert head("mlp", (96, 16, 16), 10, "whole").dims == 24_576
+        assert head("mlp", (96, 16, 16), 10).dims == 96 * 11 * 11
+        assert head("linear", (96, 16, 16), 10, 96).dims == 96
+
+    def test_weights_begin_at_hes_deviation_by_the_number_of_outputs(self):
+        mlp, conv = MLPHead((192, 8, 8), 10), ConvHead((192, 8, 8), 10)
+        for layer, outputs in ((mlp.layers[0], 200), (mlp.layers[3], 200), (mlp.layers[6], 10), (conv.linear, 10)):
+            assert float(layer.weight.detach().std()) == pytest.approx((2 / outputs) ** 0.5, rel=0.1)
+        assert not mlp.layers[6].bias.any()
+        assert not conv.linear.bias.any()
+        assert float(conv.block[0].weight.detach().std()) == pytest.approx((2 / (9 * 192)) ** 0.5, rel=0.1)
 
     def test_mlp_of_a_huge_stage_stays_small(self):
         assert MLPHead((64, 112, 112), 10).dims == 64 * 13 * 13

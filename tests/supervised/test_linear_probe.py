@@ -11,6 +11,7 @@ from PIL import Image
 
 from datamodules import Bouncing, Digits, Photos, Reading, Sampling, Splitting, Videos, Windows
 from pretext.evaluation.statistics.intervals import wilson
+from pretext.report.run import summary
 from pretext.supervised.linear_probe import LinearProbe, sgd
 from pretext.training.optimization import Optim
 from pretext.views.augment import Augment
@@ -129,6 +130,19 @@ def test_rotnets_classifiers_learn_too(head, tmp_path):
     module, result = probed(tmp_path, Digits(size=16), 4, head=head, stages=["conv2"])
     assert result["rows"][0]["accuracy"] > 0.7
     assert all(torch.equal(before[name], tensor) for name, tensor in state(module.backbone).items())
+
+
+def test_without_validation_every_stage_is_judged_and_none_is_chosen(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning misses the validation
+        _, result = probed(tmp_path, Digits(size=16, split=Splitting(val=0)), 2, choose=False, dims="whole")
+    assert [(row["stage"], row["chosen"], row["validation"]) for row in result["rows"]] == [
+        ("conv1", False, None),
+        ("conv2", False, None),
+    ]
+    assert [row["dims"] for row in result["rows"]] == [8 * 8 * 8, 16 * 4 * 4]
+    headline = summary(tmp_path)
+    assert headline.count("test accuracy") == 2, headline
 
 
 def test_several_labels_are_scored_by_mean_average_precision(tmp_path):

@@ -132,8 +132,24 @@ class TestTraining:
         assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1])
         assert rates[6] == pytest.approx(0.5)
         assert rates[2:] == sorted(rates[2:], reverse=True)
-        assert learning_rate(10, 10, 0.2, "cosine") == pytest.approx(0)
-        assert learning_rate(9, 10, 0.2, "constant") == 1
+        assert learning_rate(10, 10, Optim(warmup=0.2)) == pytest.approx(0)
+        assert learning_rate(9, 10, Optim(schedule="constant", warmup=0.2)) == 1
+
+    @pytest.mark.parametrize("steps_an_epoch", [1, 7, 390])
+    def test_rotnets_steps_fall_at_the_epochs_60_120_and_160(self, steps_an_epoch):
+        steps = Optim(schedule="steps", warmup=0.0, milestones=(0.3, 0.6, 0.8), factor=0.2)
+        rates = [0.1 * learning_rate(step, 200 * steps_an_epoch, steps) for step in range(200 * steps_an_epoch)]
+        published = [0.1] * 60 + [0.02] * 60 + [0.004] * 40 + [0.0008] * 40
+        assert rates == pytest.approx([rate for rate in published for _ in range(steps_an_epoch)])
+
+    def test_steps_that_cannot_be_are_refused(self):
+        with pytest.raises(ValueError, match="milestones and schedule: steps go together"):
+            Optim(milestones=(0.5,))
+        with pytest.raises(ValueError, match="milestones and schedule: steps go together"):
+            Optim(schedule="steps")
+        for wrong in ((0.5, 0.5), (0.6, 0.3), (0.0,), (1.0,)):
+            with pytest.raises(ValueError, match="shares of all steps between 0 and 1 in ascending order"):
+                Optim(schedule="steps", milestones=wrong)
 
 
 def test_the_blind_guess_scale_makes_losses_comparable():

@@ -90,6 +90,19 @@ def test_a_native_crop_is_a_window_of_the_canvas_bit_for_bit():
     assert {flipped for _, _, flipped in seen} == {False, True}
 
 
+def test_zeros_pad_as_torchvisions_random_crop_does():
+    x = photos()
+    out = Augment(pad=3, flip=False, border="zero")(x, key())
+    side = x.shape[-1]
+    windows = functional.pad(x / 255, (3, 3, 3, 3)).unfold(2, side, 1).unfold(3, side, 1)  # (N, 3, 7, 7, side, side)
+    same = (windows == out[:, :, None, None]).all(-1).all(-1).all(1)  # (N, 7, 7): which place a window is from
+    assert same.flatten(1).any(1).all()
+    assert len({int(place) for place in same.flatten(1).int().argmax(1)}) > 1
+    flipped = Augment(pad=3, border="zero")(x, key())
+    either = (flipped == out).flatten(1).all(1) | (flipped.flip(-1) == out).flatten(1).all(1)
+    assert either.all()
+
+
 def test_padding_reflects_as_torch_does():
     x = photos(50, 10)
     out = Augment(pad=3, flip=False)(x, key())

@@ -1,0 +1,1 @@
+"""Published results that one command repeats: one paper, one file."""

@@ -1,0 +1,180 @@
+"""Published numbers by one command: train a config as its paper does, let its judges judge, and set ours beside theirs.
+
+Every part leaves a file when it is finished, so the same command goes on after a kill.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pretext.core.files import write_json
+from pretext.evaluation.probe import ProbePlan, probe_network
+from pretext.evaluation.protocol import Protocol
+from pretext.jobs.files import once
+from pretext.training.cli import PretextCLI
+from pretext.training.networks import from_run
+from pretext.training.run import LAST
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "published"
+ITEMS = 50_000  # of CIFAR-10's training set, all of which the published runs use
+FEWEST = 64  # items of a scaled run: below, batch norm and kNN have nothing to work on
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A config that trains classifiers on every stage of the trained run, and what they scored where it was published.
+
+    Args:
+        name: for the table.
+        config: its file in configs/published.
+        epochs: that it trains, as the config says.
+        published: accuracy in per cent by stage.
+
+    """
+
+    name: str
+    config: str
+    epochs: int
+    published: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A protocol on one stage's stored features, and what it scored where it was published, in per cent."""
+
+    protocol: Protocol
+    stage: str
+    published: float
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A paper's experiment.
+
+    Args:
+        name: of the command's word and of the folder.
+        title: of the table.
+        config: its file in configs/published.
+        epochs: that it trains, as the config says.
+        published: figures of the pretext task itself on the test items, in per cent, such as {"rotation/accuracy": 93}.
+        judges: trained on the run.
+        readouts: of stored features.
+        notes: what a reader of the table should know.
+
+    """
+
+    name: str
+    title: str
+    config: str
+    epochs: int
+    published: Mapping[str, float]
+    judges: tuple[Judge, ...] = ()
+    readouts: tuple[Readout, ...] = ()
+    notes: str = ""
+
+
+class Row(NamedTuple):
+    """A figure of ours with its 95 % interval beside the published one, in per cent."""
+
+    what: str
+    stage: str
+    ours: float
+    low: float | None
+    high: float | None
+    published: float | None
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A publication that is repeated.
+
+    Args:
+        publication: which one.
+        folder: of the results.
+        options: for all configs, such as ["--data.root", DIR].
+        scale: 1 repeats it; less is a share of its steps.
+
+    Raises:
+        ValueError: a scale outside (0, 1].
+
+    """
+
+    publication: Publication
+    folder: Path
+    options: tuple[str, ...] = field(default=())
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale <= 1:
+            raise ValueError(f"reproduce: scale is a share of the published steps in (0, 1], got {self.scale:g}")
+
+    def run(self) -> list[Row]:
+        """Do what is not done yet, write `reproduce.json`, and return the table's rows."""
+        publication, own = self.publication, self.folder / "run"
+        scores = self._once("trained", partial(self._train, publication.config, publication.epochs, own, ()))
+        rows = [
+            Row(name, "", 100 * scores[f"test/{name}"], None, None, value)
+            for name, value in publication.published.items()
+        ]
+        for judge in publication.judges:
+            rows += self._judged(judge, own)
+        if publication.readouts:
+            rows += [Row(*row) for row in self._once("readouts", self._read_out)]
+        facts = {"publication": publication.name, "scale": self.scale, "options": list(self.options)}
+        write_json(self.folder / "reproduce.json", {**facts, "rows": [row._asdict() for row in rows]})
+        return rows
+
+    def amount(self, epochs: int) -> list[str]:
+        """Return the options that make of a config's epochs their share: fewer epochs, below one also fewer items."""
+        share = epochs * self.scale
+        if self.scale == 1:
+            return []
+        if share >= 1:
+            return ["--trainer.max_epochs", str(round(share))]
+        return ["--trainer.max_epochs", "1", "--data.split.limit", str(max(FEWEST, round(share * ITEMS)))]
+
+    def _once(self, name: str, make: Any) -> Any:
+        return once(self.folder / f"{name}.json", make)
+
+    def _train(self, config: str, epochs: int, run: Path, more: tuple[str, ...]) -> dict[str, float]:
+        """Train a config, or go on where it stopped, and test it."""
+        fit = ["fit", "-c", str(CONFIGS / config), "--trainer.default_root_dir", str(run), *more]
+        started = (run / LAST).exists()
+        PretextCLI(["fit", str(run)] if started else [*fit, *self.options, *self.amount(epochs)])
+        tested = PretextCLI(["test", str(run)])
+        return {name: float(value) for name, value in tested.trainer.callback_metrics.items()}
+
+    def _judged(self, judge: Judge, own: Path) -> list[Row]:
+        """Let a judge judge; the classifiers of all stages are trained at once."""
+        run = self.folder / Path(judge.config).stem
+        more = ("--model.run", str(own))
+        self._once(f"{run.name}-test", partial(self._train, judge.config, judge.epochs, run, more))
+        rows = json.loads((run / "score.json").read_text(encoding="utf-8"))["rows"]
+        return [_judged_row(judge, row) for row in rows]
+
+    def _read_out(self) -> list[list[Any]]:
+        """Measure the read-outs' protocols on the stored features of the whole sets."""
+        readouts = self.publication.readouts
+        networks, probed, run = from_run(self.folder / "run")
+        plan = ProbePlan([readout.protocol for readout in readouts])
+        measured = probe_network(networks["trained"], probed, plan, run / "features", self.publication.name)
+        stages = {row.stage: row for row in measured.rows}
+        rows: list[list[Any]] = []
+        for readout in readouts:
+            own = readout.protocol.description
+            score = stages[readout.stage].score(own.name)
+            value = None if score is None else score.value("accuracy")
+            if value is not None:
+                bounds = [100 * bound for bound in (value.value, value.low, value.high)]
+                rows.append([own.title, readout.stage, *bounds, readout.published])
+        return rows
+
+
+def _judged_row(judge: Judge, row: Mapping[str, Any]) -> Row:
+    ours, low, high = (100 * row[key] for key in ("accuracy", "low", "high"))
+    return Row(judge.name, row["stage"], ours, low, high, judge.published.get(row["stage"]))

@@ -1,0 +1,50 @@
+"""`pretext reproduce`: published numbers by one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from pretext.benchmark.published.rotnet import ROTNET
+from pretext.benchmark.published.simclr import SIMCLR
+from pretext.benchmark.reproduce import Publication, Reproduction, Row
+from pretext.cli.parser import Parser, run_of
+from pretext.core.files import write_whole
+from pretext.report.table import Cell, Column, Table
+from pretext.report.table import Row as Line
+
+PUBLICATIONS = {publication.name: publication for publication in (ROTNET, SIMCLR)}
+
+
+def main(args: list[str]) -> None:
+    """Train and judge as a paper does, and set ours beside the published values. Options: --data.root DIR."""
+    name, rest = run_of(args)
+    parser = Parser("reproduce", "|".join(PUBLICATIONS), main.__doc__)
+    parser.add_argument("--out", type=Path, help="folder of the results (default: runs/reproduce/NAME)")
+    about = "share of the published steps (default 1); less is quick, and no reproduction"
+    parser.add_argument("--scale", type=float, default=1.0, help=about)
+    own, options = parser.parse_known_args(rest)
+    if name not in PUBLICATIONS:
+        raise ValueError(f"reproduce knows {' and '.join(PUBLICATIONS)}, got {name}; name one before any option")
+    publication = PUBLICATIONS[name]
+    folder = own.out or Path("runs") / "reproduce" / name
+    rows = Reproduction(publication, folder, tuple(options), own.scale).run()
+    drawn = table(publication, rows, own.scale)
+    write_whole(folder / "reproduce.md", f"{drawn.title}\n\n{drawn.markdown()}\n\n{drawn.caption}\n")
+    Console().print(drawn.rich())
+    print(folder / "reproduce.md")
+
+
+def table(publication: Publication, rows: list[Row], scale: float) -> Table:
+    """Set our figures beside the published ones."""
+    columns = [Column("Judge", words=True), Column("Stage", words=True)]
+    columns += [Column(title, form=".2f") for title in ("Ours", "Published", "Difference")]
+    lines = []
+    for row in rows:
+        difference = None if row.published is None else row.ours - row.published
+        lines.append(Line([row.what, row.stage, Cell(row.ours, row.low, row.high), row.published, difference]))
+    caption = publication.notes
+    if scale != 1:
+        caption = f"{scale:g} of the published steps: this is no reproduction. {caption}"
+    return Table(publication.title, columns, lines, caption)

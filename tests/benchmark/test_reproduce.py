@@ -1,0 +1,166 @@
+"""Published experiments: their configs say what the papers did, and a scaled run goes through all parts and resumes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.neighbors import KNeighborsClassifier
+
+from pretext.__main__ import main
+from pretext.benchmark.published.rotnet import ROTNET
+from pretext.benchmark.published.simclr import SIMCLR, AdamLinear, TenNeighbours
+from pretext.benchmark.reproduce import CONFIGS, Reproduction
+from pretext.core.rng import rng
+from pretext.evaluation.embed import Embedded
+from pretext.evaluation.protocol import Sets
+from pretext.training.optimization import learning_rate
+from pretext.training.run import build, read
+
+
+def resolved(config, *options):
+    module, data = build(read(CONFIGS / config), list(options))
+    return module, data, read(CONFIGS / config)["trainer"]
+
+
+def rates(module, epochs):
+    """Return the learning rate at the start of each epoch."""
+    optim = module.rates.optim
+    (base,) = {group["lr"] for group in optim.optimizer([torch.nn.Parameter(torch.zeros(1))]).param_groups}
+    return [base * learning_rate(epoch, epochs, optim) for epoch in range(epochs)]
+
+
+def sgd(module):
+    options = module.rates.optim.optimizer([torch.nn.Parameter(torch.zeros(1))]).defaults
+    return {key: options[key] for key in ("momentum", "nesterov", "weight_decay")}
+
+
+NESTEROV = {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
+
+
+class TestRotNet:
+    def test_trains_as_published(self, tmp_path):
+        module, data, trainer = resolved(ROTNET.config, "--data.root", str(tmp_path))
+        assert trainer == {"max_epochs": 200} == {"max_epochs": ROTNET.epochs}
+        assert rates(module, 200) == pytest.approx([0.1] * 60 + [0.02] * 60 + [0.004] * 40 + [0.0008] * 40)
+        assert sgd(module) == NESTEROV
+        assert (data.batch_size, data.val, data.limit) == (128, 0, None)
+        augment = module.augment
+        assert (augment.crop, augment.pad, augment.border, augment.flip, augment.scale) == (32, 4, "zero", True, (1, 1))
+        assert augment.colour == (0, 0, 0, 0, 0, 1)
+        assert list(module.backbone.stages) == ["conv1", "conv2", "conv3", "conv4"]
+
+    @pytest.mark.parametrize(
+        ("judge", "epochs", "falls"), [(ROTNET.judges[0], 50, (20, 40, 45)), (ROTNET.judges[1], 100, (35, 70, 85))]
+    )
+    def test_judges_as_published(self, judge, epochs, falls, tmp_path):
+        options = ["--model.backbone", "pretext.NIN", "--data.root", str(tmp_path)]
+        module, data, trainer = resolved(judge.config, *options)
+        assert trainer == {"max_epochs": epochs} == {"max_epochs": judge.epochs}
+        published = [0.1 * 0.2 ** sum(epoch >= fall for fall in falls) for epoch in range(epochs)]
+        assert rates(module, epochs) == pytest.approx(published)
+        assert sgd(module) == NESTEROV
+        assert (data.batch_size, data.val) == (128, 0)
+        assert (module.augment.crop, module.augment.pad, module.augment.border) == (32, 4, "zero")
+        assert (module.choose, module.kind) == (False, judge.config.removesuffix(".yaml").rsplit("_", 1)[1])
+        assert module.dims == {"mlp": "whole", "conv": None}[module.kind]
+        assert module.stages == ["conv1", "conv2", "conv3", "conv4"]
+
+    def test_published_values(self):
+        assert list(ROTNET.judges[0].published.values()) == [85.07, 89.06, 86.21, 61.73]
+        assert ROTNET.published == {"rotation/accuracy": 93.65}
+
+
+class TestSimCLR:
+    def test_trains_as_published(self, tmp_path):
+        module, data, trainer = resolved(SIMCLR.config, "--data.root", str(tmp_path))
+        assert trainer == {"max_epochs": 100} == {"max_epochs": SIMCLR.epochs}
+        cosine = [0.06 * 512 / 256 * 0.5 * (1 + np.cos(np.pi * epoch / 100)) for epoch in range(100)]
+        assert rates(module, 100) == pytest.approx(cosine)
+        assert sgd(module) == {"momentum": 0.9, "nesterov": False, "weight_decay": 5e-4}
+        assert (data.batch_size, data.val) == (512, 0)
+        assert module.augment is None
+        task = module.tasks["contrast"]
+        views = task.views
+        assert (views.scale, views.flip) == ((0.2, 1.0), True)
+        assert views.colour == (0.4, 0.4, 0.4, 0.1, 0.1, 0.8)
+        assert task.temperature == 0.5
+        shapes = [tuple(p.shape) for p in task.head.parameters()]
+        assert shapes == [(1024, 512), (1024,), (128, 1024), (128,)]
+        net = module.backbone
+        assert (net.name, net.stem, net.stem_stride) == ("resnet18", "small", 1)
+        x = torch.rand(1, 3, 4, 4)
+        assert torch.equal(net.normalise(x), x)
+
+    def test_both_readouts_are_what_they_say(self):
+        generator = torch.Generator().manual_seed(0)
+        centres = torch.randn(5, 8, generator=generator)
+        y = torch.arange(200) % 5
+        x = centres[y] + 1.2 * torch.randn(200, 8, generator=generator)
+        train, test = (Embedded({"layer4": x[k::2]}, {"layer4": x[k::2]}, y[k::2]) for k in (0, 1))
+        sets = Sets(train, test)
+        neighbours = KNeighborsClassifier(10, metric="cosine").fit(x[::2], y[::2]).score(x[1::2], y[1::2])
+        ours = TenNeighbours().measure("layer4", sets, rng("cpu", 0)).figures["accuracy"]
+        assert ours == pytest.approx(neighbours, abs=0.02)  # the two break ties of votes in their own ways
+        linear = AdamLinear().measure("layer4", sets, rng("cpu", 0)).figures["accuracy"]
+        assert linear > neighbours - 0.05
+
+
+def test_the_scale_takes_epochs_first_and_then_items(tmp_path):
+    def amount(scale):
+        return Reproduction(ROTNET, tmp_path, (), scale).amount(200)
+
+    assert amount(1) == []
+    assert amount(0.5) == ["--trainer.max_epochs", "100"]
+    assert amount(0.001) == ["--trainer.max_epochs", "1", "--data.split.limit", "10000"]
+    assert amount(1e-9) == ["--trainer.max_epochs", "1", "--data.split.limit", "64"]
+    for wrong in (0, -1, 1.5):
+        with pytest.raises(ValueError, match="scale is a share of the published steps"):
+            amount(wrong)
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """Write a few tiny photos of ten classes, laid out as CIFAR-10's."""
+    root, pixels = tmp_path_factory.mktemp("cifar"), np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 3)):
+        for label in range(10):
+            (root / split / str(label)).mkdir(parents=True)
+            for i in range(count):
+                image = pixels.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(image).save(root / split / str(label) / f"{i}.png")
+    return root
+
+
+def test_a_scaled_run_goes_through_all_parts_and_is_not_repeated(cifar, tmp_path, capsys):
+    small = ["--model.backbone.init_args.width", "0.1"]
+    words = ["reproduce", "simclr", "--data.root", str(cifar), "--scale", "1e-9", "--out", str(tmp_path), *small]
+    words += ["--trainer.accelerator", "cpu", "--data.batch_size", "32", "--trainer.log_every_n_steps", "1"]
+    assert main(words) == 0
+    first = json.loads((tmp_path / "reproduce.json").read_text())
+    assert [(row["what"], row["stage"], row["published"]) for row in first["rows"]] == [
+        ("kNN, k = 10", "layer4", 83.2),
+        ("Linear, Adam", "layer4", 85.6),
+    ]
+    assert all(row["low"] <= row["ours"] <= row["high"] for row in first["rows"])
+    out = capsys.readouterr().out
+    assert "this is no reproduction" in out
+    written = (tmp_path / "run" / "metrics.csv").stat().st_mtime_ns
+    assert main(words) == 0  # from what is there
+    assert json.loads((tmp_path / "reproduce.json").read_text()) == first
+    assert (tmp_path / "run" / "metrics.csv").stat().st_mtime_ns == written
+    assert main(["reproduce", "lenet"]) == 1
+    assert "reproduce knows rotnet and simclr, got lenet" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_rotnets_judges_judge_every_block(cifar, tmp_path):
+    words = ["reproduce", "rotnet", "--data.root", str(cifar), "--scale", "1e-9", "--out", str(tmp_path)]
+    words += ["--trainer.accelerator", "cpu", "--data.batch_size", "32", "--trainer.log_every_n_steps", "1"]
+    assert main(words) == 0
+    rows = json.loads((tmp_path / "reproduce.json").read_text())["rows"]
+    blocks = ["conv1", "conv2", "conv3", "conv4"]
+    expected = [("rotation/accuracy", ""), *(("MLP", b) for b in blocks), *(("convolutional", b) for b in blocks)]
+    assert [(row["what"], row["stage"]) for row in rows] == expected
+    assert [row["published"] for row in rows[1:5]] == [85.07, 89.06, 86.21, 61.73]
