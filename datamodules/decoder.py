@@ -52,8 +52,8 @@ class Decoder(ABC):
         """Return the rows of all these items if they lie in memory; None if they do not."""
 
     @abstractmethod
-    def load(self, file: Path, position: int, pick: Pick, rows: Parts) -> None:
-        """Decode a file and write its rows (in a worker).
+    def load(self, file: Path, position: int, pick: Pick, rows: Parts) -> str | None:
+        """Decode a file and write its rows (in a worker); return what to tell of a file that is used in part.
 
         Raises:
             Exception: whatever the decoders raise at a file that cannot be used.

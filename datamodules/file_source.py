@@ -22,7 +22,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from datamodules.bad_files import BadFiles, cause_of
+from datamodules.bad_files import BadFiles, InPart, cause_of
 from datamodules.decoder import Decoder, Parts, State
 from datamodules.loader import Batch, Pick, Source, batch_of
 from datamodules.options import Reading
@@ -119,12 +119,14 @@ class _Pass:
         return _Order(positions, into, [threads.submit(self._fill, into, todo[k::count]) for k in range(count)])
 
     def _fill(self, into: Parts, todo: Sequence[tuple[int, int]]) -> dict[int, str]:
-        """Load items into slots (in a worker); return the positions of those that cannot be, each with its cause."""
+        """Load items into slots (in a worker); return the positions of those that cannot, or only in part, and why."""
         source, causes = self.source, dict[int, str]()
         for slot, position in todo:
             rows = {name: part[slot * source.rows : (slot + 1) * source.rows] for name, part in into.items()}
             try:
-                source.decoder.load(source.root / source.names[position], position, source.pick, rows)
+                remark = source.decoder.load(source.root / source.names[position], position, source.pick, rows)
+                if remark is not None:
+                    causes[position] = InPart(remark)
             except Exception as error:  # the decoders raise many kinds at a broken file
                 causes[position] = cause_of(error)
         return causes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -60,8 +61,9 @@ class SoundWindows(Decoder):
     def ready(self, positions: Tensor, pick: Pick) -> Parts | None:
         return None
 
-    def load(self, file: Path, position: int, pick: Pick, rows: Parts) -> None:
-        wave = self._wave(file, position)
+    def load(self, file: Path, position: int, pick: Pick, rows: Parts) -> str | None:
+        lengths: list[float] = []
+        wave = self._wave(file, position, lengths.append)
         for (row,), start in zip(rows["audio"], self._starts(len(wave), position, pick), strict=True):
             window = wave[start : start + len(row)]
             # As many zeros before as after, or they would tell which way time runs; of an odd number one has to go
@@ -69,12 +71,13 @@ class SoundWindows(Decoder):
             lead = (len(row) - len(window) + (uniform("pad", position) < 0.5)) // 2
             row[:] = 0
             row[lead : lead + len(window)] = window
+        return f"in part: the file is cut off, and used up to {lengths[0]:.3f} s" if lengths else None
 
-    def _wave(self, file: Path, position: int) -> Samples:
+    def _wave(self, file: Path, position: int, on_cut: Callable[[float], None]) -> Samples:
         """Fetch or decode a whole sound, without the zeros at its ends."""
         if position in self._kept.waves:
             return self._kept.waves[position]
-        wave = read_sound(file, self.how.rate)
+        wave = read_sound(file, self.how.rate, on_cut)
         heard = np.flatnonzero(wave)
         if not len(heard):
             raise DataError("silent: all samples are zero")
