@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from torch.nn.functional import interpolate
 from torchvision.io import ImageReadMode
 
@@ -43,6 +44,8 @@ _LARGE_ONE_BY_ONE = Lock()
 def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pixels:
     """Decode the centre square of an image file, upright, resized once: uint8 (3, canvas, canvas), RGB.
 
+    Of an animated file the first frame.
+
     `whole`: the whole image instead, squeezed into the square.
 
     Copies are left to NumPy: torch would share each one out among its own threads, and many workers that each wait for
@@ -54,14 +57,15 @@ def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pix
 
     """
     with path.open("rb") as file:
-        orientation, size = _read_header(file, max_pixels)
+        header = _read_header(file, max_pixels)
         file.seek(0)
         data = torch.from_numpy(np.fromfile(file, np.uint8))
-    with _LARGE_ONE_BY_ONE if size > _LARGE else nullcontext():
-        image = _decode(data, _RGB, True)  # True: turn it as its EXIF orientation says
+    with _LARGE_ONE_BY_ONE if header.size > _LARGE else nullcontext():
+        # True: turn it as its EXIF orientation says
+        image = _first_frame(data) if header.animated else _decode(data, _RGB, True)
         if image.dtype == torch.uint16:  # PNG with 16 bits: 65535 becomes 255
             image = ((image.int() + 128) // 257).byte()
-    pixels = _turn(image.permute(1, 2, 0).numpy(), orientation)
+    pixels = _turn(image.permute(1, 2, 0).numpy(), header.orientation)
     height, width = pixels.shape[:2]
     tall, wide = (height, width) if whole else (min(height, width),) * 2
     top, left = (height - tall) // 2, (width - wide) // 2
@@ -71,25 +75,48 @@ def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pix
     return small
 
 
-def _read_header(file: BinaryIO, max_pixels: int) -> tuple[int, int]:
-    """Refuse what is no image or too large a one; return the orientation to undo (1: none), and its pixels."""
+class _Header(NamedTuple):
+    """What is known of an image before it is decoded."""
+
+    orientation: int
+    """The EXIF orientation to undo, 1: none."""
+    size: int
+    """Pixels."""
+    animated: bool
+    """Whether it is of a kind that torchvision decodes as a film, or not at all."""
+
+
+def _read_header(file: BinaryIO, max_pixels: int) -> _Header:
+    """Refuse what is no image or too large a one."""
     magic = file.read(12)
     if not magic:
         raise DataError("empty file")
     file.seek(0)
     # These classes, and not PIL.Image.open, because its own limit warns or raises in whichever thread meets it.
+    orientation, animated = 1, False
     if magic.startswith(b"\xff\xd8"):
-        size, orientation = JpegImagePlugin.JpegImageFile(file).size, 1
+        size = JpegImagePlugin.JpegImageFile(file).size
     elif magic.startswith(b"\x89PNG"):
-        size, orientation = PngImagePlugin.PngImageFile(file).size, 1
+        size = PngImagePlugin.PngImageFile(file).size
     elif magic.startswith(b"RIFF") and magic.endswith(b"WEBP"):
         image = WebPImagePlugin.WebPImageFile(file)
-        size, orientation = image.size, image.getexif().get(_EXIF_ORIENTATION, 1)  # torchvision does not look at it
+        size, animated = image.size, image.is_animated
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)  # torchvision does not look at it
+    elif magic.startswith(b"GIF8"):  # browsers show it whatever its name, so collections hold some
+        size, animated = GifImagePlugin.GifImageFile(file).size, True
     else:
         raise DataError("not a JPEG, PNG or WebP image")
     if size[0] * size[1] > max_pixels:
         raise DataError(f"{size[0]} x {size[1]} pixels, more than max_pixels={max_pixels}")
-    return orientation, size[0] * size[1]
+    return _Header(orientation, size[0] * size[1], animated)
+
+
+def _first_frame(data: torch.Tensor) -> torch.Tensor:
+    """Decode the first frame of an animation, (3, H, W)."""
+    file = BytesIO(data.numpy().tobytes())
+    webp = file.getbuffer()[:4] == b"RIFF"
+    image = WebPImagePlugin.WebPImageFile(file) if webp else GifImagePlugin.GifImageFile(file)
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
 def _turn(pixels: Pixels, orientation: int) -> Pixels:

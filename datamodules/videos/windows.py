@@ -19,7 +19,7 @@ from datamodules.videos.cache import ClipCache, fits
 from datamodules.videos.cutting import Cutting
 from datamodules.videos.strips import Live, Stored, Strip
 
-_VERSION = 2  # of batches: raise it when the same files make others
+_VERSION = 3  # of batches: raise it when the same files make others
 
 
 @final
