@@ -113,9 +113,9 @@ def _read_header(file: BinaryIO, max_pixels: int) -> _Header:
 
 def _first_frame(data: torch.Tensor) -> torch.Tensor:
     """Decode the first frame of an animation, (3, H, W)."""
-    file = BytesIO(data.numpy().tobytes())
-    webp = file.getbuffer()[:4] == b"RIFF"
-    image = WebPImagePlugin.WebPImageFile(file) if webp else GifImagePlugin.GifImageFile(file)
+    content = data.numpy().tobytes()
+    opened = WebPImagePlugin.WebPImageFile if content.startswith(b"RIFF") else GifImagePlugin.GifImageFile
+    image = opened(BytesIO(content))
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 

@@ -35,10 +35,8 @@ def flat_clips(**options):
     return datamodules.Clips(**grouped(datamodules.Clips, **options))
 
 
-def cases():
-    for path in sorted(CASES.glob("*.py")):
-        if path.stem not in ELSEWHERE:
-            yield pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
+def case(path):
+    return pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
 
 
 if not CASES.is_dir():
@@ -46,7 +44,7 @@ if not CASES.is_dir():
 
 
 @pytest.mark.filterwarnings("ignore")  # as a user runs it
-@pytest.mark.parametrize("path", cases())
+@pytest.mark.parametrize("path", [case(path) for path in sorted(CASES.glob("*.py")) if path.stem not in ELSEWHERE])
 def test_the_right_value_comes_out(path):
     source = path.read_text()
     for old, new in NEW_NAMES.items():
