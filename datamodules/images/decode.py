@@ -44,9 +44,7 @@ _LARGE_ONE_BY_ONE = Lock()
 def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pixels:
     """Decode the centre square of an image file, upright, resized once: uint8 (3, canvas, canvas), RGB.
 
-    Of an animated file the first frame.
-
-    `whole`: the whole image instead, squeezed into the square.
+    `whole`: the whole image instead, squeezed into the square. Of an animation the first frame.
 
     Copies are left to NumPy: torch would share each one out among its own threads, and many workers that each wait for
     others are slower by far, most of all on a busy machine.

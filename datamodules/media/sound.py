@@ -8,45 +8,32 @@ up noise (AAC, HE-AAC, Opus) would otherwise never repeat themselves after a see
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 from functools import cache, partial
 from math import ceil, gcd, inf
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.filter import Graph
-from numpy.typing import NDArray
 
 from datamodules.errors import DataError
 from datamodules.media.clock import Clock, clock_of
 from datamodules.media.containers import open_media, read_only, seek, tick_of, track_of
 from datamodules.media.ogg import links
 from datamodules.media.span import cut_off
-
-Samples = NDArray[np.int16]
-"""Mono sound."""
+from datamodules.media.waves import GAP, Piece, Samples, by_channel, lay, resample, runs_of
 
 BLOCK = 2
 """Seconds that are decoded together."""
 
 _WARM_UP = 0.25  # seconds decoded on either side of a block: codecs overlap or look back, and so does the resampler
-_GAP = 0.01  # seconds by which a stamp may differ from the count of samples: containers round stamps to milliseconds
 _BACK = (
     0.0,
     2.0,
     30.0,
     inf,
 )  # seconds to go back farther where a container without an index of its sound seeks too far
-_RANGE = {("u", 1): (128, 2.0**7), ("i", 2): (0, 2.0**15), ("i", 4): (0, 2.0**31), ("f", 4): (0, 1), ("f", 8): (0, 1)}
-"""Of what kind and size samples are: which number is silence, and which the loudest."""
-
-_Piece = tuple[float, NDArray[Any]]
-"""What a decoder gave: the time of its first sample, and its samples, (C, L)."""
-_Run = tuple[int, NDArray[np.float32]]
-"""Sound without gaps: the number of its first sample, and its samples, mono."""
 
 
 def read_sound(path: Path, rate: int, on_cut: Callable[[float], None] | None = None) -> Samples:
@@ -74,20 +61,20 @@ def _read_all(file: Path | BinaryIO, rate: int) -> tuple[Samples, bool]:
         track = track_of(container)
         native = track.rate
         pieces, whole = _decode(container, -inf, inf)
-        runs = _runs(_in_a_row(pieces, native), native)
+        runs = runs_of(_in_a_row(pieces, native), native)
         end = max((start + len(wave) for start, wave in runs), default=0)
         lacking = not whole or cut_off(container, track, end / native)
     if not runs:
         return np.zeros(0, np.int16), lacking
     first = runs[0][0]
-    return _resample(_lay(runs, first, end - first), native, rate, 0, ceil((end - first) * rate / native)), lacking
+    return resample(lay(runs, first, end - first), native, rate, 0, ceil((end - first) * rate / native)), lacking
 
 
-def _in_a_row(pieces: list[_Piece], rate: int) -> list[_Piece]:
+def _in_a_row(pieces: list[Piece], rate: int) -> list[Piece]:
     """Let sound whose clock begins anew follow the sound before it: several files that were put into one."""
     begin, due, shift, row = inf, -inf, 0.0, []
     for time, wave in pieces:
-        if time < due - shift - _GAP and time < begin + _GAP:
+        if time < due - shift - GAP and time < begin + GAP:
             shift = due - time
         begin, due = min(begin, time), time + shift + wave.shape[1] / rate
         row.append((time + shift, wave))
@@ -129,19 +116,18 @@ def _read_block(path: Path, block: int, rate: int, clock: Callable[[], Clock | N
     # Both rates have a sample at the block's edge; from there whole periods back, to another one that they share.
     period = native // gcd(native, rate)
     periods = ceil(_WARM_UP * native / period)
-    wave = _lay(_runs(pieces, native), block * BLOCK * native - periods * period, BLOCK * native + 2 * periods * period)
-    return _resample(wave, native, rate, periods * (rate // gcd(native, rate)), BLOCK * rate)
+    wave = lay(
+        runs_of(pieces, native), block * BLOCK * native - periods * period, BLOCK * native + 2 * periods * period
+    )
+    return resample(wave, native, rate, periods * (rate // gcd(native, rate)), BLOCK * rate)
 
 
-def _decode(container: InputContainer, begin: float, end: float) -> tuple[list[_Piece], bool]:
-    """Decode the sound from the packet that holds `begin` to the one that holds `end`.
-
-    The second value is False where the file ends with half a packet.
-    """
+def _decode(container: InputContainer, begin: float, end: float) -> tuple[list[Piece], bool]:
+    """Decode from the packet that holds `begin` to the one that holds `end`; the second value: no half packet ends it."""
     track = track_of(container)
     track.codec_context.thread_count = 1
     read_only(container, track)
-    rate, tick, pieces = track.rate, tick_of(track), list[_Piece]()
+    rate, tick, pieces = track.rate, tick_of(track), list[Piece]()
     due = (track.start_time or 0) * tick if begin == -inf else None  # when the next sample begins, as far as known
     broken: Exception | None = None
     for packet in container.demux(track):
@@ -154,9 +140,9 @@ def _decode(container: InputContainer, begin: float, end: float) -> tuple[list[_
             if not pieces and begin == -inf:
                 raise
             continue
+        if frames and broken is not None:  # in the middle, not at the end
+            raise broken
         for frame in frames:
-            if broken is not None:  # in the middle, not at the end
-                raise broken
             if frame.sample_rate != rate:
                 raise DataError(f"the sound changes from {rate} to {frame.sample_rate} samples a second")
             time = due if frame.pts is None else frame.pts * tick  # of several frames in a packet one has a stamp
@@ -164,76 +150,6 @@ def _decode(container: InputContainer, begin: float, end: float) -> tuple[list[_
                 continue  # in the middle of a file, before the first stamp
             if time >= end:
                 return pieces, True
-            wave = frame.to_ndarray()
-            if not frame.format.is_planar:
-                wave = wave.reshape(-1, len(frame.layout.channels)).T
-            pieces.append((time, wave))
+            pieces.append((time, by_channel(frame)))
             due = time + frame.samples / rate
     return pieces, broken is None
-
-
-def _runs(pieces: list[_Piece], rate: int) -> list[_Run]:
-    """Put pieces without a gap between them together."""
-    groups: list[list[_Piece]] = []
-    due = -inf
-    for time, wave in pieces:
-        if not groups or abs(time - due) > _GAP or len(wave) != len(groups[-1][-1][1]):
-            groups.append([])
-            due = time
-        groups[-1].append((time, wave))
-        due += wave.shape[1] / rate
-    return [(_first(group, rate), _mono(np.concatenate([wave for _, wave in group], 1))) for group in groups]
-
-
-def _first(group: list[_Piece], rate: int) -> int:
-    """Number the first sample of pieces, by the middle of what all of their stamps say, which are rounded each."""
-    before = np.cumsum([0] + [wave.shape[1] for _, wave in group[:-1]])
-    told = np.array([time for time, _ in group]) * rate - before
-    return round(float(told.min() + told.max()) / 2)
-
-
-def _mono(wave: NDArray[Any]) -> NDArray[np.float32]:
-    """Average the channels of (C, L), of integers or floats, in [-1, 1]."""
-    zero, full = _RANGE[wave.dtype.kind, wave.dtype.itemsize]
-    mean: NDArray[np.float32] = wave.mean(0, dtype=np.float32)
-    return (mean - np.float32(zero)) / np.float32(full)
-
-
-def _lay(runs: list[_Run], first: int, count: int) -> NDArray[np.float32]:
-    """Lay runs out on a stretch of silence that begins with sample `first`."""
-    wave = np.zeros(count, np.float32)
-    for start, run in runs:
-        begin, end = max(start, first), min(start + len(run), first + count)
-        if begin < end:
-            wave[begin - first : end - first] = run[begin - start : end - start]
-    return wave
-
-
-def _resample(wave: NDArray[np.float32], native: int, rate: int, skip: int, count: int) -> Samples:
-    """Resample, then cut out `count` samples after the first `skip`."""
-    frame = av.AudioFrame.from_ndarray(wave[None], "fltp", "mono")
-    frame.sample_rate, frame.pts, frame.time_base = native, 0, Fraction(1, native)
-    graph = Graph()
-    graph.threads = 1  # which is all that av.AudioResampler lacks: it starts threads for each piece of sound
-    source = graph.add_abuffer(sample_rate=native, format="fltp", layout="mono", time_base=frame.time_base)
-    resampler, sink = graph.add("aresample", f"{rate}:osf=s16"), graph.add("abuffersink")
-    source.link_to(resampler)
-    resampler.link_to(sink)
-    graph.configure()
-    samples = np.zeros(skip + count, np.int16)
-    done = 0
-    for given in (frame, None):
-        graph.push(given)
-        while (piece := _pull(graph)) is not None and done < len(samples):
-            part = piece[: len(samples) - done]
-            samples[done : done + len(part)] = part
-            done += len(part)
-    return samples[skip:]
-
-
-def _pull(graph: Graph) -> Samples | None:
-    try:
-        samples: Samples = graph.pull().to_ndarray()[0]
-        return samples
-    except (av.error.BlockingIOError, av.error.EOFError):  # all is given that could be
-        return None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from datamodules.errors import DataError
 from datamodules.media.containers import film_of, open_media, read_only, seek, tick_of
+from datamodules.media.packets import Packets, last_key, refuse_outside
 from datamodules.media.sound import Samples, read_samples
 from datamodules.media.sound import read_sound as read_sound
 from datamodules.media.span import span
@@ -22,7 +23,6 @@ from datamodules.media.squares import Pixels, Squares
 _BEFORE = 1.0  # seconds by which the first packet is decoded, at the earliest, before the first frame is shown
 _SKIPPING = frozenset(("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"))
 """The decoders that ask for each packet whether to skip it; others ask once, when they are opened, or never."""
-_Packets = list["av.Packet[av.VideoStream]"]
 
 
 @final
@@ -121,12 +121,12 @@ class Video:
         times: NDArray[np.float64],
         ticks: NDArray[np.int64],
         canvas: int,
-        packets: _Packets,
+        packets: Packets,
         skip: Literal["NONREF", "DEFAULT"] = "NONREF",
     ) -> Pixels | None:
         """Decode the frames on show at some ticks; None where the decoder leaves one of them out."""
         stamps = np.array(sorted(packet.pts for packet in packets if packet.pts is not None and not packet.is_discard))
-        _refuse_outside(self._tick, times, ticks, packets, stamps)
+        refuse_outside(self._tick, times, ticks, packets, stamps)
         shown, inverse = np.unique(stamps[np.searchsorted(stamps, ticks, "right") - 1], return_inverse=True)
         squares, decoded = Squares(len(shown), canvas), 0
         for frame in self._decode(packets, shown.tolist(), skip):
@@ -137,18 +137,18 @@ class Video:
         pictures = squares.finish()
         return (pictures if len(shown) == len(times) else pictures[:, inverse]).swapaxes(0, 1)
 
-    def _packets(self, first: int, last: int) -> _Packets:
+    def _packets(self, first: int, last: int) -> Packets:
         """Read what it takes to decode the frames from one tick to another, from the keyframe before them on."""
         # Containers seek by decoding time, or even between keyframes: what is found may be too late, go back farther.
         at, step = first, 1
         while at > self._floor and seek(self._container, self._stream, at):
             packets = self._read(last)
-            if (key := _last_key(packets, first)) is not None:
+            if (key := last_key(packets, first)) is not None:
                 return packets[key:]
             at, step = at - step, step * 16
         self._reopen()
         packets = self._read(last)
-        return packets[_last_key(packets, first) :]
+        return packets[last_key(packets, first) :]
 
     def _reopen(self) -> None:
         """Go back to the first packet of all, which no seeking finds in every container."""
@@ -156,9 +156,9 @@ class Video:
         self._open()
         read_only(self._container, self._stream)
 
-    def _read(self, last: int) -> _Packets:
+    def _read(self, last: int) -> Packets:
         """Read packets until whatever follows is shown after a tick, or until the end."""
-        packets: _Packets = []
+        packets: Packets = []
         for packet in self._container.demux(self._stream):
             if packet.dts is None and packet.pts is None:  # the end
                 break
@@ -168,7 +168,7 @@ class Video:
         return packets
 
     def _decode(
-        self, packets: _Packets, wanted: list[int], skip: Literal["NONREF", "DEFAULT"]
+        self, packets: Packets, wanted: list[int], skip: Literal["NONREF", "DEFAULT"]
     ) -> Iterator[av.VideoFrame]:
         """Decode the frames with the wanted stamps, ascending, and of others those that `skip` says."""
         needed = 1 + max(i for i, packet in enumerate(packets) if packet.pts in wanted)
@@ -184,30 +184,3 @@ class Video:
                 if frame.pts in wanted and frame.pts != before:  # AVI ends with two of the same stamp
                     yield frame
                 before = frame.pts
-
-
-def _last_key(packets: _Packets, first: int) -> int | None:
-    """Find the last keyframe that is shown at a tick or before."""
-    keys = (i for i, p in enumerate(packets) if p.is_keyframe and p.pts is not None and p.pts <= first)
-    return max(keys, default=None)
-
-
-def _refuse_outside(
-    tick: float,
-    times: NDArray[np.float64],
-    ticks: NDArray[np.int64],
-    packets: _Packets,
-    stamps: NDArray[np.int64],
-) -> None:
-    """Refuse times at which no frame is on show."""
-    if not len(stamps):
-        raise DataError("no frames with time stamps")
-    if ticks[0] < stamps[0]:
-        raise DataError(f"begins too late: {stamps[0] * tick:.3f} s, after {times[0]:.3f} s")
-    if stamps[-1] <= ticks[-1]:  # the last frame of all
-        duration = max(packet.duration or 0 for packet in packets if packet.pts == stamps[-1])
-        if duration == 0 and len(stamps) > 1:
-            duration = int(np.diff(stamps).max())
-        if ticks[-1] > stamps[-1] + duration:
-            end = (stamps[-1] + duration) * tick
-            raise DataError(f"too short: ends at {end:.3f} s, before {times[-1]:.3f} s")
