@@ -116,14 +116,13 @@ def _read_block(path: Path, block: int, rate: int, clock: Callable[[], Clock | N
     # Both rates have a sample at the block's edge; from there whole periods back, to another one that they share.
     period = native // gcd(native, rate)
     periods = ceil(_WARM_UP * native / period)
-    wave = lay(
-        runs_of(pieces, native), block * BLOCK * native - periods * period, BLOCK * native + 2 * periods * period
-    )
+    before = periods * period
+    wave = lay(runs_of(pieces, native), block * BLOCK * native - before, BLOCK * native + 2 * before)
     return resample(wave, native, rate, periods * (rate // gcd(native, rate)), BLOCK * rate)
 
 
 def _decode(container: InputContainer, begin: float, end: float) -> tuple[list[Piece], bool]:
-    """Decode from the packet that holds `begin` to the one that holds `end`; the second value: no half packet ends it."""
+    """Decode from the packet that holds `begin` to that of `end`; tell whether the file ends with a whole packet."""
     track = track_of(container)
     track.codec_context.thread_count = 1
     read_only(container, track)

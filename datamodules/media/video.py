@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from datamodules.errors import DataError
 from datamodules.media.containers import film_of, open_media, read_only, seek, tick_of
 from datamodules.media.packets import Packets, last_key, refuse_outside
-from datamodules.media.sound import Samples, read_samples
+from datamodules.media.sound import read_samples
 from datamodules.media.sound import read_sound as read_sound
 from datamodules.media.span import span
 from datamodules.media.squares import Pixels, Squares
+from datamodules.media.waves import Samples
 
 _BEFORE = 1.0  # seconds by which the first packet is decoded, at the earliest, before the first frame is shown
 _SKIPPING = frozenset(("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"))
