@@ -27,6 +27,8 @@ NEW_NAMES = {
     "from datamodules.video import Video": "from datamodules.media.video import Video",
     "from datamodules.audio import": "from datamodules.media.sound import",
     "from pretext.backbones.foreign import load_weights": "from pretext.backbones.pretrained.match import load_weights",
+    "from datamodules import Photos": "from datamodules import Photos, Reading, Splitting",
+    "max_bad=0.05, test=0, val=0, workers=1": "reading=Reading(1, max_bad=0.05), split=Splitting(test=0, val=0)",
     'model = made.get("model", {})': 'model = made.get("model", {}); model |= model.get("optim", {})',
 }
 
