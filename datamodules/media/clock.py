@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from math import ceil
 from pathlib import Path
@@ -57,7 +58,14 @@ class Clock:
 
 
 def clock_of(path: Path) -> Clock | None:
-    """Find the clock of a file's sound; None where its packets differ in length.
+    """Find the clock of a file's sound; None where its packets differ in length. A file is looked at once."""
+    state = path.stat()
+    return _clock_of(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=10_000)
+def _clock_of(path: Path, size: int, changed: int) -> Clock | None:
+    """Find the clock of a file as it was at some time.
 
     Stamps that are rounded to whole ticks leave a range for the beginning of the sound, mostly a small one. Out of it
     we take a whole tick, if there is one, since nearly all sounds begin at one; else the middle.
@@ -91,5 +99,8 @@ def _head(container: av.container.InputContainer, track: av.AudioStream) -> tupl
         if packet.pts is not None:
             stamps.append(packet.pts)
         if len(frames) < _FRAMES:
-            frames += [(frame.pts, frame.samples) for frame in packet.decode() if frame.pts is not None]
+            try:
+                frames += [(frame.pts, frame.samples) for frame in packet.decode() if frame.pts is not None]
+            except av.error.InvalidDataError:  # a damaged beginning: what is behind it may be whole
+                break
     return stamps, frames

@@ -8,7 +8,7 @@ up noise (AAC, HE-AAC, Opus) would otherwise never repeat themselves after a see
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from math import ceil, gcd, inf
 from pathlib import Path
 from typing import BinaryIO
@@ -91,7 +91,7 @@ def read_samples(path: Path, first: int, count: int, rate: int) -> Samples:
     """
     size = BLOCK * rate
     blocks = range(first // size, (first + count - 1) // size + 1)
-    start, clock = first - blocks.start * size, cache(partial(clock_of, path))
+    start, clock = first - blocks.start * size, partial(clock_of, path)
     return np.concatenate([_read_block(path, block, rate, clock) for block in blocks])[start : start + count]
 
 
