@@ -78,7 +78,8 @@ def test_every_exif_orientation_is_undone(tmp_path, kind, orientation):
 def test_of_an_animation_the_first_frame_is_shown(tmp_path, kind):
     grey = photo(mode="L")  # which a palette of 256 holds without loss
     more = [photo(mode="L").transpose(Image.Transpose.ROTATE_180)] * 2
-    data = encode(grey, kind, save_all=True, append_images=more, duration=50, **({"lossless": True} * (kind == "WEBP")))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encode(grey, kind, save_all=True, append_images=more, duration=50, **options)
     (tmp_path / "film.webp").write_bytes(data)
     assert np.array_equal(decode(tmp_path / "film.webp", 60, MANY), reference(encode(grey, "PNG"), 60))
     with pytest.raises(DataError, match="83 x 60 pixels"):
