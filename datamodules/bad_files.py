@@ -13,6 +13,12 @@ from datamodules.errors import DataError
 _LISTED = 20  # files and causes that an error lists
 
 
+class InPart(str):
+    """What is told of a file that is used, but not all of it: such a file is not bad."""
+
+    __slots__ = ()
+
+
 @final
 class BadFiles:
     """The bad files of one source that are known so far.
@@ -36,18 +42,23 @@ class BadFiles:
     ) -> None:
         self.root, self.names, self.max_bad, self.advice, self.on_bad = root, names, max_bad, advice, on_bad
         self.causes: dict[int, str] = {}
+        self._in_part: set[int] = set()
 
     def __contains__(self, position: int) -> bool:
         return position in self.causes
 
     def note(self, causes: Mapping[int, str]) -> None:
-        """Remember bad files by position and tell of those that are new.
+        """Remember bad files by position and tell of those that are new, and of those that are used in part.
 
         Raises:
             DataError: there are too many of them by now.
 
         """
-        new = {position: cause for position, cause in causes.items() if position not in self.causes}
+        in_part = {k: cause for k, cause in causes.items() if isinstance(cause, InPart) and k not in self._in_part}
+        if in_part:
+            self._in_part |= in_part.keys()
+            self.on_bad({self.names[position]: str(cause) for position, cause in in_part.items()})
+        new = {k: cause for k, cause in causes.items() if not isinstance(cause, InPart) and k not in self.causes}
         if not new:
             return
         self.causes.update(new)

@@ -61,7 +61,7 @@ class DataModule(LightningDataModule, ABC):
 
     @property
     def skipped(self) -> dict[str, str]:
-        """Files that could not be used so far, by name, each with its cause."""
+        """Files that could not be used so far, or only in part, by name, each with its cause."""
         return self._skipped.causes
 
     @abstractmethod

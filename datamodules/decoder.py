@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -18,8 +18,16 @@ Parts = dict[str, NDArray[Any]]
 """Arrays by modality."""
 State = tuple[int, int] | None
 """Of a file: its bytes and when it was changed, in nanoseconds; None where a link leads nowhere."""
-Keep = Callable[[Callable[[], NDArray[Any]]], NDArray[Any]]
-"""Calls what decodes a file whole, unless that is kept: then it returns the same bytes, flat, not to be written to."""
+
+
+class Keep(Protocol):
+    """Calls what decodes a file whole, unless that is kept: then it returns the same bytes, flat, not to be written to.
+
+    `worth`, asked afterwards, says whether what was made shall be kept; none: it shall.
+    """
+
+    def __call__(self, make: Callable[[], NDArray[Any]], worth: Callable[[], bool] | None = None) -> NDArray[Any]:
+        """Return what `make` makes."""
 
 
 class Decoder(ABC):
@@ -58,8 +66,8 @@ class Decoder(ABC):
         """Tell all that decides what `load` keeps of a file besides the file itself."""
 
     @abstractmethod
-    def load(self, file: Path, position: int, pick: Pick, rows: Parts, keep: Keep) -> None:
-        """Decode a file and write all of its rows (in a worker).
+    def load(self, file: Path, position: int, pick: Pick, rows: Parts, keep: Keep) -> str | None:
+        """Decode a file and write all of its rows (in a worker); return what to tell of one that is used in part.
 
         Raises:
             Exception: whatever the decoders raise at a file that cannot be used.
@@ -67,6 +75,6 @@ class Decoder(ABC):
         """
 
 
-def anew(make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+def anew(make: Callable[[], NDArray[Any]], worth: Callable[[], bool] | None = None) -> NDArray[Any]:
     """Decode, and keep nothing."""
     return make()

@@ -10,15 +10,13 @@ from typing import NamedTuple
 
 from datamodules.errors import DataError
 from datamodules.listing import Listing, Splits
+from datamodules.split_folders import TESTS, TRAINS
 
 Columns = Mapping[str, str | int]
 """Of "file", "label" and "split" each the column that holds it: its name in the header, or its number from 0."""
 
 _ROLES = ("file", "label", "split")
 _FOLDERS = ("videos", "clips")
-TESTS = ("test", "testing", "val", "valid", "validation", "validate")
-"""What a test set may be called; the first that there is counts."""
-TRAINS = ("train", "training")
 
 
 class Row(NamedTuple):

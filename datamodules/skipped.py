@@ -1,4 +1,4 @@
-"""The files that a data module leaves out, and the run folder's list of them."""
+"""The files that a data module leaves out, or uses in part, and the run folder's list of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytorch_lightning import LightningDataModule
 
 @final
 class Skipped:
-    """Names of the files that a data module could not use, each with its cause."""
+    """Names of the files that a data module could not use, or only in part, each with its cause."""
 
     def __init__(self, data: LightningDataModule) -> None:
         self.data = data

@@ -129,6 +129,8 @@ def write(
         if sound is not None:
             track = container.add_stream(sound_codec or _sound_codec(path), rate=rate)
             track.layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sound)]
+            if sound_codec == "vorbis":
+                track.codec_context.options = {"strict": "experimental"}
         if pictures is not None:
             packets += _film(film, pictures, times, last, matrix)
         if sound is not None:
@@ -170,6 +172,18 @@ def _track(
         for packet in stream.encode(piece):
             assert packet.dts is not None
             yield float(packet.dts * packet.time_base), packet
+
+
+def faststart(path: Path) -> None:
+    """Put the index of an mp4 file first, as for the web: what is cut off later can be read up to there."""
+    moved = path.with_name(f"moved {path.name}")
+    with av.open(str(path)) as old, av.open(str(moved), "w", options={"movflags": "+faststart"}) as new:
+        streams = [new.add_stream_from_template(stream, opaque=True) for stream in old.streams]
+        for packet in old.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream_index]
+                new.mux(packet)
+    moved.replace(path)
 
 
 def rotate(path: Path, degrees: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any, final
 
 from numpy.typing import NDArray
 
-from datamodules.bad_files import cause_of
+from datamodules.bad_files import InPart, cause_of
 from datamodules.decoder import Decoder
 from datamodules.decoding.messages import Bad, Done, Job, Kept, receive, send
 from datamodules.keeping.records import Records
@@ -81,7 +81,7 @@ class Worker:
             try:
                 decoder, path = self._decoder(job.decoder), f"{job.root}/{name}"
                 rows, keep = decoder.blank(job.rows, job.pick), Keeper(path, place, records)
-                decoder.load(Path(path), position, job.pick, rows, keep)
+                remark = decoder.load(Path(path), position, job.pick, rows, keep)
             except Exception as error:  # the decoders raise many kinds at a broken file
                 if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
                     os._exit(OUT_OF_MEMORY)  # a fresh worker tells whether it was this file or what came before
@@ -89,6 +89,8 @@ class Worker:
                 continue
             for room in job.rooms:
                 _write(files[0], rows[room.name].data, room.offset + slot * room.size)
+            if remark is not None:
+                send(self.server, Bad(position, InPart(remark)))
             kept += [(position, *found) for found in keep.done]
         return Done(0, {}, kept, "" if records is None else records.failure)
 
@@ -110,13 +112,15 @@ class Keeper:
         self.done: list[tuple[int, int]] = []
         """Offset and size of what was put there."""
 
-    def __call__(self, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    def __call__(self, make: Callable[[], NDArray[Any]], worth: Callable[[], bool] | None = None) -> NDArray[Any]:
         if self.records is None:
             return make()
         if self.place is not None and (found := self.records.read(*self.place)) is not None:
             return found
         key = self.records.key(self.path)  # of the file as it was before it was decoded
         whole = make()
+        if worth is not None and not worth():
+            return whole
         if (offset := self.records.append(whole, key)) is not None:
             self.done.append((offset, whole.nbytes))
         return whole

@@ -8,11 +8,12 @@ from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from torch.nn.functional import interpolate
 
 from datamodules.errors import DataError
@@ -57,7 +58,7 @@ _decode = torch.ops.image.decode_image
 def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pixels:
     """Decode the centre square of an image file, upright, resized once: uint8 (3, canvas, canvas), RGB.
 
-    `whole`: the whole image instead, squeezed into the square.
+    `whole`: the whole image instead, squeezed into the square. Of an animation the first frame.
 
     Copies are left to NumPy: torch would share each one out among its own threads, and many workers that each wait for
     others are slower by far, most of all on a busy machine.
@@ -69,12 +70,13 @@ def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pix
     """
     with path.open("rb", buffering=0) as file:
         data = np.fromfile(file, np.uint8)
-    orientation, size = _read_header(data, max_pixels)
-    with _one_by_one() if size > _LARGE else nullcontext():
-        image = _decode(torch.from_numpy(data), _RGB, True)  # True: turn it as its EXIF orientation says
+    header = _read_header(data, max_pixels)
+    with _one_by_one() if header.size > _LARGE else nullcontext():
+        # True: turn it as its EXIF orientation says
+        image = _first_frame(data) if header.animated else _decode(torch.from_numpy(data), _RGB, True)
         if image.dtype == torch.uint16:  # PNG with 16 bits: 65535 becomes 255
             image = ((image.int() + 128) // 257).byte()
-    pixels = _turn(image.permute(1, 2, 0).numpy(), orientation)
+    pixels = _turn(image.permute(1, 2, 0).numpy(), header.orientation)
     height, width = pixels.shape[:2]
     tall, wide = (height, width) if whole else (min(height, width),) * 2
     top, left = (height - tall) // 2, (width - wide) // 2
@@ -94,24 +96,47 @@ def _one_by_one() -> Iterator[None]:
         fcntl.lockf(_TURN, fcntl.LOCK_UN)
 
 
-def _read_header(data: Pixels, max_pixels: int) -> tuple[int, int]:
-    """Refuse what is no image or too large a one; return the orientation to undo (1: none), and its pixels."""
+class _Header(NamedTuple):
+    """What is known of an image before it is decoded."""
+
+    orientation: int
+    """The EXIF orientation to undo, 1: none."""
+    size: int
+    """Pixels."""
+    animated: bool
+    """Whether it is of a kind that torchvision decodes as a film, or not at all."""
+
+
+def _read_header(data: Pixels, max_pixels: int) -> _Header:
+    """Refuse what is no image or too large a one."""
     magic = data[:12].tobytes()
     if not magic:
         raise DataError("empty file")
     # These classes, and not PIL.Image.open, because its own limit warns or raises in whichever thread meets it.
+    orientation, animated = 1, False
     if magic.startswith(b"\xff\xd8"):
-        size, orientation = _jpeg_size(data.data) or JpegImagePlugin.JpegImageFile(BytesIO(data.data)).size, 1
+        size = _jpeg_size(data.data) or JpegImagePlugin.JpegImageFile(BytesIO(data.data)).size
     elif magic.startswith(b"\x89PNG"):
-        size, orientation = PngImagePlugin.PngImageFile(BytesIO(data.data)).size, 1
+        size = PngImagePlugin.PngImageFile(BytesIO(data.data)).size
     elif magic.startswith(b"RIFF") and magic.endswith(b"WEBP"):
         image = WebPImagePlugin.WebPImageFile(BytesIO(data.data))
-        size, orientation = image.size, image.getexif().get(_EXIF_ORIENTATION, 1)  # torchvision does not look at it
+        size, animated = image.size, image.is_animated
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)  # torchvision does not look at it
+    elif magic.startswith(b"GIF8"):  # browsers show it whatever its name, so collections hold some
+        size, animated = GifImagePlugin.GifImageFile(BytesIO(data.data)).size, True
     else:
         raise DataError("not a JPEG, PNG or WebP image")
     if size[0] * size[1] > max_pixels:
         raise DataError(f"{size[0]} x {size[1]} pixels, more than max_pixels={max_pixels}")
-    return orientation, size[0] * size[1]
+    return _Header(orientation, size[0] * size[1], animated)
+
+
+def _first_frame(data: Pixels) -> torch.Tensor:
+    """Decode the first frame of an animation, (3, H, W)."""
+    content = data.tobytes()
+    opened = WebPImagePlugin.WebPImageFile if content.startswith(b"RIFF") else GifImagePlugin.GifImageFile
+    image = opened(BytesIO(content))
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
 def _jpeg_size(data: memoryview) -> tuple[int, int] | None:

@@ -14,19 +14,20 @@ from datamodules.images.nvjpeg import chosen_decoder
 from datamodules.listing import Listing, Splits, check_root, of_classes, scan, subfolders
 from datamodules.loader import Source
 from datamodules.options import READING, Reading, Splitting, disk_of
+from datamodules.split_folders import split_folders
 
-_TEST_FOLDERS = ("test", "val", "validation")
 _FIFTH, _TENTH = Splitting(test=0.2), Splitting(test=0.1)
 
 
 @final
 class ImageFolder(DataModule):
-    """Labelled photos in class folders, `root/{train,test|val|validation}/<class>/*` or `root/<class>/*`.
+    """Labelled photos in class folders, `root/{train,test|val|valid|validation}/<class>/*` or `root/<class>/*`.
 
-    A folder `train` with folders in it makes the first layout; the test set is then the first that exists of `test`,
-    `val` and `validation`. Otherwise, a fixed share of the files is held out for the test. JPEG, PNG and WebP, at any
-    depth below the class folder; hidden files are ignored. Each is turned upright, cut to its centre square and
-    resized once (bilinear, antialiased) to the canvas.
+    A folder `train` (or `training`) with folders in it makes the first layout; the test set is then the first that
+    exists of `test`, `testing`, `val`, `valid`, `validation` and `validate`, and any other folder with images beside
+    `train` is refused. Otherwise, or without a test folder, a fixed share of the files is held out for the test. JPEG,
+    PNG and WebP (of an animated one the first frame), at any depth below the class folder; hidden files are ignored.
+    Each is turned upright, cut to its centre square and resized once (bilinear, antialiased) to the canvas.
 
     Args:
         root: the folder.
@@ -145,14 +146,18 @@ def labelled_splits(root: Path) -> Splits:
     """Find the classes, the training files and the test files (None where there is no folder of them).
 
     Raises:
-        DataError: no such folder, no class folders, a class without images, a class only in the test set.
+        DataError: no such folder, no class folders, a class without images, a class only in the test set, a folder of
+            images beside the training set that is no test set.
 
     """
     check_root(root)
-    train = "train" if (root / "train").is_dir() and subfolders(root / "train") else ""
+    found = split_folders(subfolders(root))
+    train = found.train if found.train is not None and subfolders(root / found.train) else ""
+    if train:
+        found.refuse_others(root, "images", SUFFIXES)
     classes = subfolders(root / train)
     if not classes:
         raise DataError(f"{root / train} holds no class folders; for photos without labels use datamodules.Photos")
-    tests = [name for name in _TEST_FOLDERS if train and (root / name).is_dir()]
+    test = found.test if train else None
     files = of_classes(root, train, classes, "images", SUFFIXES)
-    return Splits(classes, files, of_classes(root, tests[0], classes, "images", SUFFIXES) if tests else None)
+    return Splits(classes, files, None if test is None else of_classes(root, test, classes, "images", SUFFIXES))

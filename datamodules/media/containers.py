@@ -1,11 +1,9 @@
-"""Files of video and sound: how they are opened, which of their streams count, and when these begin and end."""
+"""Files of video and sound: how they are opened, which of their streams count, and where they are read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer
@@ -13,11 +11,8 @@ from av.stream import Discard
 
 from datamodules.errors import DataError
 
-_REORDERED = 32  # packets among which the first frame to be shown is: codecs reorder by 16 frames at most
-_FAR = 1 << 40  # ticks: beyond the end of any stream
 
-
-def open_media(path: Path, pictures: bool = True) -> InputContainer:
+def open_media(file: Path | BinaryIO, pictures: bool = True) -> InputContainer:
     """Open a file for decoding; without `pictures`, nothing is found out about them, which saves decoding some.
 
     Raises:
@@ -25,10 +20,11 @@ def open_media(path: Path, pictures: bool = True) -> InputContainer:
         av.error.FFmpegError: no file that FFmpeg knows how to read.
 
     """
-    if path.stat().st_size == 0:
+    if isinstance(file, Path) and file.stat().st_size == 0:
         raise DataError("empty file")
     options = {} if pictures else {"skip_frame": "all"}
-    return av.open(str(path), options=options, metadata_errors="replace")
+    name = str(file) if isinstance(file, Path) else file
+    return av.open(name, "r", options=options, metadata_errors="replace")
 
 
 def film_of(container: InputContainer) -> av.VideoStream:
@@ -68,31 +64,10 @@ def tick_of(stream: av.VideoStream | av.AudioStream) -> float:
     return float(stream.time_base)
 
 
-def span(container: InputContainer, stream: av.VideoStream | av.AudioStream) -> tuple[float, float]:
-    """Tell when a stream begins and ends, in seconds: by its header, or else by its first and last packets.
-
-    Raises:
-        DataError: it has no time stamps.
-
-    """
-    tick, begin, length = tick_of(stream), stream.start_time, stream.duration
-    if begin is None or (stream.type == "video" and container.format.name == "avi"):  # whose header ignores reordering
-        container.seek(0)
-        begin = min(_stamps(islice(container.demux(stream), _REORDERED)), default=None)
-        length = None
-    if begin is None:
-        raise DataError(f"a {stream.type} stream without time stamps")
-    if length:
-        return begin * tick, (begin + length) * tick
-    container.seek(_FAR, stream=stream)
-    end = max(_stamps(container.demux(stream), ends=True), default=None)
-    if end is None:  # a container that cannot find its last keyframe
-        container.seek(0)
-        end = max(_stamps(container.demux(stream), ends=True), default=begin)
-    return begin * tick, end * tick
-
-
-def _stamps(packets: Iterable[av.Packet[Any]], ends: bool = False) -> Iterator[int]:
-    for packet in packets:
-        if packet.pts is not None:
-            yield packet.pts + (packet.duration or 0 if ends else 0)
+def seek(container: InputContainer, stream: av.VideoStream | av.AudioStream, tick: int) -> bool:
+    """Go to a keyframe at or before a time stamp; tell whether the container could (AVI and FLV refuse some places)."""
+    try:
+        container.seek(tick, stream=stream)
+    except av.error.FFmpegError:
+        return False
+    return True

@@ -13,13 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.errors import DataError
-from datamodules.media.containers import film_of, open_media, read_only, span, tick_of
-from datamodules.media.sound import Samples, read_samples
+from datamodules.media.containers import film_of, open_media, read_only, seek, tick_of
+from datamodules.media.packets import Packets, last_key, refuse_outside
+from datamodules.media.sound import read_samples
 from datamodules.media.sound import read_sound as read_sound
+from datamodules.media.span import span
 from datamodules.media.squares import Pixels, Squares
+from datamodules.media.waves import Samples
 
 _BEFORE = 1.0  # seconds by which the first packet is decoded, at the earliest, before the first frame is shown
-_Packets = list["av.Packet[av.VideoStream]"]
+_SKIPPING = frozenset(("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"))
+"""The decoders that ask for each packet whether to skip it; others ask once, when they are opened, or never."""
 
 
 @final
@@ -42,21 +46,33 @@ class Video:
     """When the last frame disappears."""
     sound: tuple[float, float] | None
     """When the sound begins and ends, None without a sound track."""
+    cut_off: bool
+    """Whether the file lacks what its header promises."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._container = open_media(path)
+        self._open()
         try:
-            self._stream = film_of(self._container)
-            self.begin, self.end = span(self._container, self._stream)
-            tracks = self._container.streams.audio
-            self.sound = span(self._container, tracks[0]) if tracks else None
+            film, tracks = span(self._container, self._stream), self._container.streams.audio
+            sound = span(self._container, tracks[0]) if tracks else None
         except BaseException:
             self._container.close()
             raise
+        self.begin, self.end = film.begin, film.end
+        self.sound = None if sound is None else (sound.begin, sound.end)
+        self.cut_off = film.cut_off or (sound is not None and sound.cut_off)
         read_only(self._container, self._stream)
         self._tick = tick_of(self._stream)
         self._floor = int((self.begin - _BEFORE) / self._tick)
+
+    def _open(self) -> None:
+        """Open the file, which is then read from its first packet on."""
+        self._container = open_media(self._path)
+        try:
+            self._stream = film_of(self._container)
+        except BaseException:
+            self._container.close()
+            raise
         self._decoder = self._stream.codec_context
         self._decoder.thread_count = 1  # clips are shared out among threads, not a clip's frames
 
@@ -83,7 +99,7 @@ class Video:
         ticks = np.floor((times + early) / self._tick).astype(np.int64)
         pictures = self._clip(times, ticks, canvas, self._packets(int(ticks[0]), int(ticks[-1])))
         if pictures is None:  # what calls itself a keyframe is none (x264's intra refresh): from the start, all of it
-            self._container.seek(self._floor, stream=self._stream)
+            self._reopen()
             pictures = self._clip(times, ticks, canvas, self._read(int(ticks[-1])), skip="DEFAULT")
         if pictures is None:
             raise DataError(f"corrupt: not all frames from {times[0]:.3f} to {times[-1]:.3f} s can be decoded")
@@ -106,12 +122,12 @@ class Video:
         times: NDArray[np.float64],
         ticks: NDArray[np.int64],
         canvas: int,
-        packets: _Packets,
+        packets: Packets,
         skip: Literal["NONREF", "DEFAULT"] = "NONREF",
     ) -> Pixels | None:
         """Decode the frames on show at some ticks; None where the decoder leaves one of them out."""
         stamps = np.array(sorted(packet.pts for packet in packets if packet.pts is not None and not packet.is_discard))
-        _refuse_outside(self._tick, times, ticks, packets, stamps)
+        refuse_outside(self._tick, times, ticks, packets, stamps)
         shown, inverse = np.unique(stamps[np.searchsorted(stamps, ticks, "right") - 1], return_inverse=True)
         squares, decoded = Squares(len(shown), canvas), 0
         for frame in self._decode(packets, shown.tolist(), skip):
@@ -122,22 +138,28 @@ class Video:
         pictures = squares.finish()
         return (pictures if len(shown) == len(times) else pictures[:, inverse]).swapaxes(0, 1)
 
-    def _packets(self, first: int, last: int) -> _Packets:
+    def _packets(self, first: int, last: int) -> Packets:
         """Read what it takes to decode the frames from one tick to another, from the keyframe before them on."""
         # Containers seek by decoding time, or even between keyframes: what is found may be too late, go back farther.
         at, step = first, 1
-        while True:
-            self._container.seek(at, stream=self._stream)
+        while at > self._floor and seek(self._container, self._stream, at):
             packets = self._read(last)
-            keys = (i for i, p in enumerate(packets) if p.is_keyframe and p.pts is not None and p.pts <= first)
-            key = max(keys, default=None)
-            if key is not None or at == self._floor:
+            if (key := last_key(packets, first)) is not None:
                 return packets[key:]
-            at, step = max(self._floor, at - step), step * 16
+            at, step = at - step, step * 16
+        self._reopen()
+        packets = self._read(last)
+        return packets[last_key(packets, first) :]
 
-    def _read(self, last: int) -> _Packets:
+    def _reopen(self) -> None:
+        """Go back to the first packet of all, which no seeking finds in every container."""
+        self._container.close()
+        self._open()
+        read_only(self._container, self._stream)
+
+    def _read(self, last: int) -> Packets:
         """Read packets until whatever follows is shown after a tick, or until the end."""
-        packets: _Packets = []
+        packets: Packets = []
         for packet in self._container.demux(self._stream):
             if packet.dts is None and packet.pts is None:  # the end
                 break
@@ -147,13 +169,13 @@ class Video:
         return packets
 
     def _decode(
-        self, packets: _Packets, wanted: list[int], skip: Literal["NONREF", "DEFAULT"]
+        self, packets: Packets, wanted: list[int], skip: Literal["NONREF", "DEFAULT"]
     ) -> Iterator[av.VideoFrame]:
         """Decode the frames with the wanted stamps, ascending, and of others those that `skip` says."""
         needed = 1 + max(i for i, packet in enumerate(packets) if packet.pts in wanted)
-        before, skipped = -inf, None
+        before, skipped, skips = -inf, None, self._decoder.name in _SKIPPING
         for packet in [*packets[:needed], None]:
-            if (now := "DEFAULT" if packet is None or packet.pts in wanted else skip) != skipped:
+            if skips and (now := "DEFAULT" if packet is None or packet.pts in wanted else skip) != skipped:
                 self._decoder.skip_frame = skipped = now
             for frame in self._decoder.decode(packet):
                 if frame.is_corrupt:
@@ -163,24 +185,3 @@ class Video:
                 if frame.pts in wanted and frame.pts != before:  # AVI ends with two of the same stamp
                     yield frame
                 before = frame.pts
-
-
-def _refuse_outside(
-    tick: float,
-    times: NDArray[np.float64],
-    ticks: NDArray[np.int64],
-    packets: _Packets,
-    stamps: NDArray[np.int64],
-) -> None:
-    """Refuse times at which no frame is on show."""
-    if not len(stamps):
-        raise DataError("no frames with time stamps")
-    if ticks[0] < stamps[0]:
-        raise DataError(f"begins too late: {stamps[0] * tick:.3f} s, after {times[0]:.3f} s")
-    if stamps[-1] <= ticks[-1]:  # the last frame of all
-        duration = max(packet.duration or 0 for packet in packets if packet.pts == stamps[-1])
-        if duration == 0 and len(stamps) > 1:
-            duration = int(np.diff(stamps).max())
-        if ticks[-1] > stamps[-1] + duration:
-            end = (stamps[-1] + duration) * tick
-            raise DataError(f"too short: ends at {end:.3f} s, before {times[-1]:.3f} s")

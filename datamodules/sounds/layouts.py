@@ -8,7 +8,8 @@ from pathlib import Path
 
 from datamodules.errors import DataError
 from datamodules.listing import scan
-from datamodules.lists import TESTS, TRAINS, Row
+from datamodules.lists import Row
+from datamodules.split_folders import split_folders
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma")
 """The files that count as sounds, in upper or lower case."""
@@ -18,22 +19,24 @@ def rows_of(root: Path, labelled: bool) -> list[Row]:
     """List the sounds below a folder, each with its class and its split, "train" or "test", as far as folders tell.
 
     Raises:
-        DataError: no sounds, or one that lies in no class folder.
+        DataError: no sounds, one that lies in no class folder, or a folder of them beside the training set that is no
+            test set.
 
     """
     names = scan(root, "", SUFFIXES)
     if not names:
         raise DataError(f"{root} holds no sounds ({', '.join(SUFFIXES)}) at any depth")
-    tops = {name.split("/")[0] for name in names if name.count("/") > labelled}
-    train, test = ([name for name in known if name in tops][:1] for known in (TRAINS, TESTS))
-    laid_out = train and (test or labelled)
-    splits = dict.fromkeys(train, "train") | dict.fromkeys(test, "test") if laid_out else {}
+    found = split_folders(sorted({name.split("/")[0] for name in names if name.count("/") > labelled}))
+    splits: dict[str, str] = {}
+    if found.train is not None and (found.test is not None or labelled):
+        found.refuse_others(root, "sounds", SUFFIXES)
+        splits = {found.train: "train"} | ({} if found.test is None else {found.test: "test"})
     rows = []
     for name in names:
         folders = name.split("/")[:-1]
         split = splits.get(folders[0]) if folders else None
         if splits and split is None:
-            continue  # beside the folders of the splits
+            continue  # a second test set, or beside the folders
         classes = folders[1:] if splits else folders
         if labelled and not classes:
             raise DataError(f'{root / name} lies in no class folder; without labels use layout="files"')

@@ -32,11 +32,13 @@ class Sounds(DataModule):
     spaced windows, as rows that share their index.
 
     A file that is broken, empty or silent is left out or, in training, replaced by the next good one; it is listed in
-    `skipped` and in the run's `skipped.txt`.
+    `skipped` and in the run's `skipped.txt`. So is a file that is cut off, whose good part is used. Of chained Ogg
+    files all links are read.
 
     Layouts:
 
-    - "folders": `root/{train,test|val|validation|validate}/<class>/**` or `root/<class>/**`.
+    - "folders": `root/{train,test|val|valid|validation}/<class>/**` or `root/<class>/**`. Any other folder of sounds
+      beside `train` is refused.
     - "files": all audio files below the root or, if there are such folders, below `train` and below `test`; unlabelled.
     - "lists": `train_list` and `test_list`, or one list with a column for the split; see `columns`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -18,7 +19,7 @@ from datamodules.media.sound import read_sound
 
 Samples = NDArray[np.int16]
 
-_VERSION = 2  # of batches: raise it when the same files make others
+_VERSION = 3  # of batches: raise it when the same files make others
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ class SoundWindows(Decoder):
     def kept(self) -> tuple[Any, ...]:
         return ("sounds", _VERSION, av.__version__, self.how.rate)
 
-    def load(self, file: Path, position: int, pick: Pick, rows: Parts, keep: Keep) -> None:
-        wave = keep(lambda: _heard(file, self.how.rate)).view(np.int16)
+    def load(self, file: Path, position: int, pick: Pick, rows: Parts, keep: Keep) -> str | None:
+        cut: list[float] = []  # where the file is cut off: such a sound is not kept, or that would not be told again
+        wave = keep(lambda: _heard(file, self.how.rate, cut.append), lambda: not cut).view(np.int16)
         for (row,), start in zip(rows["audio"], self._starts(len(wave), position, pick), strict=True):
             window = wave[start : start + len(row)]
             # As many zeros before as after, or they would tell which way time runs; of an odd number one has to go
@@ -67,6 +69,7 @@ class SoundWindows(Decoder):
             lead = (len(row) - len(window) + (uniform("pad", position) < 0.5)) // 2
             row[:] = 0
             row[lead : lead + len(window)] = window
+        return f"in part: the file is cut off, and used up to {cut[0]:.3f} s" if cut else None
 
     def _starts(self, length: int, position: int, pick: Pick) -> list[int]:
         """Choose where an item's windows begin: a random place is a pure function of seed, epoch and item."""
@@ -78,9 +81,9 @@ class SoundWindows(Decoder):
         return [int(uniform("window", *pick, position) * (free + 1))]
 
 
-def _heard(file: Path, rate: int) -> Samples:
+def _heard(file: Path, rate: int, on_cut: Callable[[float], None]) -> Samples:
     """Decode a whole sound, without the zeros at its ends."""
-    wave = read_sound(file, rate)
+    wave = read_sound(file, rate, on_cut)
     heard = np.flatnonzero(wave)
     if not len(heard):
         raise DataError("silent: all samples are zero")

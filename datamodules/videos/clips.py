@@ -23,7 +23,7 @@ from datamodules.videos.cutting import WINDOWS, Cutting, Modality, Windows
 from datamodules.videos.layouts import Layout, splits
 from datamodules.videos.windows import ClipWindows
 
-_VERSION = 1  # of what the cache holds: raise it when the bytes change
+_VERSION = 2  # of what the cache holds: raise it when the bytes change
 _FIFTH = Splitting(test=0.2)
 
 
@@ -44,12 +44,12 @@ class Clips(DataModule):
 
     A video that is broken, too short for a window, without a sound track or silent there (where sound is asked for; of
     several clips all of them) is left out or, in training, replaced by the next good one; it is listed in `skipped` and
-    in the run's `skipped.txt`.
+    in the run's `skipped.txt`. So is a file that is cut off, whose good part is used.
 
     Layouts, all without opening a file:
 
-    - "folders": `root/{train,test|val|validation|validate}/<class>/**` or `root/<class>/**`; unlabelled if there are
-      no class folders.
+    - "folders": `root/{train,test|val|valid|validation}/<class>/**` or `root/<class>/**`; unlabelled if there are
+      no class folders. Any other folder of videos beside `train` is refused.
     - "files": the same folders without labels, or simply all videos at any depth.
     - "lists": `train_list` and `test_list`, or one list with a column for the split; see `columns`. Paths begin at the
       root, or in a folder in it that is called as the list (without suffix), `videos` or `clips`.

@@ -12,7 +12,8 @@ from typing import Literal
 
 from datamodules.errors import DataError
 from datamodules.listing import Listing, Splits, of_classes, scan, subfolders
-from datamodules.lists import TESTS, Lists, Row, read_lists, read_rows, splits_of
+from datamodules.lists import Lists, Row, read_lists, read_rows, splits_of
+from datamodules.split_folders import split_folders
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
 """The files that count as videos, in upper or lower case."""
@@ -42,9 +43,11 @@ def splits(root: Path, layout: Layout, fold: int, lists: Lists) -> Splits:
 
 def folders(root: Path, labelled: bool) -> Splits:
     """Read `root/{train,test|val|...}/<class>/**`, `root/<class>/**` or, without class folders or labels, any files."""
-    tests = [name for name in TESTS if (root / name).is_dir()]
-    top = "train" if (root / "train").is_dir() and (tests or subfolders(root / "train")) else ""
-    held = tests[0] if top and tests else None
+    found = split_folders(subfolders(root))
+    top = found.train if found.train is not None and (found.test or subfolders(root / found.train)) else ""
+    if top:
+        found.refuse_others(root, "videos", SUFFIXES)
+    held = found.test if top else None
     classes = subfolders(root / top) if labelled else []
     train = _of_folder(root, top, classes)
     test = None if held is None else _of_folder(root, held, classes)

@@ -28,6 +28,8 @@ class Strip(ABC):
     """A video on its grid, `length` frames of it."""
 
     length: int
+    remark: str | None = None
+    """What to tell of a video that is used in part."""
 
     def __init__(self, how: Cutting) -> None:
         self.how = how
@@ -83,6 +85,8 @@ class Live(Strip):
             begin, end = max(begin, video.sound[0]), min(end, video.sound[1])
         self.video, self.begin = video, begin
         self.length = max(0, int((end - begin) * how.fps + _SLACK))
+        if video.cut_off:
+            self.remark = f"in part: the file is cut off, and used up to {end:.3f} s"
 
     @property
     def size(self) -> int:

@@ -18,7 +18,7 @@ from datamodules.videos.cache import ClipCache, fits
 from datamodules.videos.cutting import Cutting
 from datamodules.videos.strips import Live, Stored, Strip
 
-_VERSION = 2  # of batches: raise it when the same files make others
+_VERSION = 3  # of batches: raise it when the same files make others
 
 
 @final
@@ -56,7 +56,7 @@ class ClipWindows(Decoder):
     def kept(self) -> tuple[Any, ...]:
         return ()  # the cache has its own way: with several arrays, and only of videos that are not too large
 
-    def load(self, file: Path, position: int, pick: Pick, rows: Parts, keep: Keep) -> None:
+    def load(self, file: Path, position: int, pick: Pick, rows: Parts, keep: Keep) -> str | None:
         with self._strip(file) as strip:
             starts = strip.starts(pick, position, self._curve(strip, pick, position))
             for row, start in enumerate(starts):
@@ -65,6 +65,7 @@ class ClipWindows(Decoder):
                         rows[name][row] = part if name == "audio" else part.swapaxes(0, 1)
         if "audio" in rows and not rows["audio"].any():
             raise DataError("silent: all samples are zero")
+        return strip.remark
 
     def _curve(self, strip: Strip, pick: Pick, position: int) -> NDArray[np.float32] | None:
         """Measure where things move, if windows are drawn by that."""
@@ -87,11 +88,11 @@ class ClipWindows(Decoder):
 
 
 def _keep(file: Path, cache: ClipCache, how: Cutting) -> tuple[Parts, int] | None:
-    """Decode a whole video and store it; None if that cannot be."""
+    """Decode a whole video and store it; None if that cannot be, or if it is cut off, which would not be told again."""
     try:
         with Video(file) as video:
             live = Live(video, how)
-            if live.length > 2 * how.margin and fits(live.size):
+            if live.remark is None and live.length > 2 * how.margin and fits(live.size):
                 parts = live.whole()
                 cache.store(file, parts, live.length)
                 return parts, live.length

@@ -46,7 +46,7 @@ class Logs(NamedTuple):
 
     @property
     def skipped(self) -> dict[str, str]:
-        """What the data module could not read, and why: skipped.txt has a name, a tab and a cause per line."""
+        """What the data module could not read, or only in part: skipped.txt has a name, a tab and a cause per line."""
         file = self.folder / "skipped.txt"
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
         return {name: cause for name, _, cause in (line.partition("\t") for line in lines)}

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from media import beeps, numbered, onset, regular, silence, write
+from media import beeps, faststart, numbered, onset, regular, silence, write
 
 from datamodules.base import DataError
 from datamodules.media import sound as audio
@@ -98,6 +98,74 @@ def test_a_sound_file_of_the_same_rate_comes_back_bit_for_bit(tmp_path):
     wave = np.random.default_rng(0).integers(-(2**15), 2**15, 30_000)
     path = write(tmp_path / "sound.wav", sound=(wave[None] / 2**15).astype(np.float32), rate=16_000)
     assert np.array_equal(read_sound(path, 16_000), wave)
+
+
+@pytest.mark.parametrize("codec", ["libopus", "vorbis", "flac"])
+def test_of_chained_ogg_every_link_is_heard_as_if_alone(tmp_path, codec):
+    seconds, alone = [1.1, 0.7, 1.6], []
+    for k, length in enumerate(seconds):
+        path = write(
+            tmp_path / f"{k}.ogg", sound=np.repeat(tone(48_000, 300.0 + 200 * k, length), 2, 0), sound_codec=codec
+        )
+        alone.append(read_sound(path, 16_000))
+    (tmp_path / "chain.ogg").write_bytes(b"".join((tmp_path / f"{k}.ogg").read_bytes() for k in range(3)))
+    assert [len(wave) for wave in alone] == pytest.approx([16_000 * length for length in seconds], abs=400)
+    assert np.array_equal(read_sound(tmp_path / "chain.ogg", 16_000), np.concatenate(alone))
+
+
+def test_files_one_after_the_other_in_one_are_all_heard(tmp_path):
+    for k in range(2):
+        write(tmp_path / f"{k}.flac", sound=tone(16_000, 300.0 + 200 * k, 1.0), rate=16_000)
+    path = tmp_path / "both.flac"
+    path.write_bytes((tmp_path / "0.flac").read_bytes() + (tmp_path / "1.flac").read_bytes())
+    both = [read_sound(tmp_path / f"{k}.flac", 16_000) for k in range(2)]
+    assert np.array_equal(read_sound(path, 16_000), np.concatenate(both))
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "m4a", "aac", "mp3"])
+def test_of_a_sound_that_is_cut_off_the_good_part_is_heard_and_told(tmp_path, kind):
+    path = write(tmp_path / f"sound.{kind}", sound=tone(48_000, seconds=3.0))
+    if kind == "m4a":
+        faststart(path)
+    told = []
+    whole = read_sound(path, 16_000, told.append)
+    assert not told
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3 + 1])
+    part = read_sound(path, 16_000, told.append)
+    assert 1.7 * 16_000 < len(part) < 2.3 * 16_000
+    assert np.array_equal(part[:-2000], whole[: len(part) - 2000])
+    assert told in ([len(part) / 16_000], [] if kind in ("aac", "mp3") else None)  # whose headers promise nothing
+
+
+CLOCKS = {  # Matroska rounds stamps to milliseconds, of packets of 20, 21.33, 32, 24 and 23.22 ms
+    "opus": ("libopus", 48_000, 0.0),
+    "opus later": ("libopus", 48_000, 0.2),
+    "aac": ("aac", 48_000, 0.0),
+    "aac in whole milliseconds": ("aac", 32_000, 0.0),
+    "mp3": ("libmp3lame", 48_000, 0.0),
+    "aac of CDs, between milliseconds": ("aac", 44_100, 0.3373),
+}
+
+
+@pytest.mark.parametrize("case", CLOCKS)
+def test_sound_is_on_the_clock_to_half_a_sample_where_stamps_are_rounded(tmp_path, case):
+    codec, rate, begin = CLOCKS[case]
+    noise = np.random.default_rng(0).standard_normal(round(SECONDS * rate))
+    smooth = np.convolve(noise, np.hanning(33) / 17, "same")[None]
+    path = film(tmp_path / "film.mkv", (smooth / 4).astype(np.float32), rate=rate, sound_codec=codec, sound_at=begin)
+    heard, first = audio.read_samples(path, 0, round(4.8 * rate), rate), round(begin * rate)
+    for start in range(first, len(heard) - rate // 2, rate // 2):  # blocks begin every two seconds
+        late = lag(heard[start : start + rate // 2], smooth[0, start - first : start - first + rate // 2])
+        assert abs(late) <= 0.5, start / rate
+
+
+def lag(heard, wanted):
+    """By how many samples a sound is late: the top of the cross-correlation, of a parabola through three points."""
+    size = 1 << (2 * len(wanted)).bit_length()
+    cross = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(wanted, size)), size)
+    top = int(cross.argmax())
+    before, here, after = cross[[top - 1, top, (top + 1) % size]]
+    return (top + size // 2) % size - size // 2 + (before - after) / (2 * (before - 2 * here + after))
 
 
 def test_gaps_in_the_sound_are_silence_and_shift_nothing(tmp_path):

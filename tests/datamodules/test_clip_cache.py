@@ -66,7 +66,7 @@ class Counter:
     """A video whose frames are their times, as ticks of 10 ms, and whose samples are their numbers on the clock."""
 
     def __init__(self, begin, end):
-        self.begin, self.end, self.sound = begin, end, (begin, end)
+        self.begin, self.end, self.sound, self.cut_off = begin, end, (begin, end), False
 
     def frames(self, times, canvas):
         ticks = np.round(times * 100).astype(np.uint8)

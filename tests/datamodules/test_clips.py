@@ -187,6 +187,32 @@ def test_bad_files_are_replaced_in_training_left_out_in_order_counted_and_listed
         assert same(loader, whole[stop:])
 
 
+@pytest.mark.parametrize("kind", ["mp4", "mkv"])
+@pytest.mark.parametrize("modalities", [("rgb",), ("rgb", "audio")])
+def test_of_a_file_that_is_cut_off_the_good_part_is_used_everywhere_and_told_once(tmp_path, kind, modalities):
+    path = media.write(tmp_path / f"data/cut.{kind}", media.numbered(75), media.regular(75, FPS), hum(3.0))
+    if kind == "mp4":
+        media.faststart(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    cached = tmp_path / "cache"
+    for cache in (None, cached, cached):
+        data = clips(tmp_path / "data", *modalities, layout="files", test=0, max_bad=0, frames=8, clips=5, cache=cache)
+        data.trainer = SimpleNamespace(default_root_dir=str(tmp_path / "run"))
+        probed = everything(data.ordered("train"))
+        frames = probed["x" if modalities == ("rgb",) else "rgb"]
+        firsts = [numbers(clip)[0] for clip in frames]
+        assert [numbers(clip) for clip in frames] == [list(range(first, first + 8)) for first in firsts]
+        assert firsts[0] == 0
+        assert 30 < firsts[-1] < 45
+        source = data.open("train")
+        for epoch in range(10):
+            assert len(list(source.cut((0, epoch)).read([torch.tensor([0])]))) == 1
+        ((name, cause),) = data.skipped.items()
+        assert name == f"cut.{kind}"
+        assert cause.startswith("in part: the file is cut off, and used up to ")
+    assert len((tmp_path / "run/skipped.txt").read_text().splitlines()) == 1
+
+
 def test_too_many_bad_files_stop_with_counts_a_list_and_what_to_do(tmp_path):
     for k in range(6):
         media.write(tmp_path / f"{k}.mp4", media.numbered(10), media.regular(10, FPS), 0 * hum(0.4) if k % 2 else None)

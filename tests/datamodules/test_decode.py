@@ -74,6 +74,18 @@ def test_every_exif_orientation_is_undone(tmp_path, kind, orientation):
     assert np.abs(ours.astype(int) - reference(data, 60)).max() <= 1
 
 
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "PNG"])
+def test_of_an_animation_the_first_frame_is_shown(tmp_path, kind):
+    grey = photo(mode="L")  # which a palette of 256 holds without loss
+    more = [photo(mode="L").transpose(Image.Transpose.ROTATE_180)] * 2
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encode(grey, kind, save_all=True, append_images=more, duration=50, **options)
+    (tmp_path / "film.webp").write_bytes(data)
+    assert np.array_equal(decode(tmp_path / "film.webp", 60, MANY), reference(encode(grey, "PNG"), 60))
+    with pytest.raises(DataError, match="83 x 60 pixels"):
+        decode(tmp_path / "film.webp", 60, max_pixels=60 * 83 - 1)
+
+
 def test_sixteen_bits_become_the_eight_leading_ones(tmp_path):
     grey = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     Image.fromarray(grey).save(tmp_path / "deep.png")

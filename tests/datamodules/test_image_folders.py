@@ -40,11 +40,27 @@ def test_pictures_labels_and_classes_are_those_of_the_folders(photos):
         assert np.array_equal(test["x"][k].permute(1, 2, 0), picture(11 + k)[:, 4:24])
 
 
-@pytest.mark.parametrize("name", ["test", "val", "validation"])
-def test_the_test_folder_may_have_any_of_three_names(photos, name):
-    data = ImageFolder(photos(3, splits=("train", name)), canvas=8)
+@pytest.mark.parametrize("name", ["test", "testing", "val", "valid", "validation", "validate", "Valid"])
+@pytest.mark.parametrize("train", ["train", "Training"])
+def test_the_test_folder_may_have_any_of_its_names(photos, train, name):
+    root = photos(3, splits=(train, name))
+    (root / "annotations").mkdir()  # a folder without images is in nobody's way
+    (root / "annotations/notes.txt").write_text("none")
+    data = ImageFolder(root, canvas=8)
     assert len(everything(data.ordered("test"))["x"]) == 6
     assert len(everything(data.ordered("train"))["x"]) == 6
+
+
+def test_of_several_test_folders_the_first_by_name_counts(photos):
+    data = ImageFolder(photos(1, splits=("train", "valid", "val")), canvas=8)
+    assert data.open("test").names == ["val/cat/000.png", "val/dog/000.png"]
+
+
+def test_images_beside_the_training_set_that_nobody_would_use_are_refused(photos):
+    with pytest.raises(
+        DataError, match=r"data/extra holds images beside .* train, .* call it one of test, testing, val"
+    ):
+        ImageFolder(photos(3, splits=("train", "extra")), canvas=8).setup("fit")
 
 
 def test_class_folders_alone_hold_out_a_fixed_share_for_the_test(photos):

@@ -214,6 +214,24 @@ def test_too_many_bad_files_stop_with_a_list(sounds):
         list(data(root, max_bad=0.1).ordered("train"))
 
 
+def test_of_a_sound_that_is_cut_off_the_good_part_is_used_and_told_once(sounds, tmp_path):
+    root = sounds(2)
+    cut = root / "train/cat/1-00.wav"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 2 // 3])
+    for cache in (10**9, 0):
+        module = data(root, cache=cache, max_bad=0, val=0.0)
+        module.trainer = SimpleNamespace(default_root_dir=str(tmp_path / "run"), overfit_batches=0, current_epoch=0)
+        for _ in range(2):
+            in_order = everything(module.ordered("train"))
+            assert in_order["index"].tolist() == [k for k in range(4) for _ in range(3)]
+            last = starts(in_order["x"][2:3], {"index": [0]})[0]
+            assert 3300 <= last < 3334  # 2/3 of 8000, less a window
+            assert sum(len(batch["x"]) for batch in module.train_dataloader()) == 4
+        assert list(module.skipped) == ["train/cat/1-00.wav"]
+        assert module.skipped["train/cat/1-00.wav"].startswith("in part: the file is cut off, and used up to 0.66")
+    assert len((tmp_path / "run/skipped.txt").read_text().splitlines()) == 1
+
+
 def test_the_fingerprint_tells_all_that_decides_ordered_and_nothing_else(sounds):
     root = sounds(3)
     prints = {data(root).fingerprint("train"), data(root, seed=1, batch_size=2, cache=0).fingerprint("train")}
@@ -256,16 +274,25 @@ def test_class_folders_alone_hold_out_a_fixed_share(sounds):
     assert len(names_of(limited, "train")) == 5
 
 
-@pytest.mark.parametrize("name", ["test", "val", "validate"])
+@pytest.mark.parametrize("name", ["test", "val", "valid", "Validate"])
 def test_the_test_folder_may_be_called_otherwise_and_deeper_folders_belong_to_the_class(sounds, name):
     root = sounds(2, splits=("train", name))
     write(root / "train" / "cat" / "old" / "tape" / "9.wav", sound=ramp(0, 1.0), rate=RATE)
-    write(root / "elsewhere" / "9.wav", sound=ramp(0, 1.0), rate=RATE)  # beside the splits
+    write(root / "9.wav", sound=ramp(0, 1.0), rate=RATE)  # beside the splits
     module = data(root)
     assert module.classes == ["cat", "dog"]
     assert len(names_of(module, "train")) == 5
     assert len(names_of(module, "test")) == 4
     assert everything(module.ordered("train"))["y"].tolist() == [0] * 9 + [1] * 6
+
+
+def test_sounds_beside_the_training_set_that_nobody_would_use_are_refused(sounds):
+    root = sounds(2, splits=("train", "test", "extra"))
+    for layout in ("folders", "files"):
+        with pytest.raises(
+            DataError, match=r"extra holds sounds beside .* train, .* call it one of test, testing, val"
+        ):
+            data(root, layout=layout).open("train")
 
 
 def test_files_of_any_folder_have_no_labels(sounds):

@@ -1,7 +1,7 @@
 import av
 import numpy as np
 import pytest
-from media import beeps, flashes, irregular, number, numbered, onset, plain, regular, rotate, write
+from media import beeps, faststart, flashes, irregular, number, numbered, onset, plain, regular, rotate, write
 from PIL import Image
 
 from datamodules.base import DataError
@@ -19,6 +19,10 @@ FILES = {
     "old.mkv": {"codec": "mpeg4"},
     "stream.ts": {},
     "ten bits.mp4": {"pix_fmt": "yuv420p10le"},
+    "newer.mkv": {"codec": "libx265", "options": {"x265-params": "keyint=10:bframes=3:open-gop=1:log-level=none"}},
+    "hidden frames.webm": {"codec": "libvpx-vp9", "options": {"g": "10", "auto-alt-ref": "1", "cpu-used": "8"}},
+    "newest.mp4": {"codec": "libsvtav1", "options": {"preset": "12", "svtav1-params": "keyint=12"}},
+    "newest.mkv": {"codec": "libsvtav1", "options": {"preset": "12", "svtav1-params": "keyint=100"}},
 }
 """Files of one clip; none of them has a fixed frame rate."""
 
@@ -66,6 +70,16 @@ def test_frames_from_any_start_are_those_of_decoding_from_the_first_bit_for_bit(
         for start in np.random.default_rng(0).permutation(39):
             chosen = np.arange(start, 40, 3)[:4]  # frames between are not asked for
             assert np.array_equal(film.frames(times[chosen], 48), pictures[chosen]), start
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("avi", "mpeg4"), ("flv", "libx264"), ("flv", "flv")])
+def test_every_frame_is_found_where_seeking_to_the_begin_is_refused(tmp_path, kind, codec):
+    options = {"g": "12"} if codec == "flv" else {"g": "12", "bf": "2"}
+    path = write(tmp_path / f"film.{kind}", numbered(38), regular(38, 25), codec=codec, options=options)
+    times, pictures = decoded(path)
+    for k in range(37):  # an AVI's last two frames have the same stamp
+        with Video(path) as film:  # what was read before could have built an index
+            assert np.array_equal(film.frames(times[k : k + 1], 48), pictures[k : k + 1]), k
 
 
 def test_an_avi_begins_when_its_first_frame_is_shown(tmp_path):
@@ -190,6 +204,25 @@ def test_a_truncated_film_is_an_error_where_it_is_broken_off(tmp_path, kind, sha
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises((DataError, av.error.FFmpegError)), Video(path) as film:
         film.frames(film.begin + times - times[0], 48)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "flv"])
+def test_a_film_that_is_cut_off_ends_where_the_first_frame_is_missing(tmp_path, kind):
+    path = write(tmp_path / f"film.{kind}", numbered(100), regular(100, 25), options={"g": "20", "bf": "3"})
+    if kind == "mp4":
+        faststart(path)
+    with Video(path) as film:
+        assert not film.cut_off
+        whole = film.frames(film.begin + np.arange(99) / 25, 48)
+    data = path.read_bytes()
+    index = max(0, data.find(b"mdat"))  # in an mp4 it comes first
+    for share in (0.3, 0.5, 0.7):
+        path.write_bytes(data[: index + int(share * (len(data) - index))])
+        with Video(path) as film:
+            count = round((film.end - film.begin) * 25)
+            assert film.cut_off
+            assert 5 < count < 90
+            assert np.array_equal(film.frames(film.begin + np.arange(count) / 25, 48), whole[:count])
 
 
 def test_damage_is_noticed_where_it_matters_only(tmp_path):

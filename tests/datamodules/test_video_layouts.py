@@ -26,15 +26,22 @@ def found(root, layout="folders", fold=1, train_list=None, test_list=None, colum
     return classes, named(train), None if test is None else named(test)
 
 
-@pytest.mark.parametrize("name", ["test", "val", "validation", "validate"])
+@pytest.mark.parametrize("name", ["test", "val", "valid", "validation", "validate"])
 def test_class_folders_with_splits(tmp_path, name):
     tree(tmp_path, "train/cat/1.mp4", "train/dog/deep/er/2.AVI", f"{name}/dog/3.webm", "train/dog/notes.txt")
-    tree(tmp_path, "train/dog/.hidden.mp4", "train/.cache/4.mp4", "other/5.mp4")
+    tree(tmp_path, "train/dog/.hidden.mp4", "train/.cache/4.mp4", "other/notes.txt")
     assert found(tmp_path) == (
         ["cat", "dog"],
         [("train/cat/1.mp4", "cat"), ("train/dog/deep/er/2.AVI", "dog")],
         [(f"{name}/dog/3.webm", "dog")],
     )
+
+
+@pytest.mark.parametrize("layout", ["folders", "files"])
+def test_videos_beside_the_training_set_that_nobody_would_use_are_refused(tmp_path, layout):
+    tree(tmp_path, "train/cat/1.mp4", "validate/cat/2.mp4", "other/5.mp4")
+    with pytest.raises(DataError, match=r"other holds videos beside .* train, .* call it one of test, testing, val"):
+        found(tmp_path, layout)
 
 
 def test_class_folders_alone_and_a_class_called_train(tmp_path):
