@@ -15,10 +15,6 @@ from grouped import grouped
 import datamodules
 
 CASES = Path(os.environ.get("PRETEXT_CASES", Path(__file__).resolve().parents[3] / "shared" / "cases"))
-ELSEWHERE = {  # tested where their fault was: decoding in processes, the solver of the linear probe
-    "png_bit_flip_kills_the_process",
-    "probe_few_distinct_features",
-}
 SLOW = {"accumulate_more_than_an_epoch", "cli_numbers_anchors_spaces"}  # they train
 NEW_NAMES = {
     "from datamodules import Clips\n": "Clips = flat_clips\n",
@@ -46,7 +42,7 @@ if not CASES.is_dir():
 
 
 @pytest.mark.filterwarnings("ignore")  # as a user runs it
-@pytest.mark.parametrize("path", [case(path) for path in sorted(CASES.glob("*.py")) if path.stem not in ELSEWHERE])
+@pytest.mark.parametrize("path", [case(path) for path in sorted(CASES.glob("*.py"))])
 def test_the_right_value_comes_out(path):
     source = path.read_text()
     for old, new in NEW_NAMES.items():
