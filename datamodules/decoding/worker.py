@@ -43,10 +43,6 @@ class Status:
         item, since = _STATUS.unpack(self._memory[:])
         return item, since
 
-    def close(self) -> None:
-        """Give the memory back."""
-        self._memory.close()
-
 
 @final
 class Worker:
