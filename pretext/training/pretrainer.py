@@ -139,7 +139,7 @@ class Pretrainer(Host):
         x = self.inputs.centre(batch["x"])
         keys = (self.global_rank, 0, batch_idx)  # epoch 0: the same puzzles in every epoch, so that curves compare
         grades = {n: self.exam(t, x, self.seed, split, n, *keys) for n, t in self._tasks()}
-        how = {"batch_size": len(batch["index"]), "sync_dist": True}
+        how: dict[str, Any] = {"batch_size": len(batch["index"]), "sync_dist": True}
         self.log_dict(_measured(grades, split), **how)
         self.log(f"{split}/loss", self._weighted(grades), prog_bar=True, **how)
 
