@@ -169,7 +169,7 @@ def test_files_are_written_now_and_then_and_before_a_checkpoint(tmp_path, monkey
         callbacks=[Checkpoint(every_n_steps=3), Look()], accelerator="cpu", enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    trainer.fit(module, Batches(8))
+    trainer.fit(module, Batches(8), Batches(1))
     assert found == {3: [0, 1, 2], 6: [0, 1, 2, 3, 4, 5], 8: list(range(8))}
     assert logger.saves == saves + len(found) + 1  # and at the end
 
