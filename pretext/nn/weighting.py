@@ -62,5 +62,6 @@ class Uncertainty(Weighting):
         self.log_variances = nn.Parameter(torch.zeros(len(names)))
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        s = self.log_variances[[self.index[name] for name in losses]]
+        each = self.log_variances.unbind()  # a list of numbers as index would have to travel to the device
+        s = torch.stack([each[self.index[name]] for name in losses])
         return (torch.stack(list(losses.values())) * torch.exp(-s) + s / 2).sum()

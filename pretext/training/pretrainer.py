@@ -143,7 +143,8 @@ class Pretrainer(Host):
         # every epoch, so that curves compare.
         keys = (0, 0, self.number_of(batch_idx))
         grades = {n: self.exam(t, x, self.seed, split, n, *keys) for n, t in self._tasks()}
-        how = {"batch_size": 0 if batch.get("spare") else len(batch["index"]), "sync_dist": True}
+        size = 0 if batch.get("spare") else len(batch["index"])
+        how: dict[str, Any] = {"batch_size": size, "sync_dist": True}
         self.log_dict(_measured(grades, split), **how)
         self.log(f"{split}/loss", self._weighted(grades), prog_bar=True, **how)
 

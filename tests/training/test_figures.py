@@ -74,9 +74,9 @@ def fit(kind, folder, callbacks=(), tasks=None, **options):
     torch.manual_seed(0)
     module = kind(TinyNet(), tasks or {"turn": Rotation, "one": Single}, scale_by_chance=True)
     trainer = pl.Trainer(
-        **{"max_steps": 14, "log_every_n_steps": 3, "limit_val_batches": 0, **options},
+        **{"max_steps": 14, "log_every_n_steps": 3, "limit_val_batches": 0, "enable_progress_bar": False, **options},
         default_root_dir=folder, logger=CSVLogger(folder, name="", version=""), callbacks=list(callbacks),
-        accelerator="cpu", enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu", enable_checkpointing=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(module, Batches(5), Batches(1))
     with (folder / "metrics.csv").open(newline="") as lines:
@@ -169,14 +169,15 @@ def test_files_are_written_now_and_then_and_before_a_checkpoint(tmp_path, monkey
         callbacks=[Checkpoint(every_n_steps=3), Look()], accelerator="cpu", enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    trainer.fit(module, Batches(8))
+    trainer.fit(module, Batches(8), Batches(1))
     assert found == {3: [0, 1, 2], 6: [0, 1, 2, 3, 4, 5], 8: list(range(8))}
     assert logger.saves == saves + len(found) + 1  # and at the end
 
 
 def test_a_line_of_progress_tells_of_the_step_that_ended(tmp_path, capsys):
     watch = Watch()
-    fit(Pretrainer, tmp_path, [watch, Throughput(), Progress(seconds=0)], max_steps=4, log_every_n_steps=100)
+    callbacks = [watch, Throughput(), Progress(seconds=0)]
+    fit(Pretrainer, tmp_path, callbacks, max_steps=4, log_every_n_steps=5, enable_progress_bar=True)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
     assert [float(line.split("train/loss ")[1].split()[0]) for line in lines] == pytest.approx(watch.losses, rel=1e-3)
     assert all("items/s" in line for line in lines[1:])
