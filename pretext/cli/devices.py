@@ -110,6 +110,7 @@ def _started(home: Path, world: int, args: Sequence[str]) -> Iterator[Crew]:
     finally:
         for helper in helpers:
             helper.kill()  # of one that has ended nothing comes
+            helper.wait()
 
 
 def _watch(helpers: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -63,10 +63,10 @@ def test_a_benchmark_and_a_probe_are_those_of_one_process_to_the_last_digit(suit
 @pytest.mark.slow
 def test_a_helper_that_dies_ends_the_work(tmp_path):
     """`python -m pretext`, which a helper is started as, does not know this verb."""
-    own, call = Namespace(devices=2), {"what": None, "look": lambda batches, types: iter([{}]), "batches": [1]}
+    own, rows = Namespace(devices=2), {"labels": torch.zeros(1)}
     gone = pytest.raises(RuntimeError, match="a process of --devices ended with exit code 1")
     with gone, crew_of(own, ["no-verb"], tmp_path, print) as crew:
-        list(crew.lead(**call))
+        list(crew.lead(None, lambda batches, types: iter([rows]), [1]))
 
 
 @pytest.mark.parametrize("devices", [0, -1])
