@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
-import torch
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -18,11 +16,11 @@ sys.path.append(str(ROOT / "benchmarks"))  # last: no script there hides a libra
 
 import gpu  # noqa: E402
 from gpu_parts import contract, rotnet  # noqa: E402
-from gpu_parts.callbacks import Milestones, milestones  # noqa: E402
 from gpu_parts.photos import make_photos, picture  # noqa: E402
 from gpu_parts.schedule import Book, Clock, Part, Question, work  # noqa: E402
 
 from pretext import tasks  # noqa: E402
+from pretext.training.optimization import Optim, learning_rate  # noqa: E402
 
 FACTS = {"about": {"device": "an accelerator"}, "start": {"command": "first"}}
 
@@ -134,43 +132,12 @@ def test_answers_of_another_device_are_not_mixed(tmp_path):
 
 def test_rates_fall_where_rotnets_do():
     """0.1, 0.02, 0.004, 0.0008 to epochs 60, 120, 160, 200; a fifth of the epochs has them a fifth as long."""
+    falls = tuple(rotnet.shares(rotnet.FALLS, rotnet.EPOCHS))
+    optim = Optim(schedule="steps", warmup=0.0, milestones=falls, factor=0.2)
     for scale in (1, 5):
         epochs = rotnet.EPOCHS // scale
-        rates = Milestones(rotnet.RATE, milestones(epochs, rotnet.FALLS, rotnet.EPOCHS))
-        got = [rates.at(epoch * 20 // scale) for epoch in range(10)]
+        got = [rotnet.RATE * learning_rate(epoch * 20 // scale, epochs, optim) for epoch in range(10)]
         assert got == pytest.approx([0.1] * 3 + [0.02] * 3 + [0.004] * 2 + [0.0008] * 2)
-
-
-class Falling(pl.LightningModule):
-    """One number, which the slope of its loss, 1, makes smaller by the rate; it sets a rate of its own, as hosts do."""
-
-    def __init__(self):
-        super().__init__()
-        self.number = torch.nn.Parameter(torch.zeros(()))
-
-    def configure_optimizers(self):
-        return torch.optim.SGD([self.number], lr=0.5)
-
-    def on_train_batch_start(self, batch, batch_idx):
-        self.trainer.optimizers[0].param_groups[0]["lr"] = 0.5
-
-    def training_step(self, batch, batch_idx):
-        return self.number + 0 * batch
-
-
-def test_a_milestones_rate_is_the_one_that_the_optimiser_takes(tmp_path):
-    module, rates = Falling(), Milestones(0.25, [1], factor=0.5)
-    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = pl.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        callbacks=[rates],
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-        **silent,
-    )
-    trainer.fit(module, range(2))
-    assert module.number.item() == -(2 * 0.25 + 2 * 0.125)
 
 
 def test_every_task_has_a_case():

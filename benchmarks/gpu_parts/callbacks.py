@@ -1,15 +1,13 @@
-"""What is hung into trainings: when steps begin, and rates that fall in steps; and a backbone that does nothing."""
+"""What is hung into trainings: when steps begin; and a backbone that does nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from pretext.core.types import Backbone, Features
 
@@ -40,41 +38,6 @@ class Marks(pl.Callback):
 def marks_of(trainer: Any) -> Marks:
     """Find the marks of a trainer."""
     return next(callback for callback in trainer.callbacks if isinstance(callback, Marks))
-
-
-class Milestones(pl.Callback):
-    """Multiply the learning rate by `factor` at each of some epochs, as papers do that train by SGD.
-
-    It sets the rate just before the optimiser uses it, whatever the schedule has put there, and logs it as `rate`.
-
-    Args:
-        rate: of the first epochs.
-        epochs: in which it falls.
-        factor: what it is multiplied by.
-
-    """
-
-    def __init__(self, rate: float, epochs: list[int], factor: float = 0.2) -> None:
-        self.rate, self.epochs, self.factor = rate, epochs, factor
-
-    def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
-    ) -> None:
-        rate = self.at(trainer.current_epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        pl_module.log("rate", self.at(trainer.current_epoch))
-
-    def at(self, epoch: int) -> float:
-        """The rate of an epoch."""
-        return self.rate * self.factor ** sum(epoch >= milestone for milestone in self.epochs)
-
-
-def milestones(epochs: int, whole: Sequence[int], of: int) -> list[int]:
-    """Scale the epochs in which a rate falls from a schedule of `of` epochs to one of `epochs`."""
-    return [round(epochs * milestone / of) for milestone in whole]
 
 
 class Nothing(Backbone):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from datamodules.options import cores
 from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import Setting
 
-KEEPS = "cache_gb" in inspect.signature(ImageFolder).parameters  # canvases in a folder, for later runs
 SPEEDS = ("first", "later", "second_run", "bare_one_thread")
 
 
@@ -60,10 +58,10 @@ def measure(setting: Setting, name: str, kind: Files, clock: Clock, before: Answ
     later, _ = epoch(data, 1)
     shelf = setting.out / "caches" / f"canvases-{kind.canvas}"
     rmtree(shelf, ignore_errors=True)
-    runs = [epoch(opened(root, kind, str(shelf) if KEEPS else "memory"), 0)[0] for _ in range(2)]
+    runs = [epoch(opened(root, kind, str(shelf)), 0)[0] for _ in range(2)]
     per_core = first / cores()
     speeds = {"first": first, "later": later, "second_run": runs[1], "bare_one_thread": bare}
-    return {**speeds, "cores": cores(), "per_core_ratio": per_core / bare, "python_us": python, "kept_on_disk": KEEPS}
+    return {**speeds, "cores": cores(), "per_core_ratio": per_core / bare, "python_us": python}
 
 
 def opened(root: Path, kind: Files, cache: Any) -> ImageFolder:
@@ -108,7 +106,6 @@ def table(answers: dict[str, Answer]) -> list[str]:
     for name, answer in answers.items():
         if "first" in answer:
             first, later, again, bare = (f"{answer[key]:,.0f}" for key in SPEEDS)
-            again += "" if answer["kept_on_disk"] else " (decoded again)"
             speeds = f"{first} | {later} | {again} | {bare}"
             rest = f"{answer['per_core_ratio']:.2f} of {answer['cores']} cores | {answer['python_us']:.0f} us"
             lines.append(f"| {name} | {speeds} | {rest} |")

@@ -8,22 +8,20 @@ network, with crop and flip: an MLP on each block (50 epochs, the rate falls at 
 
 from __future__ import annotations
 
-import inspect
 import json
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from gpu_parts.callbacks import milestones
 from gpu_parts.long_run import GRACE, advance, pace
 from gpu_parts.schedule import UNFINISHED, Answer, Clock, Part, Question
 from gpu_parts.setting import Setting
-from pretext import Augment
 
 Config = dict[str, Any]
 EPOCHS, FALLS = 200, (60, 120, 160)
 JUDGES = {"mlp": (50, (20, 40, 45)), "conv": (100, (35, 70, 85))}
 PAPER = {"mlp": (85.07, 89.06, 86.21, 61.73)}
-IMAGES, BATCH, HELD_OUT = 50_000, 128, 0.02
+IMAGES, BATCH = 50_000, 128
 RATE = 0.1
 TRAINING = 2 / 3  # of the time; the judges have the rest
 
@@ -40,16 +38,17 @@ def part(setting: Setting) -> Part:
     return Part("rotnet", "RotNet's schedule scaled to the time", 0.34, lambda: asked, table, ordered=True)
 
 
-def sgd(setting: Setting, epochs: int, falls: list[int], data: Config, **model: Any) -> Config:
-    """Make a config that trains as RotNet's code does, whatever it trains."""
+def sgd(setting: Setting, epochs: int, falls: Sequence[float], data: Config, **model: Any) -> Config:
+    """Make a config that trains as RotNet's code does, whatever it trains; the rate falls at shares of all epochs."""
     optimizer = {"lr": RATE, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
-    rates = {"class_path": "gpu_parts.callbacks.Milestones", "init_args": {"rate": RATE, "epochs": falls}}
     options = {
-        "augment": {"class_path": "pretext.Augment", "init_args": {"crop": 32, "pad": 4, **zeros()}},
+        "augment": {"class_path": "pretext.Augment", "init_args": {"crop": 32, "pad": 4, "border": "zero"}},
         "optim": {
             "optimizer": {"class_path": "torch.optim.SGD", "init_args": optimizer},
-            "schedule": "constant",
+            "schedule": "steps",
             "warmup": 0.0,
+            "milestones": list(falls),
+            "factor": 0.2,
         },
         "execution": {"channels_last": True},
     }
@@ -59,14 +58,14 @@ def sgd(setting: Setting, epochs: int, falls: list[int], data: Config, **model: 
     return {
         "model": whole,
         "data": {"class_path": "datamodules.CIFAR10", "init_args": {**root, **data}},
-        "trainer": {"max_epochs": epochs, "enable_progress_bar": True, "precision": "bf16-mixed", "callbacks": [rates]},
+        "trainer": {"max_epochs": epochs, "enable_progress_bar": True, "precision": "bf16-mixed"},
         "checkpoint": {"every_n_steps": IMAGES // BATCH},
     }
 
 
-def zeros() -> Config:
-    """Ask for padding with zeros, as RotNet has it, where `Augment` can do that."""
-    return {"padding": "zeros"} if "padding" in inspect.signature(Augment).parameters else {}
+def shares(falls: Sequence[int], of: int) -> list[float]:
+    """Turn the epochs in which a rate falls into shares of all epochs."""
+    return [epoch / of for epoch in falls]
 
 
 def rotation(setting: Setting, epochs: int) -> Config:
@@ -74,8 +73,7 @@ def rotation(setting: Setting, epochs: int) -> Config:
     split = {"val": 0.0, "limit": setting.size(None, 16)}
     tasks = {"rotation": {"class_path": "pretext.Rotation"}}
     backbone = {"class_path": "pretext.NIN", "init_args": {"blocks": 4, "width": setting.size(1.0, 0.1)}}
-    falls = milestones(epochs, FALLS, EPOCHS)
-    return sgd(setting, epochs, falls, {"split": split}, backbone=backbone, tasks=tasks)
+    return sgd(setting, epochs, shares(FALLS, EPOCHS), {"split": split}, backbone=backbone, tasks=tasks)
 
 
 def plan(setting: Setting, clock: Clock, before: Answer) -> Answer:
@@ -88,10 +86,9 @@ def plan(setting: Setting, clock: Clock, before: Answer) -> Answer:
 
 
 def train(setting: Setting, clock: Clock, before: Answer) -> Answer:
-    """Train, or go on; the padding is said."""
+    """Train, or go on."""
     epochs = kept(setting, "plan")["epochs"]
-    padding = "zeros" if zeros() else "reflection (the authors pad with zeros)"
-    return {"epochs": epochs, "padding": padding, **advance(setting, "rotnet", rotation(setting, epochs), clock)}
+    return {"epochs": epochs, **advance(setting, "rotnet", rotation(setting, epochs), clock)}
 
 
 def accuracy(setting: Setting, clock: Clock, before: Answer) -> Answer:
@@ -103,16 +100,15 @@ def accuracy(setting: Setting, clock: Clock, before: Answer) -> Answer:
 
 def judge(setting: Setting, kind: str, clock: Clock, before: Answer) -> Answer:
     """Train classifiers on all four blocks at once, in at most as many epochs as the authors, and test them."""
-    whole, falls = JUDGES[kind]
+    whole, _ = JUDGES[kind]
     name = f"rotnet-{kind}"
     if "epochs" not in before:
-        seconds = pace(setting, name, judging(setting, kind, 1, ()), setting.size(BATCH, 4))
+        seconds = pace(setting, name, judging(setting, kind, 1), setting.size(BATCH, 4))
         share = 0.5 if kind == "mlp" else 1.0  # the convolutions come last
-        room = int((share * clock.left() - 2 * GRACE) / (seconds * IMAGES * (1 - HELD_OUT) / BATCH))
+        room = int((share * clock.left() - 2 * GRACE) / (seconds * IMAGES / BATCH))
         before = {"epochs": setting.size(max(3, min(whole, room)), 1), "of": whole, "step_ms": 1e3 * seconds}
     epochs = int(before["epochs"])
-    steps = milestones(epochs, falls, whole)
-    answer = {**before, **advance(setting, name, judging(setting, kind, epochs, steps), clock)}
+    answer = {**before, **advance(setting, name, judging(setting, kind, epochs), clock)}
     if UNFINISHED in answer:
         return answer
     run = setting.out / "runs" / name
@@ -121,14 +117,13 @@ def judge(setting: Setting, kind: str, clock: Clock, before: Answer) -> Answer:
     return {**answer, "blocks": {row["stage"]: [row["dims"], row["accuracy"], row["low"], row["high"]] for row in rows}}
 
 
-def judging(setting: Setting, kind: str, epochs: int, falls: Any) -> Config:
-    """Make the config of a judge: it wants a few images to validate on, 1,000 of 50,000; none is chosen by them."""
-    limit = setting.size(None, 16)
-    split = {"val": setting.size(HELD_OUT, 0.25), "limit": limit}
-    options = {"run": str(setting.out / "runs" / "rotnet"), "head": kind}
-    config = sgd(setting, epochs, list(falls), {"split": split}, class_path="pretext.LinearProbe", init_args=options)
-    config["trainer"]["check_val_every_n_epoch"] = max(1, epochs // 4)
-    return config
+def judging(setting: Setting, kind: str, epochs: int) -> Config:
+    """Make the config of a judge: it trains on all images and reads the whole map; the last epoch counts."""
+    whole, falls = JUDGES[kind]
+    options = {"run": str(setting.out / "runs" / "rotnet"), "head": kind, "choose": False}
+    options |= {"dims": "whole"} if kind == "mlp" else {}
+    split = {"split": {"val": 0.0, "limit": setting.size(None, 16)}}
+    return sgd(setting, epochs, shares(falls, whole), split, class_path="pretext.LinearProbe", init_args=options)
 
 
 def kept(setting: Setting, question: str) -> Answer:
@@ -145,7 +140,7 @@ def table(answers: dict[str, Answer]) -> list[str]:
     if "epochs" in trained:
         state = f"stopped at step {trained['step']}" if UNFINISHED in trained else "finished"
         planned = answers["plan"]
-        said = f"{trained['epochs']} of {planned['of']} epochs, {state}; padding by {trained['padding']}"
+        said = f"{trained['epochs']} of {planned['of']} epochs, {state}"
         right = f"; rotation accuracy {100 * scored['accuracy']:.2f} % of test images" if "accuracy" in scored else ""
         lines += [f"{said}; {planned['step_ms']:.2f} ms a step{right}.", ""]
     lines += ["| judge | epochs | block 1 | block 2 | block 3 | block 4 |", "|---|---|---|---|---|---|"]
