@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from pretext.core.errors import require
+from pretext.ops.constants import kept
 from pretext.ops.geometric import uniform_to_int
 from pretext.ops.temporal import random_starts
 
@@ -115,7 +116,7 @@ class Negatives:
         mix, places, device = self._mix(epoch), window - frames + 1, rng.device
         if n == 1 and mix.get("easy") and self.least("hard", frames) < places:
             mix = {"hard": 1.0}
-        shares = torch.tensor([mix.get(kind, 0.0) for kind in KINDS]).cumsum(0)[:-1].to(device)
+        shares = _ends(tuple(mix.get(kind, 0.0) for kind in KINDS), device)
         kinds = (torch.rand(n, 1, generator=rng, device=device) >= shares).sum(1)
         items = torch.arange(n, device=device)
         turn = torch.randint(1, max(2, n), (), generator=rng, device=device)  # a whole turn would meet itself
@@ -123,7 +124,7 @@ class Negatives:
         source = (items + turn) % n
         for number, (kind, most) in enumerate((("hard", places), ("super_hard", frames - 1)), start=1):
             if mix.get(kind):
-                pairs = moments_apart(places, self.least(kind, frames), most).to(device)
+                pairs = _pairs(places, self.least(kind, frames), most, device)
                 drawn = pairs[uniform_to_int(torch.rand(n, generator=rng, device=device), len(pairs))]
                 mine = kinds == number
                 start, other = (torch.where(mine, *two) for two in zip(drawn.unbind(1), (start, other), strict=True))
@@ -134,6 +135,20 @@ class Negatives:
         """Find the shares of the kinds that hold in an epoch."""
         stages = self.stages()
         return stages[max(start for start in stages if epoch is None or start <= epoch)]
+
+
+@kept
+def _ends(shares: tuple[float, ...], device: torch.device) -> Tensor:
+    """Add shares up, all but the last: where each kind ends in [0, 1)."""
+    with torch.inference_mode(False):
+        return torch.tensor(shares).cumsum(0)[:-1].to(device)
+
+
+@kept
+def _pairs(places: int, least: int, most: int, device: torch.device) -> Tensor:
+    """Keep `moments_apart` on a device."""
+    with torch.inference_mode(False):
+        return moments_apart(places, least, most).to(device)
 
 
 def moments_apart(places: int, least: int, most: int) -> Tensor:

@@ -64,7 +64,7 @@ class Execution:
     def begin_step(self) -> None:
         """Say that a step begins: what was recorded for the last one may be written over."""
         if self.cuda_graphs:
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # torch's
 
     @property
     def _mode(self) -> str | None:

@@ -140,7 +140,8 @@ class Augment(nn.Module):
         else:
             box = boxes(x.shape[-1], self.scale, self.aspect, draws[:, 3], more[:, 0])
             corner = uniform_to_int(draws[:, 1:3].mT, x.shape[-1] - box + 1)
-            y = resized_crop(unit(canvas), *corner.unbind(), *box.unbind(), side, flip)
+            (top, left), (height, width) = corner.unbind(), box.unbind()
+            y = resized_crop(unit(canvas), top, left, height, width, side, flip)
             stretch = side / box.flip(0)
         y = y.view(*x.shape[:-2], side, side)
         if x.ndim == 5 and x.shape[1] == FLOW_CHANNELS:

@@ -177,7 +177,7 @@ def test_files_are_written_now_and_then_and_before_a_checkpoint(tmp_path, monkey
 def test_a_line_of_progress_tells_of_the_step_that_ended(tmp_path, capsys):
     watch = Watch()
     callbacks = [watch, Throughput(), Progress(seconds=0)]
-    fit(Pretrainer, tmp_path, callbacks, max_steps=4, log_every_n_steps=5, enable_progress_bar=True)
+    fit(Pretrainer, tmp_path, callbacks, max_steps=4, log_every_n_steps=4, enable_progress_bar=True)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
     assert [float(line.split("train/loss ")[1].split()[0]) for line in lines] == pytest.approx(watch.losses, rel=1e-3)
     assert all("items/s" in line for line in lines[1:])

@@ -170,7 +170,7 @@ def test_a_whole_step_of_training_does_not_wait(tmp_path, views):
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, gradient_clip_val=1.0,
     )  # fmt: skip
-    trainer.fit(module, Again(batch))
+    trainer.fit(module, Again(batch), Again(batch))
     steady = {step: names for step, names in found.items() if step > 1}
     assert steady == {step: ["lift_fresh"] for step in range(2, 8)}  # the learning rate, as a tensor of the host
 

@@ -157,7 +157,8 @@ class RelativePosition(Task):
         """Give logits (N * pairs, 8) from the features of all tiles."""
         first, second = self.roles(features.pooled).unflatten(0, (-1, GRID**2)).chunk(2, -1)  # (N, 9, hidden) each
         # A product with 0 and 1 instead of an index, whose backward pass adds up row by row.
-        starts, ends = functional.one_hot(self.pairs, GRID**2).to(first.dtype).unbind(1)  # (pairs, 9) each
+        chosen = self.pairs[..., None] == torch.arange(GRID**2, device=self.pairs.device)  # (pairs, 2, 9)
+        starts, ends = chosen.to(first.dtype).unbind(1)  # (pairs, 9) each
         logits: Tensor = self.head((starts @ first + ends @ second).flatten(0, 1))
         return logits
 

@@ -95,7 +95,7 @@ class Alignment(Task):
             self.first: cut_rows(first, items, start, self.frames, window),
             self.second: cut_rows(second, sources, starts, self.frames, window),
         }
-        aligned = torch.tensor([1, 0], device=first.device).repeat(len(first))
+        aligned = 1 - torch.arange(2 * len(first), device=first.device) % 2
         return Puzzle(question, Match(aligned, starts - start.repeat_interleave(2), sources))
 
     def solve(self, features: dict[str, Features], given: None) -> Tensor:

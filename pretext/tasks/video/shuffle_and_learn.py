@@ -121,7 +121,7 @@ class ShuffleAndLearn(Task):
     def grade(self, prediction: Tensor, answer: Tensor) -> Grade:
         """Score `balanced_accuracy`, the mean of both answers' shares of right ones; 0.5 where one is never right."""
         labels = in_order(answer).long()
-        are = functional.one_hot(labels, 2).float()
+        are = torch.stack((1 - labels, labels), 1).float()
         right = (prediction.detach().argmax(1) == labels).float()
         balanced = (right @ are / are.sum(0)).mean().nan_to_num(0.5)  # 0 / 0 where an answer is missing
         return Grade(functional.cross_entropy(prediction.float(), labels), {"balanced_accuracy": balanced})
