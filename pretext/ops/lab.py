@@ -88,7 +88,7 @@ def _power(x: Tensor, exponent: float) -> Tensor:
 def _mix(matrix: Matrix, x: Tensor) -> Tensor:
     """Multiply the channels of (..., 3, H, W) by a matrix (R, 3), in full precision also under autocast."""
     with torch.autocast(x.device.type, enabled=False):
-        mixed = torch.matmul(constant(matrix, x.device), x.flatten(-2))
+        mixed = torch.matmul(constant(matrix, x.device, x.dtype), x.flatten(-2))
     return mixed.reshape(*mixed.shape[:-1], *x.shape[-2:])
 
 
