@@ -148,10 +148,7 @@ class Keeping:
         if missing:
             used = make_room(folder, used, max(0, limit - wanted))
         free = max(0, limit - used)
-        if self.size is None:
-            grow = free - entries
-        else:
-            grow = (free - ENTRY) * self.size // (self.size + ENTRY)
+        grow = free - entries if self.size is None else (free - ENTRY) * self.size // (self.size + ENTRY)
         return os.fstat(shelf.files[0]).st_size + max(0, grow)
 
 
