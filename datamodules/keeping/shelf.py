@@ -142,11 +142,14 @@ class Keeping:
     def _room(self, shelf: Shelf, folder: Path, limit: int) -> int:
         """Make room for what is missing, as far as the limit allows; return the size that the data may reach."""
         missing = int((shelf.offsets < 0).sum())
-        wanted = limit // _SHARE if self.size is None else missing * (self.size + ENTRY)
+        entries = (missing + 1) * ENTRY  # of the index: one more for the seal
+        wanted = limit // _SHARE if self.size is None else missing * self.size + entries
         used = size_of(folder.parent)
         if missing:
             used = make_room(folder, used, max(0, limit - wanted))
-        return os.fstat(shelf.files[0]).st_size + max(0, limit - used)
+        free = max(0, limit - used)
+        grow = free - entries if self.size is None else (free - ENTRY) * self.size // (self.size + ENTRY)
+        return os.fstat(shelf.files[0]).st_size + max(0, grow)
 
 
 def anonymous() -> int:
