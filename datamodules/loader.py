@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -79,7 +80,13 @@ class Memory(Source):
 def batch_of(x: Tensor | dict[str, Tensor], positions: Tensor, y: Tensor | None) -> Batch:
     """Make a batch from `x`, its rows' positions and the labels of all items; in pinned memory if there is CUDA."""
     batch = {"x": x, "index": positions} | ({} if y is None else {"y": y[positions]})
-    return {name: _pinned(part) for name, part in batch.items()} if torch.cuda.is_available() else batch
+    return {name: _pinned(part) for name, part in batch.items()} if _has_cuda() else batch
+
+
+@cache
+def _has_cuda() -> bool:
+    """Look for a device once: beside Lightning, which has torch ask the driver, each look costs 45 us."""
+    return torch.cuda.is_available()
 
 
 def _pinned(x: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
