@@ -123,19 +123,20 @@ class PretextCLI(LightningCLI):
         extra: list[pl.Callback] = [Divergence(), Throughput(), Record(self.command), Predictions(), Revalidation()]
         if config.enable_progress_bar is not False and not terminal:
             extra.append(Progress())
-        if config.logger in (None, True):
-            fitting = self.subcommand == "fit"
-            kwargs["logger"] = self._loggers() if fitting else False
+        fits, own = self.subcommand == "fit", [] if config.logger in (None, True) else _listed(config.logger)
+        if config.logger is not False:  # beside loggers of a user's own the history is kept: reports are made of it
+            kwargs["logger"] = [*(own or [self._board()]), self._history()] if fits else own or False
         kwargs["callbacks"] = [*(config.callbacks or []), *extra]
         norm = [SyncedBatchNorm()] if config.sync_batchnorm is None else []
         kwargs["plugins"] = [*_listed(config.plugins), AtomicCheckpointIO(), *norm]
         kwargs["enable_checkpointing"] = False  # Checkpoint does it
         return alone_with_signals(super().instantiate_trainer(**kwargs))
 
-    def _loggers(self) -> list[Any]:
-        run = str(self.run_dir)
-        board = TensorBoardLogger(run, name="", version="", purge_step=self.resumed_at)
-        return [board, History(run, self.resumed_at or 0)]
+    def _board(self) -> TensorBoardLogger:
+        return TensorBoardLogger(str(self.run_dir), name="", version="", purge_step=self.resumed_at)
+
+    def _history(self) -> History:
+        return History(str(self.run_dir), self.resumed_at or 0)
 
     def after_fit(self) -> None:
         """Tell where the run is; a signal that came too late to stop it ends the process now.

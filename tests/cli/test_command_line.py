@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from csv import DictReader
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,20 @@ data: {class_path: datamodules.Digits, init_args: {size: 32, batch_size: 32}}
 trainer: {max_steps: 2, limit_val_batches: 1, limit_test_batches: 1, limit_predict_batches: 1, accelerator: cpu}
 """
 ROOT = Path(__file__).parents[2]
-VERBS = ("fit", "validate", "test", "predict", "show", "probe", "compare", "bench", "evolve", "report", "export")
+VERBS = (
+    "fit",
+    "validate",
+    "test",
+    "predict",
+    "show",
+    "probe",
+    "compare",
+    "bench",
+    "evolve",
+    "reproduce",
+    "report",
+    "export",
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +83,19 @@ def test_every_verb_has_help(verb, capsys):
         main([verb, "--help"])
     assert stop.value.code == 0
     assert "usage: " in capsys.readouterr().out
+
+
+def test_loggers_of_ones_own_stand_beside_the_history(config, tmp_path):
+    run, mine = tmp_path / "run", tmp_path / "mine"
+    own = ["--trainer.logger", "pytorch_lightning.loggers.CSVLogger", "--trainer.logger.save_dir", str(mine)]
+    words = ["--trainer.default_root_dir", str(run), "--trainer.log_every_n_steps", "1"]
+    assert main(["fit", "-c", str(config), *words, *own]) == 0
+    (theirs,) = mine.rglob("metrics.csv")
+    with theirs.open() as one, (run / "metrics.csv").open() as other:
+        assert [row["train/loss"] for row in DictReader(one)] == [row["train/loss"] for row in DictReader(other)]
+    assert main(["fit", str(run), "--trainer.max_steps", "3"]) == 0
+    with (run / "metrics.csv").open() as history:
+        assert [row["step"] for row in DictReader(history) if row["train/loss"]] == ["0", "1", "2"]
 
 
 class TestErrors:
