@@ -99,6 +99,13 @@ class PretextCLI(LightningCLI):
         """Parse `args` alone (Lightning's own warns that there is a command line as well)."""
         self.config = parser.parse_args(args)
 
+    def _parse_ckpt_path(self) -> None:
+        """Read no options from a checkpoint.
+
+        Lightning merges the hyper-parameters that one may hold into the config, and builds the classes that they name.
+        So a file of weights could run code, and silently replace what `config.yaml` says. Ours hold none.
+        """
+
     def before_instantiate_classes(self) -> None:
         """Settle the run's folder and where to resume."""
         config = self.config[self.subcommand]

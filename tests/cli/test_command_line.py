@@ -98,6 +98,42 @@ def test_loggers_of_ones_own_stand_beside_the_history(config, tmp_path):
         assert [row["step"] for row in DictReader(history) if row["train/loss"]] == ["0", "1", "2"]
 
 
+@pytest.fixture
+def poisoned(config, tmp_path, monkeypatch):
+    """A run whose checkpoint names a class that leaves a mark when its module is imported, another seed and a task."""
+    run, mark = tmp_path / "run", tmp_path / "mark"
+    assert main(["fit", "-c", str(config), "--trainer.default_root_dir", str(run)]) == 0
+    (tmp_path / "evil.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Evil: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    evil = {"class_path": "evil.Evil"}
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"] = {"backbone": evil, "tasks": {"other": evil}, "seed": 7}
+    checkpoint["datamodule_hyper_parameters"] = {"_class_path": "evil.Evil"}
+    torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
+    return run, mark
+
+
+def test_a_checkpoint_builds_and_changes_nothing(poisoned, tmp_path, capsys):
+    run, mark = poisoned
+    before = (run / "config.yaml").read_text()
+    small = ["--data.split.limit", "60"]
+    for words in (
+        ["validate", run],
+        ["test", run],
+        ["predict", run],
+        ["show", run],
+        ["probe", run, *small, "--protocols", "knn"],
+        ["compare", run, run],
+        ["export", run, "--to", "safetensors"],
+        ["report", run],
+        ["fit", run, "--trainer.max_steps", "3"],
+    ):
+        assert main([str(word) for word in words]) == 0, (words, capsys.readouterr().err)
+        assert not mark.exists(), words
+    assert (run / "config.yaml").read_text().replace("max_steps: 3", "max_steps: 2") == before
+    assert list(pretext.load(run).tasks) == ["turn", "puzzle"]
+
+
 class TestErrors:
     def test_misspelt_key(self, config, capsys):
         line = refused(capsys, "fit", "-c", config, "--model.sed", 3)
