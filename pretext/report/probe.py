@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pretext.evaluation.measured import Measured, curves, measured, preferred
 from pretext.evaluation.protocol import Curve
-from pretext.evaluation.results import Point, ProbeResult, Value
+from pretext.evaluation.results import Point, ProbeResult, StageRow, Value
 from pretext.report.chart import Chart, Level, Series
 from pretext.report.page import Tile
 from pretext.report.plot import Key, legend
@@ -95,18 +95,37 @@ def section(result: ProbeResult) -> dict[str, Any]:
 
 
 def headline(result: ProbeResult) -> Iterator[Tile]:
-    """Take the chosen stage's scores, with those of random features and of the raw input beside each."""
-    chosen = {row.features: row for row in result.rows if row.chosen}
-    best = chosen.pop("trained", None)
+    """Take each protocol's score at the stage that it chose itself, with those of random features and the raw input."""
     for one in preferred(result):
+        chosen = {
+            kind: row
+            for kind in dict.fromkeys(row.features for row in result.rows)
+            if (row := _best(result, kind, one))
+        }
+        best = chosen.pop("trained", None)
         if best and (value := one.of(best)):
             unit, (_, low, high) = one.metric.unit, _scaled(value, one)
             bounds = f"95 % interval {low:.1f} to {high:.1f}" if unit else f"95 % interval {low:.4g} to {high:.4g}"
-            others = ((row.stage if kind == "raw" else kind, one.of(row)) for kind, row in chosen.items())
+            others = (
+                (row.stage if kind == "raw" else f"{kind} {row.stage}", one.of(row)) for kind, row in chosen.items()
+            )
             notes = [bounds] * (low <= high) + [f"{kind} {said(other.value, unit)}" for kind, other in others if other]
             name = one.protocol.title  # a sentence goes on: "linear probe", but "kNN"
             name = name[:1].lower() + name[1:] if name[1:2].islower() else name
             yield f"{name} · {best.stage}", said(value.value, unit), notes
+
+
+def _best(result: ProbeResult, features: str | None, one: Measured) -> StageRow | None:
+    """Find the stage that a protocol's own validation chose; where it has none, that which was chosen for all."""
+    rows = [row for row in result.rows if row.features == features and one.of(row)]
+    judged = [
+        (value, row)
+        for row in rows
+        if (score := row.score(one.protocol.name)) and (value := score.validation) is not None
+    ]
+    if judged:
+        return max(judged, key=lambda pair: pair[0])[1]
+    return next((row for row in rows if row.chosen), None)
 
 
 def charts(result: ProbeResult) -> Iterator[tuple[Measured, Chart]]:

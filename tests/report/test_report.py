@@ -257,12 +257,24 @@ class TestNumbers:
     def test_the_headline(self, run):
         assert summary(run).replace("\u00a0", " ").splitlines() == [
             "turn · accuracy: 62.5 % (validation, step 39; blind guess 25.0 %)",
-            "linear probe · layer1: 56.1 % (95 % interval 54.9 to 57.3; random 51.8 %; pixels 37.2 %)",
-            "kNN · layer1: 46.1 % (95 % interval 54.9 to 57.3; random 41.8 %; pixels 27.2 %)",
+            "linear probe · layer1: 56.1 % (95 % interval 54.9 to 57.3; random stem 51.8 %; pixels 37.2 %)",
+            "kNN · layer1: 46.1 % (95 % interval 54.9 to 57.3; random stem 41.8 %; pixels 27.2 %)",
         ]
         text = page_of(run).text
         for line in summary(run).splitlines():
             assert line.split(": ")[1].split(" (")[0] in text
+
+    def test_each_protocol_is_told_at_the_stage_that_it_chose(self, run):
+        """Neighbours may be nearest at another stage than the one where a linear probe is best."""
+        rows = [json.loads(json.dumps(row)) for row in PROBE["rows"]]
+        for row in rows:
+            best = (row["features"], row["stage"]) in (("trained", "layer2"), ("random", "layer1"))
+            row["knn"] |= {"validation": 0.9 if best else 0.1, "accuracy": 0.982 if best else 0.758}
+        (run / "probe.json").write_text(json.dumps({**PROBE, "rows": rows}))
+        told = summary(run).replace("\u00a0", " ").splitlines()
+        assert told[1].startswith("linear probe · layer1: 56.1 %")
+        assert told[2].startswith("kNN · layer2: 98.2 %")
+        assert "random layer1 98.2 %" in told[2]
 
     def test_without_validation_the_headline_says_that_it_is_training(self, run):
         write_metrics(run, METRICS[:2])
