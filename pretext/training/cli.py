@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from omegaconf import OmegaConf
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from pretext.core.checkpoint_file import read_checkpoint
 from pretext.core.files import write_whole
 from pretext.core.stop import STOP
 from pretext.training.batch_norm import SyncedBatchNorm
@@ -209,7 +209,7 @@ def _tell(line: str) -> None:
 
 
 def _steps_taken(checkpoint: Path) -> int:
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    return int(read_checkpoint(checkpoint, mmap=True)["global_step"])
 
 
 def _listed(value: Any) -> list[Any]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
-import torch
 from jsonargparse import ArgumentParser, Namespace
 from omegaconf import OmegaConf
 
+from pretext.core.checkpoint_file import read_checkpoint
 from pretext.training.host import Host
 from pretext.training.options import todays
 from pretext.training.pretrainer import Pretrainer
@@ -157,12 +157,13 @@ def restore(module: HostT, run: Path) -> HostT:
 
     Raises:
         FileNotFoundError: the run has no checkpoint yet.
+        ValueError: it is no whole checkpoint.
 
     """
     file = run / LAST
     if not file.is_file():
         raise FileNotFoundError(f"no checkpoint {file}; train it first with `pretext fit {run}`")
-    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(file)
     module.on_load_checkpoint(checkpoint)  # first: it may build the heads that the weights are for
     module.load_state_dict(checkpoint["state_dict"])
     return module.eval()

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from pretext.core.files import whole
+from pretext.core.checkpoint_file import read_checkpoint, write_checkpoint
 from pretext.training.callbacks.revalidation import fits
 from pretext.training.host import Host
 from pretext.training.interruption import Interruption
@@ -23,12 +23,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        with whole(path) as draft:
-            torch.save(checkpoint, draft)
+        write_checkpoint(path, checkpoint)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> Any:
         # On the CPU: the strategy moves what belongs on a device.
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        return read_checkpoint(path, map_location or "cpu")
 
 
 class Checkpoint(pl.Callback):
