@@ -22,7 +22,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -288,22 +288,46 @@ def check_ranks(factory: TaskFactory, backbone: Backbone, x: Tree, *, tolerance:
 
 def _on_two_ranks(factory: TaskFactory, backbone: Backbone, x: Tree) -> list[_Part]:
     """Let two ranks sit their halves of a batch; a rank waits for the other 60 s at most."""
-    torchs: Any = distributed  # which does not export all that it documents
-    store, half = torchs.HashStore(), len(_leaves(x)[0]) // 2
+    half = len(_leaves(x)[0]) // 2
 
     def sit(rank: int) -> _Part:
-        gloo = torchs.ProcessGroupGloo
-        options = gloo._Options()
-        options._devices, options._timeout = [gloo.create_device(hostname="127.0.0.1")], timedelta(seconds=60)
         task, net = nets[rank]
         mine = mapped(lambda leaf: leaf[rank * half : (rank + 1) * half], x)
-        with together(gloo(store, rank, 2, options)):
+        with together(groups[rank]):
             puzzle = _pose(task, mine, rank)
             return _Part(puzzle, _gradients(task, net, _solve(task, net, puzzle)))
 
-    nets = [_plain(*_build(factory, backbone)) for _ in range(2)]  # here: torch's generator is of all threads
-    with ThreadPoolExecutor(2) as threads:
-        return list(threads.map(sit, range(2)))
+    nets, groups = (
+        [_plain(*_build(factory, backbone)) for _ in range(2)],
+        _groups(),
+    )  # torch's generator is of all threads
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            return list(threads.map(sit, range(2)))
+    except BaseException:  # what one rank asked for and the other did not would meet the next task
+        _groups.cache_clear()
+        raise
+
+
+@lru_cache(maxsize=1)
+def _groups() -> list[Any]:
+    """Join two ranks in this process; a busy machine may refuse a connection, so up to three times."""
+    torchs: Any = distributed  # which does not export all that it documents
+
+    def join(rank: int, store: Any) -> Any:
+        gloo = torchs.ProcessGroupGloo
+        options = gloo._Options()
+        options._devices, options._timeout = [gloo.create_device(hostname="127.0.0.1")], timedelta(seconds=60)
+        return gloo(store, rank, 2, options)
+
+    for left in (2, 1, 0):
+        try:
+            with ThreadPoolExecutor(2) as threads:
+                return list(threads.map(join, range(2), [torchs.HashStore()] * 2))
+        except RuntimeError:
+            if not left:
+                raise
+    raise AssertionError
 
 
 def _plain(task: Task, net: Backbone) -> tuple[Task, Backbone]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,7 +62,8 @@ class Desk:
         self.names, self.decoder, self.rows, self.buffers, self.shelf = names, decoder, rows, buffers, shelf
         self._row = {name: (part.dtype, part.shape[1:]) for name, part in decoder.blank(1, pick).items()}
         pickled, module = pickle.dumps(decoder), type(decoder).__module__
-        self._job = Job(pickled, module, str(root), pick, rows, (), (), 1, limits, 0)
+        there = os.path.abspath(root)  # noqa: PTH100  (links stay links; the server works in a folder of its own)
+        self._job = Job(pickled, module, there, pick, rows, (), (), 1, limits, 0)
 
     def order(self, positions: Tensor, skipped: Callable[[int], bool]) -> Order:
         """Give the workers what can be decoded of a batch; what is all kept is there at once."""

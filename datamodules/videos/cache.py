@@ -35,6 +35,7 @@ class ClipCache:
     """
 
     def __init__(self, folder: Path, settings: object, limit: int) -> None:
+        folder = folder.absolute()  # workers are at home in another folder
         self.root, self.settings, self.limit = folder, settings, limit
         self.folder = store.folder_of(folder, settings)
         self._used = 0  # bytes, as far as we know

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from pretext.core.errors import require
+from pretext.ops.constants import constant
 from pretext.ops.geometric import MEAN, SPREAD, grey
 from pretext.ops.tiles import cell_side, cut_tiles, sample_tiles, standardise
 
@@ -153,7 +154,7 @@ def placed_tiles(
     top, left = offset
     if extent is None:
         return cut_tiles(x, grid, cells, side, top, left)
-    size = torch.tensor(x.shape[-2:], device=x.device)
+    size = constant(tuple(x.shape[-2:]), x.device)
     share, *place = torch.rand(3, len(x), generator=rng, device=x.device)
     reach = (extent[0] + (extent[1] - extent[0]) * share) * min(x.shape[-2:])
     origin = torch.stack(place, 1) * (size - reach[:, None])

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from folders import labelled_folder
 from PIL import Image
 from troublemakers import CAUSES, source
 
-from datamodules import Photos, Reading, Splitting
+from datamodules import ImageFolder, Photos, Reading, Splitting
 from datamodules.decoding.client import CLIENT
 
 ROOT = Path(__file__).parents[2]
@@ -180,3 +181,14 @@ def test_no_process_outlives_the_training_process_and_none_but_it_answers_to_ctr
     assert not out
     assert said.count("Traceback") == ("interrupted" in how)
     wait_until(lambda: all(map(gone, everyone)), 20)  # also those that hang
+
+
+def test_a_relative_root_is_meant_from_where_the_training_process_is(tmp_path, monkeypatch):
+    """The server was begun in another folder, and the training process may change its own."""
+    for name in ("a", "b"):
+        labelled_folder(tmp_path / name / "images")
+        monkeypatch.chdir(tmp_path / name)
+        data = ImageFolder("images", canvas=8, batch_size=4)
+        data.setup("fit")
+        assert len(next(iter(data.train_dataloader()))["index"]) == 4
+        assert data.skipped == {}

@@ -104,8 +104,8 @@ CASES = {
     "future prediction": (partial(pretext.FuturePrediction, frames=3, future=2, width=8), TinyVideo, moving(4, 7)),
     "odd one out": (partial(pretext.OddOneOut, clips=4, frames=5, width=16), TinyVideo, moving(4, 9)),
     "reconstruction": (partial(pretext.Reconstruction, frames=3, width=8), TinyVideo, moving(4, 5)),
-    "shuffle and learn": (partial(pretext.ShuffleAndLearn, hidden=16), TinyNet, moving(4, 13)),
-    "alignment": (partial(ALIGN, negatives=Negatives(kinds=MIX)), MULTI, several()),
+    "shuffle and learn": (partial(pretext.ShuffleAndLearn, hidden=16, span=(4, 8)), TinyNet, moving(4, 13)),
+    "alignment": (partial(ALIGN, negatives=Negatives(kinds=MIX, gap=0)), MULTI, several()),
     "alignment, contrastive": (partial(ALIGN, readout=Contrastive()), MULTI, several()),
     "embed": (partial(pretext.Embed, frames=4), MULTI, several()),
     "cross-modal prediction": (
