@@ -74,7 +74,14 @@ def options(config, folders):
     return [*size, "--data.root", str(folders[name]), "--data.val", "0.25"] if name in folders else size
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda f: str(f.relative_to(ROOT / "configs")))
+def once(config):
+    """Leave out of the daily tests a config whose tasks another one trains too."""
+    return pytest.param(config, marks=pytest.mark.slow) if config.parent.name == "evolve" else config
+
+
+@pytest.mark.parametrize(
+    "config", [once(config) for config in CONFIGS], ids=lambda f: str(f.relative_to(ROOT / "configs"))
+)
 def test_config_trains_a_step_and_loads_again(config, folders, tmp_path, capsys):
     run = tmp_path / "run"
     limits = [

@@ -138,6 +138,7 @@ def test_a_failing_entry_is_noted_and_the_others_go_on(tmp_path):
     assert "failed: wild" in (out / "leaderboard.md").read_text()
 
 
+@pytest.mark.slow
 def test_networks_of_one_width_but_another_shape_each_have_their_own_baseline(tmp_path):
     """As in benchmarks/digits.yaml, where a run and an outsider end in equally many channels."""
     file = suite_file(tmp_path, seeds=[0], protocols=["knn"])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,8 @@ def test_no_process_outlives_the_training_process_and_none_but_it_answers_to_ctr
     call = [str(tmp_path / "train.py")] if "script" in how else ["-c", script]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    # These tests may themselves run in the background of a shell, which lets its jobs ignore Ctrl-C.
+    pipes["preexec_fn"] = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen([sys.executable, *call], start_new_session=True, **pipes) as training:
         assert training.stdout.readline() == "begin\n"  # once: no other process runs the script
         row, _, pid = training.stdout.readline().rpartition(" ")

@@ -235,6 +235,7 @@ def test_importance_finds_the_only_weight_that_matters():
     assert importance(searched(study(40, names, matters="c"))) == found  # its shuffles come from a key
 
 
+@pytest.mark.slow
 def test_luck_alone_is_as_important_as_luck():
     """Where nothing matters, a weight passes the mark in about 1 study of 20: 3 or more of 6 have p = 0.002."""
     passed = 0

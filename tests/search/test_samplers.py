@@ -70,6 +70,7 @@ def first_weight(weights: dict[str, float]) -> float:
 # What they find
 
 
+@pytest.mark.slow
 def test_on_a_quadratic_cmaes_reaches_a_thousandth_and_tournament_and_random_are_behind_in_that_order():
     box = {f"task {i}": (0.0, 1.0) for i in range(12)}
     best: dict[str, list[float]] = {"cmaes": [], "tournament": [], "random": []}

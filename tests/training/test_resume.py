@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
 # Dropout, so that the network's own chance is covered; validation inside, so that loops of both kinds are resumed.
@@ -84,6 +85,7 @@ def test_more_steps_for_a_finished_run_and_another_rate(tmp_path):
     assert abs(float(rates["9", "lr"]) - 0.001) < 1e-6
 
 
+@pytest.mark.slow
 def test_killed_right_after_the_checkpoint_at_the_end_of_an_epoch(tmp_path):
     config = tmp_path / "tiny.yaml"
     config.write_text(CONFIG)

@@ -50,7 +50,9 @@ def posed_by(kernel, task, x):
 
 # Not content-free input: what a known filter did to noise can be undone in part, for any pixels. That is signal
 # processing, which the task rightly learns, and no leak of the answer; and on one colour bicubic is exact.
-@pytest.mark.parametrize("factory", [SMALL, partial(GAME, scale=4, pixel="l1")])
+@pytest.mark.parametrize(
+    "factory", [SMALL, pytest.param(partial(GAME, scale=4, pixel="l1"), marks=pytest.mark.slow)], ids=["plain", "game"]
+)
 def test_it_keeps_the_contract(factory):
     check_task(factory, TinyNet(), images(8), kinds=())
 
