@@ -64,7 +64,7 @@ def main() -> None:
     options |= {"data.modalities": "audio", "data.windows.fps": 25, "data.windows.frames": 28, "data.sampling.clips": 1}
     data = build_data([f"--{option}={value}" for option, value in options.items()])
     data.prepare_data()
-    batches = [batch["x"] for split in SPLITS for batch in data.ordered(split)]  # type: ignore[attr-defined]
+    batches = [batch["x"] for split in SPLITS for batch in data.ordered(split)]  # type: ignore[attr-defined]  # of our data modules, unknown to Lightning
     recordings = torch.cat(batches)[:, 0].double().numpy() / 32768
     found = [word for recording in recordings for word in words(recording)]
     print(f"{len(found)} words", "| left out at either end | told, % |", "|---|---|", sep="\n")

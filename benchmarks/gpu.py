@@ -19,10 +19,12 @@ import signal
 import sys
 import time
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-# Nothing has to be installed; this folder comes last, so that no script in it hides a library.
+# Nothing has to be installed; this folder comes last, so that no script in it hides a library. All that is imported
+# below is looked for there, so the path is set first (E402).
 sys.path[:] = [str(HERE.parent), *(path for path in sys.path if path != str(HERE)), str(HERE)]
 
 import pytorch_lightning  # noqa: F401, E402  (first, as the command line does)
@@ -117,8 +119,7 @@ def main(words: list[str] | None = None) -> int:
         print(f"gpu.py: {error}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *unused: sys.exit(128 + signal.SIGTERM))  # trainings of ours are stopped then
-    say = lambda line: print(line, flush=True)  # noqa: E731
-    work(parts, book, Clock(end), say, lambda: restart_if_lost(end))
+    work(parts, book, Clock(end), partial(print, flush=True), lambda: restart_if_lost(end))
     text = report.markdown([maker.part(setting) for maker in MAKERS], book)
     write_whole(out / "gpu.md", text)
     print(text)

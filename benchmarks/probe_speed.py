@@ -67,7 +67,7 @@ class Pooled(nn.Module):
 
 
 class Augmented(IterableDataset[tuple[Tensor, Tensor]]):
-    """Images that are decoded already, shuffled, cropped and flipped in batches: an epoch each time."""
+    """Decoded images on some device, shuffled, cropped and flipped in batches there: an epoch each time."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels, self.epoch = images, labels, 0
@@ -77,8 +77,10 @@ class Augmented(IterableDataset[tuple[Tensor, Tensor]]):
         return -(-len(self.images) // BATCH)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator, self.epoch = rng("cpu", "probe speed", self.epoch), self.epoch + 1
-        for rows in torch.randperm(len(self.images), generator=generator).split(BATCH):  # type: ignore[no-untyped-call]  # torch's
+        device = self.images.device
+        generator, self.epoch = rng(device, "probe speed", self.epoch), self.epoch + 1
+        order = torch.randperm(len(self.images), generator=generator, device=device)
+        for rows in order.split(BATCH):  # type: ignore[no-untyped-call]  # torch's
             yield self.augment(self.images[rows], generator), self.labels[rows]
 
 

@@ -26,7 +26,7 @@ from pretext.__main__ import main
 from pretext.core.ranks import gathered, gathered_rows, mean, together, total, world
 from pretext.core.rng import rng
 from pretext.core.tree import mapped
-from pretext.testing import _gradients, _whole
+from pretext.testing.ranks import gradients_of, whole_of
 from pretext.training.cli import PretextCLI
 
 
@@ -63,15 +63,15 @@ def compare(name, case, rank):
         with together() if way == "together" else torch.enable_grad():
             puzzle = task.pose(part_of(case, rank), chance)
             grade = sit(task, net, puzzle)
-        joined = _gradients(task, net, grade)
+        joined = gradients_of(task, net, grade)
         distributed.all_reduce(joined)
         if way == "together":
             puzzles = [None, None]
             distributed.all_gather_object(puzzles, puzzle)
             by_rows = name in ("counting", "contrast", "frames", "embed", "hardest info-nce")
             task, net = built(case)
-            whole = sit(task, net, _whole(task, puzzles, N // 2, by_rows))
-            alone = _gradients(task, net, whole)
+            whole = sit(task, net, whole_of(task, puzzles, N // 2, by_rows))
+            alone = gradients_of(task, net, whole)
             found["loss"] = [grade.loss.item(), whole.loss.item()]
         found[way] = float((joined / 2 - alone).norm() / alone.norm())
         found[f"{way}, worst"] = float((joined / 2 - alone).abs().max() / alone.abs().max())

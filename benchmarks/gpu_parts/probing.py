@@ -5,25 +5,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
-from collections.abc import Iterator
 from functools import partial
 from shutil import rmtree
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from probe_speed import BATCH, EPOCHS, Augmented, Pooled
 
 import pretext
 from datamodules import CIFAR10, Splitting
 from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import Setting
 from pretext.__main__ import main
-from pretext.core.rng import rng
 
-EPOCHS = 90  # of lightly's linear evaluation
-MEASURED = 3  # of them; the time of the others is extrapolated
-BATCH = 256
+MEASURED = 3  # epochs of lightly's; the time of the others is extrapolated
 ELSEWHERE = "321 s for 90 epochs of 10,000 images on 2 cores, extrapolated (benchmarks/README.md)"
 
 
@@ -58,35 +54,6 @@ def ours(setting: Setting, clock: Clock, before: Answer) -> Answer:
     }
 
 
-class Pooled(nn.Module):
-    """A backbone as others want it: images to vectors."""
-
-    def __init__(self, backbone: pretext.Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, x: Tensor) -> Tensor:
-        pooled: Tensor = self.backbone(x).pooled
-        return pooled
-
-
-class Views(torch.utils.data.IterableDataset[tuple[Tensor, Tensor]]):
-    """Crops and flips of images that lie on the device, in batches: an epoch each time."""
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels, self.epoch = images, labels, 0
-        self.augment = pretext.Augment(crop=32, pad=4)
-
-    def __len__(self) -> int:
-        return -(-len(self.images) // BATCH)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator, self.epoch = rng(self.images.device, "lightly", self.epoch), self.epoch + 1
-        order = torch.randperm(len(self.images), generator=generator, device=self.images.device)
-        for rows in order.split(BATCH):  # type: ignore[no-untyped-call]  # torch's
-            yield self.augment(self.images[rows], generator), self.labels[rows]
-
-
 def lightly(setting: Setting, clock: Clock, before: Answer) -> Answer:
     """Train lightly's classifier on the pooled last stage for a few epochs, on images that are decoded already."""
     if importlib.util.find_spec("lightly") is None:
@@ -103,7 +70,7 @@ def lightly(setting: Setting, clock: Clock, before: Answer) -> Answer:
     trainer = pl.Trainer(max_epochs=epochs, **quiet, **setting.trainer())
     begin = time.perf_counter()
     with setting.quiet("lightly"):
-        trainer.fit(model, torch.utils.data.DataLoader(Views(images, labels), batch_size=None))
+        trainer.fit(model, torch.utils.data.DataLoader(Augmented(images, labels), batch_size=None))
     seconds = time.perf_counter() - begin
     return {"epochs": epochs, "epochs_s": seconds, "ninety_s": seconds * EPOCHS / epochs}
 

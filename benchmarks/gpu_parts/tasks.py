@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from steps import TASKS
 
 from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import REPOSITORY, Setting
@@ -18,17 +19,6 @@ from pretext.training.pretrainer import Pretrainer
 from pretext.training.run import build, read
 
 CONFIGS = REPOSITORY / "configs" / "image"
-TASKS = (
-    "rotation",
-    "jigsaw",
-    "relative_position",
-    "inpainting",
-    "colorization",
-    "split_brain",
-    "counting",
-    "super_resolution",
-    "contrast",
-)
 ALL = "all.yaml's nine"
 
 
