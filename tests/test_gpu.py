@@ -20,6 +20,8 @@ from gpu_parts.photos import make_photos, picture  # noqa: E402
 from gpu_parts.schedule import Book, Clock, Part, Question, work  # noqa: E402
 
 from pretext import tasks  # noqa: E402
+from pretext.core.rng import rng  # noqa: E402
+from pretext.core.tree import leaves  # noqa: E402
 from pretext.training.optimization import Optim, learning_rate  # noqa: E402
 
 FACTS = {"about": {"device": "an accelerator"}, "start": {"command": "first"}}
@@ -142,6 +144,14 @@ def test_rates_fall_where_rotnets_do():
 
 def test_every_task_has_a_case():
     assert set(contract.CASES) == set(tasks.__all__)
+
+
+@pytest.mark.parametrize("name", contract.CASES)
+def test_every_case_has_a_task_that_can_be_posed(name):
+    """A default that changes may want longer windows than a case has."""
+    case = contract.CASES[name]
+    puzzle = case.factory(case.backbone()).pose(case.x(), rng("cpu", "gpu"))
+    assert list(leaves(puzzle.question))
 
 
 def test_photos_are_the_same_wherever_they_are_made(tmp_path):

@@ -104,7 +104,7 @@ CASES: dict[str, Case] = {
     ),
     "OddOneOut": Case(partial(pretext.OddOneOut, clips=4, frames=5, width=32), video_net, clips),
     "Reconstruction": Case(partial(pretext.Reconstruction, frames=3, width=8), video_net, clips, ()),
-    "ShuffleAndLearn": Case(pretext.ShuffleAndLearn, video_net, clips),
+    "ShuffleAndLearn": Case(partial(pretext.ShuffleAndLearn, span=(4, 8)), video_net, clips),
     "OnFrames": Case(COLOUR, video_net, clips, ()),
     "On": Case(partial(pretext.On, modality="rgb", task=ARROW), several, modalities, ()),
     "Alignment": Case(partial(pretext.Alignment, frames=8), several, modalities),
