@@ -6,8 +6,11 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
+
+from pretext.cli import VERBS as VERBS
 
 HELP = """\
 pretext: self-supervised pretext tasks on one shared backbone
@@ -29,15 +32,17 @@ usage: pretext VERB ...
   reproduce published numbers, ours beside them:  pretext reproduce rotnet|simclr --data.root DIR [--scale 0.01]
   report    one self-contained HTML page of a run:  pretext report RUN
   export    the plain backbone:  pretext export RUN --to torchvision|safetensors [--modality rgb]
+  runs      list the runs that there are:  pretext runs [FOLDER]
+  configs   list the configs that come with it, or copy one:  pretext configs [NAME --copy FILE]
+  tasks     list the tasks:  pretext tasks [NAME]
+  data      list the data modules:  pretext data [NAME]
+  backbones list the backbones:  pretext backbones [NAME]
+  completion  complete words in a shell:  eval "$(pretext completion bash)"
 
+A CONFIG is a file, or the name of one that comes with it, such as image/rotation.
 A RUN is the folder that `fit` made (config.yaml and checkpoints), by default runs/<config's name>/<number>.
 `pretext VERB --help` lists a verb's options; PRETEXT_TRACEBACK=1 shows where an error came from.
 """
-
-VERBS = {  # verb -> its file in `pretext.cli`, imported when it is asked for, so that `pretext --help` answers at once
-    **dict.fromkeys(("fit", "validate", "test", "predict"), "fit"),
-    **{verb: verb for verb in ("show", "probe", "compare", "bench", "evolve", "reproduce", "report", "export")},
-}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -58,7 +63,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     try:
         if args[0] not in VERBS:
-            raise ValueError(f"unknown verb {args[0]!r}; `pretext --help` lists them")
+            raise ValueError(f"unknown verb {args[0]!r}{_meant(args[0])}; `pretext --help` lists them")
         with STOP.listen():
             import_module(f"pretext.cli.{VERBS[args[0]]}").main(args)
     except KeyboardInterrupt:
@@ -71,6 +76,11 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"pretext {args[0]}: {one_line(error)}{hint(error)}", file=sys.stderr)
         return STOP.code or 1
     return 0
+
+
+def _meant(verb: str) -> str:
+    like = get_close_matches(verb, VERBS, n=1)
+    return f", did you mean {like[0]}" if like else ""
 
 
 if __name__ == "__main__":

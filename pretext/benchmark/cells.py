@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pretext.benchmark.suite import Entry, Suite, seeds_of
+from pretext.core.configs import find_config
 from pretext.evaluation.available import with_sources
 from pretext.evaluation.embed import VERSION
 from pretext.jobs.keys import key_of, with_contents
@@ -28,7 +29,7 @@ class Cell(NamedTuple):
         """What the entry is, a key of `results.KINDS`; a network without weights has learned nothing."""
         if self.entry.backbone:
             return "trained" if self.entry.weights else "random"
-        return kind_of(Path(self.entry.config or Path(self.entry.run or "") / CONFIG))
+        return kind_of(find_config(self.entry.config) if self.entry.config else Path(self.entry.run or "") / CONFIG)
 
 
 def cells(suite: Suite) -> Iterator[Cell]:

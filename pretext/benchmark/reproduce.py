@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pretext.core.configs import PACKAGED
 from pretext.core.files import write_json
 from pretext.evaluation.probe import ProbePlan, probe_network
 from pretext.evaluation.protocol import Protocol
@@ -20,7 +21,7 @@ from pretext.training.cli import PretextCLI
 from pretext.training.networks import from_run
 from pretext.training.run import LAST
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "published"
+CONFIGS = PACKAGED / "published"
 ITEMS = 50_000  # of CIFAR-10's training set, all of which the published runs use
 FEWEST = 64  # items of a scaled run: below, batch norm and kNN have nothing to work on
 

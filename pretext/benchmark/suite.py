@@ -9,6 +9,7 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pretext.core.configs import find_config
 from pretext.evaluation.available import DEFAULT, protocols_named
 from pretext.evaluation.embed import DIMS
 
@@ -22,7 +23,7 @@ class Entry:
     """What is compared: a config to train, or a run, or another project's backbone.
 
     Args:
-        config: trained once for each seed.
+        config: a file or a packaged config by its name; trained once for each seed.
         run: folder of a finished run; measured as it is.
         backbone: torchvision:NAME, timm:NAME or a class.
         weights: file with that backbone's weights.
@@ -115,8 +116,11 @@ def _check(label: str, name: str, entry: Entry) -> None:
     if len(named) != 1:
         got = " and ".join(named) or "nothing"
         raise ValueError(f"{label} names {got}; give either a config, a run or a backbone")
-    if entry.config and not Path(entry.config).is_file():
-        raise FileNotFoundError(f"{label} names a config that is not there: {entry.config}")
+    if entry.config:
+        try:
+            find_config(entry.config)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{label} names a config that is not there: {entry.config}; {error}") from error
 
 
 def seeds_of(suite: Suite, entry: Entry) -> list[int]:

@@ -1,1 +1,9 @@
 """The verbs of the command line, one file each."""
+
+VERBS = {  # verb -> its file in `pretext.cli`, imported when it is asked for, so that `pretext --help` answers at once
+    **dict.fromkeys(("fit", "validate", "test", "predict"), "fit"),
+    **{verb: verb for verb in ("show", "probe", "compare", "bench", "evolve", "reproduce", "report", "export", "runs")},
+    **dict.fromkeys(("tasks", "data", "backbones"), "classes"),
+    "configs": "configs",
+    "completion": "completion",
+}

@@ -6,18 +6,10 @@ import shlex
 from functools import lru_cache, partial
 from pathlib import Path
 
-from filelock import FileLock
-
-from pretext.benchmark.gather import boards
-from pretext.benchmark.runner import plan_of, probed_networks, work
-from pretext.benchmark.suite import read_suite
 from pretext.cli.devices import add_devices, crew_of
 from pretext.cli.parser import Parser, run_of
+from pretext.cli.preflight import plain
 from pretext.core.files import write_whole
-from pretext.evaluation.probe import assist
-from pretext.report.leaderboard import markdown, write_csv
-from pretext.report.leaderboard_page import write_html
-from pretext.training.callbacks.record import environment
 
 
 def main(args: list[str]) -> None:
@@ -30,6 +22,17 @@ def main(args: list[str]) -> None:
     own = parser.parse_args(rest)
     if name is None:
         raise ValueError("give the YAML of a benchmark before any option")
+    _check(name)
+    from filelock import FileLock
+
+    from pretext.benchmark.gather import boards
+    from pretext.benchmark.runner import plan_of, probed_networks, work
+    from pretext.benchmark.suite import read_suite
+    from pretext.evaluation.probe import assist
+    from pretext.report.leaderboard import markdown, write_csv
+    from pretext.report.leaderboard_page import write_html
+    from pretext.training.callbacks.record import environment
+
     suite = read_suite(name)
     folder = own.out or Path("runs") / "bench" / Path(name).stem
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,4 +49,12 @@ def main(args: list[str]) -> None:
     with crew_of(own, args, folder, lambda crew: assist(crew, networks, plan_of(suite))) as crew:
         work(suite, folder, write, own.only, crew)
     write()
-    print(folder / "leaderboard.html")
+    print(f"look: {folder / 'leaderboard.html'} (also .csv and .md)")
+
+
+def _check(name: str) -> None:
+    """Refuse what is no benchmark, before anything slow is imported."""
+    if not Path(name).is_file():
+        raise FileNotFoundError(f"bench: no file {name}")
+    if "model" in plain(Path(name)):
+        raise ValueError(f"{name} is a config of training, no benchmark: train it with pretext fit -c {name}")

@@ -11,13 +11,12 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import distributed
+from typing import TYPE_CHECKING, Any
 
 from pretext.cli.parser import Parser
-from pretext.evaluation.shards import Crew
+
+if TYPE_CHECKING:
+    from pretext.evaluation.shards import Crew
 
 LEAVE = 30.0  # seconds that helpers have to end
 OF_LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_")
@@ -39,6 +38,8 @@ def crew_of(own: Namespace, args: Sequence[str], home: Path, assist: Callable[[C
         ValueError: fewer than 1 device, or more than there are.
 
     """
+    import torch
+
     gpus = torch.cuda.device_count()
     if own.devices < 1 or 0 < gpus < own.devices:
         raise ValueError(f"--devices {own.devices}: give at least 1, and with GPUs at most one for each ({gpus})")
@@ -59,6 +60,11 @@ def crew_of(own: Namespace, args: Sequence[str], home: Path, assist: Callable[[C
 
 def _help(home: Path, assist: Callable[[Crew], None]) -> None:
     """Assist another process until it has all it wants."""
+    import torch
+    from torch import distributed
+
+    from pretext.evaluation.shards import Crew
+
     store, rank, world = _rendezvous()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
@@ -71,6 +77,8 @@ def _help(home: Path, assist: Callable[[Crew], None]) -> None:
 
 
 def _rendezvous() -> tuple[Any, int, int]:
+    from torch import distributed
+
     torchs: Any = distributed  # which does not export all that it documents
     store, rank, world = next(torchs.rendezvous("env://"))
     return store, rank, world
@@ -79,6 +87,8 @@ def _rendezvous() -> tuple[Any, int, int]:
 @contextmanager
 def _launched(home: Path, world: int) -> Iterator[Crew]:
     """Lead processes that torchrun started. Training inside is not to take itself for one of theirs."""
+    from pretext.evaluation.shards import Crew
+
     store, rank, _ = _rendezvous()
     theirs = {name: value for name, value in os.environ.items() if name.startswith(OF_LAUNCHERS)}
     for name in theirs:
@@ -93,6 +103,11 @@ def _launched(home: Path, world: int) -> Iterator[Crew]:
 @contextmanager
 def _started(home: Path, world: int, args: Sequence[str]) -> Iterator[Crew]:
     """Start helpers on this machine, and wait for their end."""
+    import torch
+    from torch import distributed
+
+    from pretext.evaluation.shards import Crew
+
     torchs: Any = distributed  # which does not export all that it documents
     store = torchs.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     place = {**os.environ, "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pretext.backbones.export import export as write
 from pretext.cli.parser import Parser, needed, run_of
-from pretext.training.run import find, load
+from pretext.core.runs import LAST, find
+
+READ = {
+    "torchvision": "model.load_state_dict(torch.load(FILE), strict=False)",
+    "safetensors": "safetensors.torch.load_file(FILE)",
+}
 
 
 def main(args: list[str]) -> None:
@@ -18,6 +22,12 @@ def main(args: list[str]) -> None:
     parser.add_argument("--modality", help="which network of a MultiModal backbone to write")
     own = parser.parse_args(rest)
     run = find(needed(name))
+    if not (run / LAST).is_file():
+        raise FileNotFoundError(f"no checkpoint {run / LAST}; train it first with `pretext fit {run}`")
+    from pretext.backbones.export import export as write
+    from pretext.training.run import load
+
     suffix = {"torchvision": ".pth", "safetensors": ".safetensors"}[own.to]
     stem = f"backbone-{own.modality}" if own.modality else "backbone"
-    print(write(load(run).backbone, own.out or run / f"{stem}{suffix}", own.to, own.modality))
+    file = write(load(run).backbone, own.out or run / f"{stem}{suffix}", own.to, own.modality)
+    print(f"wrote {file}; in Python: {READ[own.to]}")

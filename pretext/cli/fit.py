@@ -1,10 +1,41 @@
-"""`pretext fit`: train, validate, test or predict."""
+"""`pretext fit`, `validate`, `test` and `predict`."""
 
 from __future__ import annotations
 
-from pretext.training.cli import PretextCLI
+from pretext.cli import classes
+from pretext.cli.fit_help import help_of
+from pretext.cli.preflight import parted, ready
+from pretext.core.runs import LAST, find
+
+HELP = ("-h", "--help")
+LISTS = {"--data.help": "data", "--model.tasks.help": "tasks", "--model.backbone.help": "backbones"}
 
 
 def main(args: list[str]) -> None:
     """Train, validate, test or predict."""
-    PretextCLI(args)
+    if told := _helped(args):
+        print(told, end="")
+        return
+    verb, *words = args
+    if words and not words[0].startswith("-"):
+        run = find(words[0])
+        if verb != "fit" and not (run / LAST).is_file():
+            raise FileNotFoundError(f"{run} has no checkpoint yet; train it first: pretext fit {run}")
+    words = ready(words)
+    from pretext.training.cli import PretextCLI
+
+    PretextCLI([verb, *words], args)
+
+
+def _helped(args: list[str]) -> str | None:
+    """Answer a question about options, if it is one; of classes that are not ours Lightning's parser answers."""
+    verb, *words = args
+    for option, value in parted(words):
+        if option in HELP and value != "all":
+            return f"{help_of(verb)}\n"
+        if option in LISTS:
+            kind = LISTS[option]
+            mine = [one.name for one in classes.KINDS[kind][0]()]
+            if value is None or value in mine or option == "--model.tasks.help":
+                return classes.told_of(kind, value)
+    return None

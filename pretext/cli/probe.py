@@ -6,16 +6,11 @@ import shlex
 from argparse import Namespace
 from pathlib import Path
 
-from rich.console import Console
-
 from pretext.cli.devices import add_devices, crew_of
 from pretext.cli.parser import Parser, run_of
 from pretext.core.files import whole
-from pretext.evaluation.available import DEFAULT, EVERY, protocols_named
-from pretext.evaluation.embed import DIMS
-from pretext.evaluation.probe import ProbePlan, assist, probe_run
-from pretext.report.probe import plot, tables
-from pretext.training.networks import from_pretrained, from_run
+from pretext.core.runs import find
+from pretext.evaluation.names import DEFAULT, DIMS, EVERY
 
 
 def main(args: list[str]) -> None:
@@ -23,6 +18,15 @@ def main(args: list[str]) -> None:
     name, rest = run_of(args)
     own, options = _parser(main.__doc__).parse_known_args(rest)
     _check(name, own)
+    if name is not None:
+        find(name)
+    from rich.console import Console
+
+    from pretext.evaluation.available import protocols_named
+    from pretext.evaluation.probe import ProbePlan, assist, probe_run
+    from pretext.report.probe import plot, tables
+    from pretext.training.networks import from_pretrained, from_run
+
     protocols = protocols_named(own.protocols)  # a mistake is told before anything is embedded
     if name is not None:
         networks, probed, folder = from_run(name, options, own.modality, own.dims)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pretext.cli.parser import Parser, needed, run_of
-from pretext.report.run import write_report
-from pretext.training.run import find
+from pretext.core.runs import find
 
 
 def main(args: list[str]) -> None:
     """Write one self-contained HTML page of a run."""
     name, rest = run_of(args)
     Parser("report", "RUN", main.__doc__).parse_args(rest)
-    print(write_report(find(needed(name))))
+    run = find(needed(name))
+    from pretext.report.run import write_report
+
+    print(f"look: {write_report(run)}")

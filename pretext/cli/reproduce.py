@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from pretext.benchmark.published.rotnet import ROTNET
-from pretext.benchmark.published.simclr import SIMCLR
-from pretext.benchmark.reproduce import Publication, Reproduction, Row
 from pretext.cli.parser import Parser, run_of
 from pretext.core.files import write_whole
-from pretext.report.table import Cell, Column, Table
-from pretext.report.table import Row as Line
 
-PUBLICATIONS = {publication.name: publication for publication in (ROTNET, SIMCLR)}
+if TYPE_CHECKING:
+    from pretext.benchmark.reproduce import Publication, Row
+    from pretext.report.table import Table
+
+PUBLICATIONS = ("rotnet", "simclr")
 
 
 def main(args: list[str]) -> None:
@@ -27,17 +25,26 @@ def main(args: list[str]) -> None:
     own, options = parser.parse_known_args(rest)
     if name not in PUBLICATIONS:
         raise ValueError(f"reproduce knows {' and '.join(PUBLICATIONS)}, got {name}; name one before any option")
-    publication = PUBLICATIONS[name]
+    from rich.console import Console
+
+    from pretext.benchmark.published.rotnet import ROTNET
+    from pretext.benchmark.published.simclr import SIMCLR
+    from pretext.benchmark.reproduce import Reproduction
+
+    publication = {"rotnet": ROTNET, "simclr": SIMCLR}[name]
     folder = own.out or Path("runs") / "reproduce" / name
     rows = Reproduction(publication, folder, tuple(options), own.scale).run()
     drawn = table(publication, rows, own.scale)
     write_whole(folder / "reproduce.md", f"{drawn.title}\n\n{drawn.markdown()}\n\n{drawn.caption}\n")
     Console().print(drawn.rich())
-    print(folder / "reproduce.md")
+    print(f"wrote {folder / 'reproduce.md'}; the run: pretext report {folder / 'run'}")
 
 
 def table(publication: Publication, rows: list[Row], scale: float) -> Table:
     """Set our figures beside the published ones."""
+    from pretext.report.table import Cell, Column, Table
+    from pretext.report.table import Row as Line
+
     columns = [Column("Judge", words=True), Column("Stage", words=True)]
     columns += [Column(title, form=".2f") for title in ("Ours", "Published", "Difference")]
     lines = []

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pretext.cli.parser import Parser, run_of
-from pretext.report.puzzles import paint
-from pretext.training.pretrainer import Pretrainer
-from pretext.training.puzzles import puzzles
-from pretext.training.run import CONFIG, LAST, build, find, read, restore
+from pretext.cli.preflight import ready
+from pretext.core.runs import CONFIG, LAST, find
 
 
 def main(args: list[str]) -> None:
@@ -18,10 +16,16 @@ def main(args: list[str]) -> None:
     parser.add_argument("-c", "--config", help="a config instead of a run, to look before training")
     parser.add_argument("--out", type=Path, help="the picture (default: puzzles.png, in the run if there is one)")
     parser.add_argument("--count", type=int, default=6, help="puzzles per task (default 6)")
-    own, options = parser.parse_known_args(rest)
+    own, _ = parser.parse_known_args(rest)
     if (name is None) == (own.config is None):
         raise ValueError("give either a run, before any option, or -c CONFIG")
     run = find(name) if name else None
+    own, options = parser.parse_known_args(ready(rest))
+    from pretext.report.puzzles import paint
+    from pretext.training.pretrainer import Pretrainer
+    from pretext.training.puzzles import puzzles
+    from pretext.training.run import build, read, restore
+
     module, data = build(read(run / CONFIG if run else own.config), options)
     if data is None:
         raise ValueError("the config names no data; add --data CLASS")

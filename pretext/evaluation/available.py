@@ -10,6 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pretext.evaluation.names import DEFAULT as DEFAULT
+from pretext.evaluation.names import EVERY as EVERY
 from pretext.evaluation.protocol import Description, Protocol
 from pretext.evaluation.protocols.knn import NearestNeighbours
 from pretext.evaluation.protocols.linear import LinearProbe
@@ -19,11 +21,8 @@ from pretext.evaluation.protocols.svm import LinearSvm
 
 OURS: tuple[type[Protocol], ...] = (NearestNeighbours, LinearProbe, LinearSvm, Quality, LowLabel)
 """In the order in which a row has their scores."""
-EVERY = tuple(protocol.description.name for protocol in OURS)
 ONCE = tuple(protocol.description.name for protocol in OURS if protocol.description.once)
 """Those whose curves a result always has, be they empty."""
-DEFAULT = ("linear", "knn", "low_label", "quality")
-"""What is measured unless told otherwise: what takes seconds. A linear SVM takes minutes on a large set."""
 RESERVED = {"features", "stage", "dims", "chosen", "data", "protocol", "rows", "seconds", "command", "described"}
 RESERVED |= {"entry", "kind", "seed", "pretext", "failed", "architecture", "compared", "nearest"}
 RESERVED |= {"interval", "view", "chance", "attention", "chosen on"}

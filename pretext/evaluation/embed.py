@@ -20,13 +20,11 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adapti
 
 from pretext.core.types import Backbone
 from pretext.evaluation.cache import Columns, cached, digest
+from pretext.evaluation.names import DIMS as DIMS
 from pretext.evaluation.progress import with_progress
 from pretext.evaluation.shards import Look, Sharing
 
 VERSION = 2  # of what this file computes: raise it with any change to that, and old caches are left behind
-# Of a stage pooled to a grid. The published sizes come out: 64 x 12 x 12, 256 x 6 x 6, 512 x 4 x 4, 1024 x 3 x 3 and
-# 2048 x 2 x 2 for a ResNet-50 (Goyal et al. 2019), 96 x 10 x 10, 256 x 6 x 6 and 384 x 5 x 5 for AlexNet (Zhang 2016).
-DIMS = 9600
 # A stage whose largest value in the first batch lies outside is stored as float32. At random initialisation many are:
 # torchvision's EfficientNet-B0 ends at 1e-13, which float16 would turn into a baseline of zeros, ResNet-101 at 3e4.
 HALF = (2.0**-6, 2.0**10)

@@ -142,12 +142,6 @@ def _shared(training: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
     return {**training, "data": without_places(training.get("data")), "trainer": trainer, "evolve": search}
 
 
-def options_help() -> str:
-    """Describe every option of a search."""
-    text: str = _parser().format_help()
-    return text[text.index("A search for") :]
-
-
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(parser_mode="omegaconf", exit_on_error=False, allow_abbrev=False)
     parser.add_class_arguments(Settings)

@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from pretext.core.checkpoint_file import read_checkpoint
+from pretext.core.configs import with_files
 from pretext.core.files import write_whole
 from pretext.core.stop import STOP
 from pretext.training.batch_norm import SyncedBatchNorm
@@ -62,13 +63,14 @@ class SaveConfig(SaveConfigCallback):
 class PretextCLI(LightningCLI):
     """LightningCLI that gives every run its folder, its logs, its checkpoints, and resumes where it stopped."""
 
-    def __init__(self, args: Sequence[str]) -> None:
+    def __init__(self, args: Sequence[str], said: Sequence[str] | None = None) -> None:
+        """Run a verb; `said` is the command line as the user wrote it, where `args` are not."""
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # no device tables and advertisements
-        self.command = shlex.join(["pretext", *args])
+        self.command = shlex.join(["pretext", *(said or args)])
         resumes = _takes_run(args)
-        args = _with_run(list(args))
+        args = _with_run(with_files(args))
         known: dict[str, Any] = reduce(merged, _configs(args), {})
-        reading = {"known": known, "silent": CONFIG if resumes else None}
+        reading = {"known": known, "silent": CONFIG if resumes else None, "allow_abbrev": False}
         self.named = evaluates(known)
         super().__init__(
             Host if self.named else Pretrainer,

@@ -8,15 +8,18 @@ from typing import Any
 
 import yaml
 
+from pretext.core.configs import with_files
 from pretext.training.renamed import Hint, flow, groups_of, tell, translated
 
 
 def todays(options: Sequence[str], config: Mapping[str, Any] | None = None) -> list[str]:
     """Return command-line options with the names of today, and tell of those that had old ones.
 
+    Packaged configs that they name become files.
+
     `config`: what the options are for; it says of which classes they are.
     """
-    words, hints = renamed(options, config or {})
+    words, hints = renamed(with_files(options), config or {})
     tell(hints, "pretext", "--")
     return _nulls_kept(words, config or {})
 

@@ -12,53 +12,35 @@ from jsonargparse import ArgumentParser, Namespace
 from omegaconf import OmegaConf
 
 from pretext.core.checkpoint_file import read_checkpoint
+from pretext.core.configs import find_config
+from pretext.core.runs import CONFIG as CONFIG
+from pretext.core.runs import LAST as LAST
+from pretext.core.runs import find as find
+from pretext.core.runs import numbered as numbered
 from pretext.training.host import Host
 from pretext.training.options import todays
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.renamed import current, tell, translated
 
-CONFIG = "config.yaml"
-LAST = Path("checkpoints") / "last.ckpt"
 HostT = TypeVar("HostT", bound=Host)
 
 
-def find(path: str | Path) -> Path:
-    """Find the folder of a run: `path` itself, or the newest of the numbered runs in it.
-
-    Raises:
-        FileNotFoundError: there is no run.
-
-    """
-    path = Path(path)
-    if (path / CONFIG).is_file():
-        return path
-    if runs := [run for run in numbered(path) if (run / CONFIG).is_file()]:
-        return runs[-1]
-    raise FileNotFoundError(f"no run in {path}: a run is a folder with {CONFIG}, made by `pretext fit`")
-
-
-def numbered(path: Path) -> list[Path]:
-    """List the numbered folders in `path`, oldest first."""
-    if not path.is_dir():
-        return []
-    return sorted((p for p in path.iterdir() if p.is_dir() and p.name.isdecimal()), key=lambda p: int(p.name))
-
-
 def read(path: str | Path) -> dict[str, Any]:
-    """Read a config file with its interpolations resolved, and tell of options with old names in a user's file.
+    """Read a config, a file or a packaged one by its name, with its interpolations resolved.
+
+    Options with old names are told of where they stand in a user's file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it describes no model.
+        FileNotFoundError: there is no such config.
+        ValueError: it describes no model, or is a picture.
 
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no config file {path}")
+    path = find_config(path)
     config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     if not isinstance(config, dict) or "model" not in config:
         raise ValueError(f"{path} is no config of a run: it has no `model`")
     plain = {str(key): value for key, value in config.items()}
-    if not (Path(path).name == CONFIG and Path(path).with_name("environment.json").is_file()):  # else a run wrote it
+    if not (path.name == CONFIG and path.with_name("environment.json").is_file()):  # else a run wrote it
         tell(translated(plain)[1], str(path))
     return plain
 

@@ -123,7 +123,10 @@ def test_again_the_same_command_has_nothing_to_do(study, capsys):
     before = (study / "candidates.json").read_text()
     assert main(["evolve", "-c", "tiny.yaml"]) == 0
     captured = capsys.readouterr()
-    assert Path(captured.out.strip().splitlines()[-1]).resolve() == (study / "evolve.html").resolve()
+    look, train = captured.out.strip().splitlines()[-2:]
+    assert Path(look.removeprefix("look: ")).resolve() == (study / "evolve.html").resolve()
+    best = train.removeprefix("train the best mixture: pretext fit -c ")
+    assert Path(best).resolve() == (study / "best.yaml").resolve()
     assert "Candidate" not in captured.err
     assert (study / "candidates.json").read_text() == before
 

@@ -7,7 +7,8 @@ import pytest
 from jsonargparse import ArgumentError
 from omegaconf import OmegaConf
 
-from pretext.search.settings import options_help, read_search
+from pretext.__main__ import main
+from pretext.search.settings import read_search
 from pretext.search.space import mixture, plan
 
 CONFIG = OmegaConf.to_container(
@@ -239,8 +240,10 @@ class TestAgreement:
         assert self.shared(option, section=zipf) != self.shared(section=zipf)
 
 
-def test_help_tells_of_every_option():
-    text = options_help()
+def test_help_tells_of_every_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["evolve", "--help"])
+    text = capsys.readouterr().out
     for name in ("weights", "candidates", "steps", "fitness", "searcher", "halving", "storage", "study", "heartbeat"):
         assert f"--{name} " in text
     assert "cmaes" in text
