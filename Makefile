@@ -37,15 +37,20 @@ slow: .venv/installed-test
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/installed: pyproject.toml | .venv/bin/python
+# `make demo TORCH_INDEX=URL` takes the three that must fit one another from there, such as PyTorch's index of CPU builds.
+.venv/torch: | .venv/bin/python
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -q torch torchvision torchaudio --index-url $(TORCH_INDEX))
+	touch $@
+
+.venv/installed: pyproject.toml | .venv/torch
 	$(BIN)/python -m pip install -q -e .
 	touch $@
 
-.venv/installed-flow: pyproject.toml | .venv/bin/python
+.venv/installed-flow: pyproject.toml | .venv/torch
 	$(BIN)/python -m pip install -q -e .[flow]
 	touch .venv/installed $@
 
-.venv/installed-test: pyproject.toml | .venv/bin/python
+.venv/installed-test: pyproject.toml | .venv/torch
 	$(BIN)/python -m pip install -q -e .[test]
 	touch .venv/installed .venv/installed-flow $@
 

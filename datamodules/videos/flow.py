@@ -54,7 +54,7 @@ def _cv2() -> Any:
         import cv2
     except ImportError as error:
         raise ImportError(
-            "flow needs OpenCV, which is not installed: pip install 'pretext[flow]' (or opencv-python-headless), "
+            "flow needs OpenCV, which is not installed: pip install 'pretext-tasks[flow]' (or opencv-python-headless), "
             'or leave "flow" out of modalities'
         ) from error
     return cv2

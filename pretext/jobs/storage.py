@@ -76,7 +76,7 @@ def parse_url(url: str) -> URL:
     if place.drivername == "postgresql+psycopg" and find_spec("psycopg") is None:
         raise ImportError(
             f"open_study got a storage {safe_text(place)}, but psycopg is not installed; "
-            "install it with `pip install pretext[postgresql]`"
+            "install it with `pip install 'pretext-tasks[postgresql]'`"
         )
     return place
 

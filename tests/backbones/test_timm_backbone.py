@@ -12,7 +12,7 @@ from torch import nn
 from pretext.backbones.pretrained.build import pretrained
 from pretext.backbones.timm import Timm
 
-timm = pytest.importorskip("timm", reason="timm is not installed: pip install pretext[timm]")
+timm = pytest.importorskip("timm", reason="timm is not installed: pip install 'pretext-tasks[timm]'")
 
 VIT = "vit_tiny_patch16_224"
 # name -> image size, options, channels of the stages

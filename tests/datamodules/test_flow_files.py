@@ -71,5 +71,5 @@ def test_without_opencv_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "cv2", None)
     from datamodules.videos.clips import Clips
 
-    with pytest.raises(ImportError, match=r"pip install 'pretext\[flow\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'pretext-tasks\[flow\]'"):
         Clips(tmp_path, modalities=("flow",))

@@ -412,13 +412,15 @@ def test_a_storage_that_cannot_be_is_refused_without_its_password(url, message):
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
 def test_a_missing_driver_is_named_with_what_installs_it(monkeypatch, scheme):
     monkeypatch.setattr(storages, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"psycopg is not installed; .*pip install pretext\[postgresql\]") as refused:
+    with pytest.raises(
+        ImportError, match=r"psycopg is not installed; .*pip install 'pretext-tasks\[postgresql\]'"
+    ) as refused:
         open_study(f"{scheme}://me:hush@host/db", "elo", list, {}, RandomSampler(seed=0))
     assert "hush" not in str(refused.value)
 
 
 def test_a_server_that_does_not_answer_is_named_without_the_password(tmp_path):
-    pytest.importorskip("psycopg", reason="needs psycopg: pip install pretext[postgresql]")
+    pytest.importorskip("psycopg", reason="needs psycopg: pip install 'pretext-tasks[postgresql]'")
     with pytest.raises(ConnectionError, match=r"could not open postgresql\+psycopg://me:\*\*\*@") as refused:
         open_study(f"postgresql://me:hush@/db?host={tmp_path}", "elo", list, {}, RandomSampler(seed=0))
     assert "hush" not in str(refused.value)

@@ -119,7 +119,7 @@ def server(tmp_path_factory):
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda file: int(file.parts[-3]))
     if not found:
         pytest.skip("needs Debian's PostgreSQL: apt-get install postgresql")
-    pytest.importorskip("psycopg", reason="needs psycopg: pip install pretext[postgresql]")
+    pytest.importorskip("psycopg", reason="needs psycopg: pip install 'pretext-tasks[postgresql]'")
     tools = found[-1].parent
     folder = Path(f"/tmp/pretext-postgresql-{os.getpid()}")  # short: a socket's path has room for 107 characters
     folder.mkdir(mode=0o700)

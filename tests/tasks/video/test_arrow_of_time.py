@@ -126,7 +126,7 @@ def test_a_net_that_averages_over_frames_is_at_chance():
 
 
 def test_the_flow_of_reversed_frames_is_what_the_question_shows_bit_for_bit():
-    pytest.importorskip("cv2", reason="flow needs OpenCV: pip install 'pretext[flow]'")
+    pytest.importorskip("cv2", reason="flow needs OpenCV: pip install 'pretext-tasks[flow]'")
     from datamodules.videos.flow import central
 
     grey = (255 * moving(3, 8, 32).mean(1)).round().byte().numpy()
