@@ -113,7 +113,7 @@ def one_size(name: str) -> int | None:
     try:
         import timm
     except ImportError as error:
-        raise ImportError("Timm: needs the package timm; install pretext[timm], or timm itself") from error
+        raise ImportError("Timm: needs the package timm; pip install 'pretext-tasks[timm]', or timm itself") from error
     known = timm.list_models()
     if name.partition(".")[0] not in known:  # anything else, such as an address on a hub, timm would try to download
         close = get_close_matches(name, known, n=5, cutoff=0.5)

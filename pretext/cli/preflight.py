@@ -6,6 +6,8 @@ import re
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +99,27 @@ def check_class(path: str) -> None:
     if found is None or (found[1] == "pretext" and found[2].lstrip(".") in NEW):
         return
     module, name = found[1] + found[2], found[3]
-    if (inside := catalogue.names_in(module)) is None or name in inside:
+    inside = catalogue.names_in(module)
+    if inside is None or name in inside:
+        _check_place(found[1])
         return
     raise ValueError(f"there is no class {path}; {_meant(name, module, inside)}{_hidden(found[1])}")
+
+
+@cache
+def _check_place(package: str) -> None:
+    """Refuse to go on where Python finds another package by the name of one of ours.
+
+    Raises:
+        ValueError: it does.
+
+    """
+    ours = catalogue.PACKAGE if package == "pretext" else catalogue.DATA
+    spec = find_spec(package)
+    places = [] if spec is None else [Path(place).resolve() for place in spec.submodule_search_locations or ()]
+    if places != [ours.resolve()]:
+        where = ", ".join(map(str, places)) or "nowhere"
+        raise ValueError(f"Python finds `{package}` in {where}, which hides ours, {ours}: give that another name")
 
 
 def _meant(name: str, module: str, inside: Sequence[str]) -> str:
@@ -166,9 +186,8 @@ def _tasks(config: Mapping[str, Any]) -> list[str]:
 
 def _check_root(words: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> None:
     """Refuse a folder of data that is not there; only for classes of ours that can do nothing without it."""
-    data: Mapping[str, Any] = next(
-        (config["data"] for config in reversed(configs) if isinstance(config.get("data"), dict)), {}
-    )
+    named = [config["data"] for config in configs if isinstance(config.get("data"), dict)]
+    data: Mapping[str, Any] = named[-1] if named else {}
     path, given = str(data.get("class_path", "")), dict(data.get("init_args") or {})
     chosen, root = given.get("root"), None
     for option, value in parted(words):
