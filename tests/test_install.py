@@ -89,7 +89,8 @@ def test_a_package_of_another_project_is_named(tmp_path):
     other = tmp_path / "pretext"
     other.mkdir()
     (other / "__init__.py").write_text("VERSION = 'a textbook'\n")
-    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import pretext_tasks; sys.exit(pretext_tasks.main())"
+    paths = [str(tmp_path), str(ROOT)]
+    code = f"import sys; sys.path[:0] = {paths}; import pretext_tasks; sys.exit(pretext_tasks.main())"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ended.returncode == 1
     assert str(other / "__init__.py") in ended.stderr
