@@ -77,6 +77,15 @@ class DataModule(LightningDataModule, ABC):
         self._source("test" if stage in ("test", "predict") else "train")
         self._skipped.write()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Save nothing of its own; where a checkpoint is written the run has its folder, so the list can be written."""
+        self._skipped.write()
+        return {}
+
+    def teardown(self, stage: str) -> None:
+        """List what could not be read."""
+        self._skipped.write()
+
     def train_dataloader(self) -> Iterable[Batch]:
         source, (train, _) = self._source("train"), self._division()
         if getattr(self.trainer, "overfit_batches", 0) > 0:  # Lightning asks for a fixed order then

@@ -39,7 +39,8 @@ from pretext.training.interruption import alone_with_signals
 from pretext.training.options import merged, todays
 from pretext.training.parser import Parser
 from pretext.training.pretrainer import Pretrainer
-from pretext.training.run import CONFIG, LAST, evaluates, find, link_seed, numbered
+from pretext.training.run import CONFIG, LAST, evaluates, find, link_seed
+from pretext.training.run_folder import RunFolder, home_of
 
 VERBS = ("fit", "validate", "test", "predict")
 
@@ -49,15 +50,22 @@ UNSAID = {"sync_batchnorm": None}  # then `SyncedBatchNorm` does what is right
 
 
 class SaveConfig(SaveConfigCallback):
-    """Write the whole config into the run, at fit alone: `validate RUN` must not rewrite how RUN was trained."""
+    """Write the whole config into the run, at fit alone: `validate RUN` must not rewrite how RUN was trained.
+
+    It is written when the first step is done: a start that fails leaves nothing.
+    """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Do nothing yet; Lightning's own writes here."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
         trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
-        if stage == "fit" and trainer.is_global_zero and not trial:
-            run = Path(trainer.default_root_dir)
-            config = self.config.clone()
-            config.ckpt_path = None  # who starts anew from this config does not mean to resume
-            write_whole(run / CONFIG, self.parser.dump(config, skip_none=False))
+        if self.already_saved or not trainer.is_global_zero or trial:
+            return
+        self.already_saved = True
+        config = self.config.clone()
+        config.ckpt_path = None  # who starts anew from this config does not mean to resume
+        write_whole(Path(trainer.default_root_dir) / CONFIG, self.parser.dump(config, skip_none=False))
 
 
 class PretextCLI(LightningCLI):
@@ -65,13 +73,22 @@ class PretextCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str], said: Sequence[str] | None = None) -> None:
         """Run a verb; `said` is the command line as the user wrote it, where `args` are not."""
+        args, self.run_name = _named(args)
+        self.folder = RunFolder()
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # no device tables and advertisements
         self.command = shlex.join(["pretext", *(said or args)])
         resumes = _takes_run(args)
         args = _with_run(with_files(args))
         known: dict[str, Any] = reduce(merged, _configs(args), {})
-        reading = {"known": known, "silent": CONFIG if resumes else None, "allow_abbrev": False}
         self.named = evaluates(known)
+        try:
+            self._run(args, known, resumes)
+        finally:
+            self.folder.give_back()
+
+    def _run(self, args: Sequence[str], known: dict[str, Any], resumes: bool) -> None:
+        """Do what the words say: Lightning's command line does so where it is built."""
+        reading = {"known": known, "silent": CONFIG if resumes else None, "allow_abbrev": False}
         super().__init__(
             Host if self.named else Pretrainer,
             pl.LightningDataModule,
@@ -111,11 +128,9 @@ class PretextCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle the run's folder and where to resume."""
         config = self.config[self.subcommand]
-        root = config.trainer.default_root_dir
-        name = Path(str(config.config[0])).stem if config.get("config") else "run"
-        home = Path(root) if root else Path("runs") / name
+        root, file = config.trainer.default_root_dir, str(config.config[0]) if config.get("config") else None
         fits, last = self.subcommand == "fit", config.ckpt_path == "last"
-        self.run_dir = home if not fits else _resumed(home, bool(root)) if last else _fresh(home, bool(root))
+        self.run_dir = self._chosen(root, file, last) if fits else Path(root) if root else home_of(file)
         config.trainer.default_root_dir = str(self.run_dir)
         self.resumed_at = None
         if fits and last:
@@ -124,6 +139,14 @@ class PretextCLI(LightningCLI):
             self.resumed_at = _steps_taken(saved) if saved.exists() else 0
         if self.named and config.model.init_args.get("run"):  # found again from any folder
             config.model.init_args.run = str(Path(config.model.init_args.run).resolve())
+
+    def _chosen(self, root: str | None, file: str | None, last: bool) -> Path:
+        """Choose the folder: that of the run to go on with, or of a new one, also where there is none to go on with."""
+        begun = self.folder.begun(root, file) if last else None
+        run = begun or self.folder.fresh(root, file, self.run_name)
+        if last and not (run / LAST).exists():
+            _tell(f"{run} has no {LAST} to go on from: training begins at the first step")
+        return run
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Add logs, progress and record unless the config says otherwise."""
@@ -159,6 +182,25 @@ class PretextCLI(LightningCLI):
         STOP.check()
 
 
+def _named(args: Sequence[str]) -> tuple[list[str], str | None]:
+    """Take --name NAME out of the words: it belongs to the run, not to what a config says.
+
+    Raises:
+        ValueError: it names a run that is to go on.
+
+    """
+    words, name = list(args), None
+    for place, word in enumerate(words):
+        if word == "--name" or word.startswith("--name="):
+            end = place + 1 if "=" in word else place + 2
+            name = word.partition("=")[2] or " ".join(words[place + 1 : end])
+            del words[place:end]
+            break
+    if name is not None and (_takes_run(words) or words[:1] != ["fit"]):
+        raise ValueError(f"--name {name} is for a new run, of pretext fit -c CONFIG")
+    return words, name
+
+
 def _takes_run(args: Sequence[str]) -> bool:
     return len(args) > 1 and args[0] in VERBS and not args[1].startswith("-")
 
@@ -179,30 +221,6 @@ def _configs(args: Sequence[str]) -> list[dict[str, Any]]:
     files += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
     read = [OmegaConf.to_container(OmegaConf.load(file)) for file in files if Path(file).is_file()]
     return [{str(key): value for key, value in config.items()} for config in read if isinstance(config, dict)]
-
-
-def _fresh(home: Path, chosen: bool) -> Path:
-    """Choose a folder for a new run: the one that was asked for, else the next number."""
-    if not chosen and (home / CONFIG).exists():
-        raise FileExistsError(f"{home} is itself a run; choose another folder with --trainer.default_root_dir")
-    if not chosen:
-        return home / str(int(numbered(home)[-1].name) + 1 if numbered(home) else 0)
-    if (home / LAST).exists():
-        raise FileExistsError(
-            f"{home} already holds a run; continue it with `pretext fit {home}` or choose another folder"
-        )
-    return home
-
-
-def _resumed(home: Path, chosen: bool) -> Path:
-    """Find the run to go on with; where none has begun, begin: so one command starts a run and goes on with it."""
-    try:
-        run = find(home)
-    except FileNotFoundError:
-        run = _fresh(home, chosen)
-    if not (run / LAST).exists():
-        _tell(f"{run} has no {LAST} to go on from: training begins at the first step")
-    return run
 
 
 @rank_zero_only

@@ -13,6 +13,9 @@ import pytorch_lightning as pl
 from pretext.core.stop import STOP
 from pretext.training.agreement import Agreement
 
+TIMED = 1
+"""What is said where it is time for a checkpoint: the number of SIGHUP, which is not listened to."""
+
 
 class Interruption:
     """Listens while a trainer trains. `asked` gives the same answer on all ranks.
@@ -23,6 +26,8 @@ class Interruption:
     def __init__(self) -> None:
         self.signal = 0
         """The number of the signal that all ranks agreed to stop for."""
+        self.timed = False
+        """Whether in the last round a rank said that it is time for a checkpoint."""
         self._pressed = False
         self._before: Any = None
         self._agreement: Agreement | None = None
@@ -35,10 +40,15 @@ class Interruption:
         if trainer.world_size > 1:
             self._agreement = Agreement()
 
-    def asked(self, trainer: pl.Trainer) -> int:
-        """Return the number of the signal to stop for, or 0; all ranks must ask as often as the others."""
-        said = STOP.signal or (signal.SIGINT if self._pressed else 0)
-        self.signal = self.signal or (self._agreement.heard(said) if self._agreement else said)
+    def asked(self, trainer: pl.Trainer, timed: bool = False) -> int:
+        """Return the number of the signal to stop for, or 0; all ranks must ask as often as the others.
+
+        `timed`: by this rank's clock it is time for a checkpoint.
+        """
+        said = STOP.signal or (signal.SIGINT if self._pressed else TIMED if timed else 0)
+        heard = self._agreement.heard(said) if self._agreement else said
+        self.timed = heard == TIMED
+        self.signal = self.signal or (0 if self.timed else heard)
         if self.signal:
             # Ranks that Lightning started: whoever watches them would kill this process when the first of them leaves.
             getattr(trainer.strategy.launcher, "procs", []).clear()

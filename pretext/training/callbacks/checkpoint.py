@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Checkpoint(pl.Callback):
-    """Keep `checkpoints/last.ckpt` of the run up to date: every `every_n_steps` steps, at the end, when interrupted.
+    """Keep `checkpoints/last.ckpt` of the run up to date: every so often, at the end, when interrupted.
 
     The first Ctrl-C lets the step finish, and the validation that follows it, and saves; a second one stops at once.
     SIGTERM, SIGUSR1 and SIGUSR2, where the command line listens to them, do not wait for a validation: the run that
@@ -39,15 +41,24 @@ class Checkpoint(pl.Callback):
 
     Saved is where a step has ended; left is where the next one would begin, so that Lightning has logged the last one.
 
+    Args:
+        every_n_steps: so often.
+        every_n_epochs: so often, at the end of an epoch; none: not for that.
+        every_n_minutes: after the step that ends so much later than the last checkpoint, or start; none: not for that.
+
     Raises:
-        ValueError: `every_n_steps` is not positive.
+        ValueError: one of them is not positive.
 
     """
 
-    def __init__(self, every_n_steps: int = 200) -> None:
-        if every_n_steps < 1:
-            raise ValueError(f"Checkpoint: every_n_steps must be positive, got {every_n_steps}")
-        self.every_n_steps = every_n_steps
+    def __init__(
+        self, every_n_steps: int = 200, every_n_epochs: int | None = 1, every_n_minutes: float | None = 10.0
+    ) -> None:
+        given = {"steps": every_n_steps, "epochs": every_n_epochs, "minutes": every_n_minutes}
+        if bad := [f"every_n_{key}={value}" for key, value in given.items() if value is not None and value <= 0]:
+            raise ValueError(f"Checkpoint: {', '.join(bad)} must be positive")
+        self.every_n_steps, self.every_n_epochs, self.every_n_minutes = every_n_steps, every_n_epochs, every_n_minutes
+        self._wrote = 0.0  # when, by this process's clock
         self._saved = -1
         self._due = False
         self._interruption = Interruption()
@@ -56,6 +67,7 @@ class Checkpoint(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._interruption.begin(trainer)
+        self._wrote = time.monotonic()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
         if self._leaves:
@@ -68,7 +80,10 @@ class Checkpoint(pl.Callback):
         # in is not over, so that a run that gets more steps later goes on with the very next batch.
         step = trainer.global_step
         self._due |= step != self._saved and (step % self.every_n_steps == 0 or step == trainer.max_steps)
-        self._due |= bool(self._interruption.asked(trainer))
+        minutes = (time.monotonic() - self._wrote) / 60
+        self._due |= bool(self._interruption.asked(trainer, minutes >= (self.every_n_minutes or math.inf)))
+        # A rank whose clock is behind hears of a step that the others have saved after; so one that follows is not due.
+        self._due |= self._interruption.timed and step > self._saved + 1
         # Gradients of half a step are not saved; and a run resumed from before a validation would leave it out.
         half = (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch
         if not (half or trainer.is_last_batch or _validates(trainer)):
@@ -94,6 +109,8 @@ class Checkpoint(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._due |= bool(self._interruption.asked(trainer))
+        ends = self.every_n_epochs is not None and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        self._due |= ends and trainer.global_step != self._saved
         self._save_if_due(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -119,7 +136,7 @@ class Checkpoint(pl.Callback):
         self._leaves = bool(self._interruption.signal)
 
     def _save(self, trainer: pl.Trainer) -> None:
-        self._due = False
+        self._due, self._wrote = False, time.monotonic()
         loss = trainer.callback_metrics.get("train/loss")
         diverged = loss is not None and not torch.isfinite(loss)
         if trainer.fast_dev_run or diverged:  # type: ignore[attr-defined]  # Lightning sets it outside the class

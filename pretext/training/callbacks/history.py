@@ -22,6 +22,11 @@ class History(CSVLogger):
         super().__init__(run, name="", version="")
         self._kept = _rows_before(Path(run) / "metrics.csv", resumed_at)
 
+    def save(self) -> None:
+        """Write what there is; nothing is made before there is anything (Lightning saves before the first step)."""
+        if self._experiment is not None:
+            super().save()
+
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:

@@ -9,6 +9,7 @@ import sys
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -20,21 +21,30 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning")
 
 
 class Record(pl.Callback):
-    """Write `environment.json` (versions, machine, command) and `chance.json` (blind guesses) into the run."""
+    """Write `environment.json` (versions, machine, command) and `chance.json` (blind guesses) into the run.
+
+    They are written when the first step is done: a start that fails leaves nothing.
+    """
 
     def __init__(self, command: str) -> None:
         self.command = command
+        self._written = False
+        self._guesses: dict[str, dict[str, float]] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit" and trainer.is_global_zero:
+            self._guesses = {name: _blind_guess(task) for name, task in getattr(pl_module, "tasks", {}).items()}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
         trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
-        if stage != "fit" or not trainer.is_global_zero or trial:
+        if self._written or not trainer.is_global_zero or trial:
             return
+        self._written = True
         run = Path(trainer.default_root_dir)
         file = run / "environment.json"
         first = json.loads(file.read_text()) if file.exists() else None  # a resumed run keeps how it began
         write_json(file, first | {"resumed": self.command} if first else {**environment(), "command": self.command})
-        tasks = getattr(pl_module, "tasks", {})
-        write_json(run / "chance.json", {name: _blind_guess(task) for name, task in tasks.items()})
+        write_json(run / "chance.json", self._guesses)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
