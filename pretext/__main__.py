@@ -45,6 +45,15 @@ A RUN is the folder that `fit` made (config.yaml and checkpoints), by default ru
 """
 
 
+GOES_ON = {  # what Ctrl-C leaves
+    "fit": "no step was finished",
+    "probe": "what was embedded is kept: the same command goes on",
+    "bench": "finished cells are kept: the same command goes on",
+    "evolve": "finished candidates are kept: the same command goes on",
+    "reproduce": "finished parts are kept: the same command goes on",
+}
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run a verb; return the exit code: 0 done, 1 an error told in one line; a signal raises SystemExit."""
     args = list(sys.argv[1:] if args is None else args)
@@ -67,7 +76,12 @@ def main(args: Sequence[str] | None = None) -> int:
         with STOP.listen():
             import_module(f"pretext.cli.{VERBS[args[0]]}").main(args)
     except KeyboardInterrupt:
-        return 130
+        return _interrupted(args[0])
+    except SystemExit as stop:
+        # Lightning makes the one of the other; training that was stopped has said where it goes on.
+        if isinstance(stop.__context__, KeyboardInterrupt) and args[0] != "fit":
+            return _interrupted(args[0])
+        raise
     except Exception as error:
         from pretext.cli.parser import hint, is_users, one_line
 
@@ -76,6 +90,11 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"pretext {args[0]}: {one_line(error)}{hint(error)}", file=sys.stderr)
         return STOP.code or 1
     return 0
+
+
+def _interrupted(verb: str) -> int:
+    print(f"pretext {verb}: interrupted; {GOES_ON.get(verb, 'nothing was written')}", file=sys.stderr)
+    return 130
 
 
 def _meant(verb: str) -> str:

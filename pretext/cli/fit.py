@@ -22,9 +22,10 @@ def main(args: list[str]) -> None:
         if verb != "fit" and not (run / LAST).is_file():
             raise FileNotFoundError(f"{run} has no checkpoint yet; train it first: pretext fit {run}")
     words = ready(words)
+    from pretext.report.puzzles import paint
     from pretext.training.cli import PretextCLI
 
-    PretextCLI([verb, *words], args)
+    PretextCLI([verb, *words], args, paint)
 
 
 def _helped(args: list[str]) -> str | None:

@@ -39,6 +39,10 @@ def main(args: list[str]) -> None:
     with whole(folder / "probe.png") as draft:
         plot(result).savefig(draft, dpi=150, format="png")
     Console().print(*(part for table in tables(result) for part in (table.rich(), "")))
+    if skipped := getattr(probed.data, "skipped", {}):
+        print(f"{len(skipped)} files could not be read, or only in part, such as {next(iter(skipped))}")
+    page = "" if name is None else f"; a page: pretext report {folder}; side by side: pretext compare {folder} RUN"
+    print(f"wrote {folder / 'probe.json'} and probe.png{page}")
 
 
 def _parser(about: str | None) -> Parser:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pretext.cli.parser import Parser, run_of
 from pretext.cli.preflight import ready
 from pretext.core.runs import CONFIG, LAST, find
+
+PAGE = 9  # tasks of a picture: more would be too high to look at
 
 
 def main(args: list[str]) -> None:
@@ -38,6 +41,16 @@ def main(args: list[str]) -> None:
     data.setup("validate")
     held_out = next(iter(data.val_dataloader()), None)  # what the head answers to items that it was not trained on
     first = held_out or next(iter(data.train_dataloader()))
-    out = own.out or (run or Path()) / "puzzles.png"
-    paint(puzzles(module, first, own.count, trained), out)
-    print(out)
+    out, drawn = own.out or (run or Path()) / "puzzles.png", puzzles(module, first, own.count, trained)
+    pages = list(_pages(list(drawn), out))
+    for names, page in pages:
+        paint({name: drawn[name] for name in names}, page)
+    files = ", ".join(str(page) for _, page in pages)
+    print(f"look: {files}; {f'measure: pretext probe {run}' if run else f'train: pretext fit -c {own.config}'}")
+
+
+def _pages(tasks: list[str], out: Path) -> Iterator[tuple[list[str], Path]]:
+    """Divide tasks to pictures of a few each: puzzles.png, puzzles-2.png ..."""
+    for number, start in enumerate(range(0, len(tasks), PAGE), start=1):
+        name = out.name if number == 1 else f"{out.stem}-{number}{out.suffix}"
+        yield tasks[start : start + PAGE], out.with_name(name)

@@ -18,6 +18,8 @@ LEAST = 0.02  # of the scale of motion, has full colour at least: below, noise w
 BINS = 64  # rows of a spectrogram, pixels
 SHOWN, WIDTH, HEIGHT = 32, 128, 32  # of stripes: how many numbers, in so many pixels at most
 TALL, BAR = 64, 4  # height of bars, and the width of each, pixels
+CELL = 12  # pixels of a number with its line
+GLYPHS = ("75557", "26227", "71747", "71717", "55711", "74717", "74757", "71111", "75757", "75717")
 ASPECT = 4  # its columns for each row
 RANGE = 6.0  # from black to white, in units of ln of the amplitude: 52 dB
 _BLACK, _RED, _YELLOW = (0.0, 0.0, 0.1), (0.75, 0.15, 0.35), (1.0, 0.95, 0.65)  # of a spectrogram, quiet to loud
@@ -73,6 +75,24 @@ def choices(
         guesses = prediction.argmax(1)
         columns.append(column("prediction", guesses.tolist(), guesses == answer))
     return rows(*columns)
+
+
+def numbers(order: Tensor, grid: int) -> Tensor:
+    """Draw a grid of numbers, those of `order` (grid * grid,) from 0 counted from 1, black on white: (3, S, S)."""
+    picture = torch.ones(grid * CELL + 1, grid * CELL + 1)
+    picture[::CELL], picture[:, ::CELL] = 0.5, 0.5
+    for place, number in enumerate(order.tolist()):
+        digits = [_glyph(digit) for digit in str(number + 1)]
+        ink = torch.cat([part for digit in digits for part in (digit, torch.zeros(5, 1))][:-1], 1)
+        top, left = (place // grid) * CELL + 4, (place % grid) * CELL + (CELL - ink.shape[1] + 1) // 2
+        picture[top : top + 5, left : left + ink.shape[1]] -= ink
+    return picture.expand(3, -1, -1)
+
+
+def _glyph(digit: str) -> Tensor:
+    """Draw a digit of 5 x 3 pixels, 1 where there is ink; a row is an octal number."""
+    octal = [int(row) for row in GLYPHS[int(digit)]]
+    return torch.tensor([[row >> 2 & 1, row >> 1 & 1, row & 1] for row in octal], dtype=torch.float32)
 
 
 def stacked(pictures: Iterable[Tensor]) -> Tensor:

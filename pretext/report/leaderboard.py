@@ -14,7 +14,7 @@ from pretext.benchmark.summary import EntrySummary, correlation, stage_order, st
 from pretext.core.files import write_whole
 from pretext.evaluation.statistics.correlation import Correlation
 from pretext.report.colours import Shades
-from pretext.report.table import STAR, Cell, Column, Row, Table, of_metric, of_value, plain
+from pretext.report.table import MISSING, STAR, Cell, Column, Row, Table, of_metric, of_value, plain
 from pretext.report.words import rho
 
 LEGEND = (
@@ -71,10 +71,21 @@ def table(board: Board) -> RichTable:
     """Lay a board out for a terminal of 80 columns. Raises as `summary` does."""
     entries = summary(board)
     whole = ranking(board, entries)  # there is no room for the number of seeds, its last column
-    rows = [row._replace(cells=row.cells[:-1]) for row in whole.rows]
-    heading = f"{board.name}: {title(board)}\n{board.status}"
-    caption = f"{LEGEND} {over(entries)} {spearman(correlation(entries))}"
-    return whole._replace(title=heading, columns=whole.columns[:-1], rows=rows, caption=caption).rich()
+    written = [[column.text(cell) for column, cell in whole.cells(row)] for row in whole.rows]
+    kept = [k for k in range(len(whole.columns) - 1) if any(texts[k] != MISSING for texts in written)]
+    rows = [row._replace(cells=[row.cells[k] for k in kept]) for row in whole.rows]
+    heading = f"{_heading(board)}\n{board.status}"
+    skilled = any(whole.columns[k].title == "Skill" for k in kept)
+    caption = f"{LEGEND} {over(entries)} {spearman(correlation(entries)) if skilled else ''}".strip()
+    return whole._replace(title=heading, columns=[whole.columns[k] for k in kept], rows=rows, caption=caption).rich()
+
+
+def _heading(board: Board) -> str:
+    """Name a board and what it is measured on; a board that is called by that says each part once."""
+    about = title(board)
+    said = about.replace(", ", " · ").split(" · ")
+    name = " · ".join(part for part in board.name.split(" · ") if part not in said)
+    return f"{name}: {about}" if name else about
 
 
 def markdown(boards: Sequence[Board]) -> str:

@@ -29,6 +29,7 @@ from pretext.training.callbacks import (
     History,
     Predictions,
     Progress,
+    Questions,
     Record,
     Revalidation,
     Stagnation,
@@ -36,6 +37,7 @@ from pretext.training.callbacks import (
 )
 from pretext.training.host import Host
 from pretext.training.interruption import alone_with_signals
+from pretext.training.loggers import Elsewhere, Paint, going_on
 from pretext.training.options import merged, todays
 from pretext.training.parser import Parser
 from pretext.training.pretrainer import Pretrainer
@@ -71,8 +73,13 @@ class SaveConfig(SaveConfigCallback):
 class PretextCLI(LightningCLI):
     """LightningCLI that gives every run its folder, its logs, its checkpoints, and resumes where it stopped."""
 
-    def __init__(self, args: Sequence[str], said: Sequence[str] | None = None) -> None:
-        """Run a verb; `said` is the command line as the user wrote it, where `args` are not."""
+    def __init__(self, args: Sequence[str], said: Sequence[str] | None = None, paint: Paint | None = None) -> None:
+        """Run a verb.
+
+        `said`: the command line as the user wrote it, where `args` are not. `paint`: paints puzzles for loggers of the
+        user's own.
+        """
+        self.paint = paint
         args, self.run_name = _named(args)
         self.folder = RunFolder()
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # no device tables and advertisements
@@ -148,14 +155,22 @@ class PretextCLI(LightningCLI):
             _tell(f"{run} has no {LAST} to go on from: training begins at the first step")
         return run
 
+    def instantiate_classes(self) -> None:
+        """Build all; loggers go on with what they began."""
+        with going_on(self.config[self.subcommand].trainer.logger, self.run_dir):
+            super().instantiate_classes()
+
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Add logs, progress and record unless the config says otherwise."""
         config = self.config_init[self.subcommand].trainer
         terminal = sys.stderr.isatty()
-        extra: list[pl.Callback] = [Divergence(), Throughput(), Record(self.command), Predictions(), Revalidation()]
+        extra: list[pl.Callback] = [Questions(), Divergence(), Throughput(), Record(self.command)]
+        extra += [Predictions(), Revalidation()]
         if config.enable_progress_bar is not False and not terminal:
             extra.append(Progress())
         fits, own = self.subcommand == "fit", [] if config.logger in (None, True) else _listed(config.logger)
+        if fits and own:
+            extra.append(Elsewhere(own, self.paint))
         if config.logger is not False:  # beside loggers of a user's own the history is kept: reports are made of it
             kwargs["logger"] = [*(own or [self._board()]), self._history()] if fits else own or False
         kwargs["callbacks"] = [*(config.callbacks or []), *extra]
@@ -171,15 +186,44 @@ class PretextCLI(LightningCLI):
         return History(str(self.run_dir), self.resumed_at or 0)
 
     def after_fit(self) -> None:
-        """Tell where the run is; a signal that came too late to stop it ends the process now.
+        """Tell where the run is and what comes next; a signal that came too late to stop it ends the process now.
 
         Raises:
             SystemExit: there was one.
 
         """
         if self.trainer.is_global_zero:
-            print(f"run: {self.run_dir}")
+            print(self._ending())
         STOP.check()
+
+    def _ending(self) -> str:
+        """Say where the run is, what could not be read, and what comes next."""
+        run, step = self.run_dir, self.trainer.global_step
+        if not (run / CONFIG).exists():
+            return "no step was taken, so no run was made"
+        if step == self.resumed_at:
+            longer = f"pretext fit {run} --trainer.max_steps N (or max_epochs) trains it for longer"
+            return f"nothing to do: {run} is finished, at step {step}; {longer}"
+        skipped = getattr(self.datamodule, "skipped", None) or {}
+        files = f"{len(skipped)} files could not be read, or only in part: {run / 'skipped.txt'}\n" if skipped else ""
+        then = f"pretext test {run}" if self.named else f"pretext show {run}; measure: pretext probe {run}"
+        return f"{files}run: {run}, step {step}; {'measure' if self.named else 'look'}: {then}"
+
+    def after_validate(self) -> None:
+        """Say what comes next."""
+        self._next()
+
+    def after_test(self) -> None:
+        """Say what comes next."""
+        self._next()
+
+    def after_predict(self) -> None:
+        """Say what comes next."""
+        self._next()
+
+    def _next(self) -> None:
+        if self.trainer.is_global_zero and (self.run_dir / CONFIG).exists():
+            print(f"a page of the run: pretext report {self.run_dir}")
 
 
 def _named(args: Sequence[str]) -> tuple[list[str], str | None]:

@@ -12,7 +12,7 @@ from pretext.core.errors import require
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess, cross_entropy
-from pretext.ops.drawing import panels, rows
+from pretext.ops.drawing import numbers, panels, rows
 from pretext.ops.geometric import drawable
 from pretext.ops.tile_cut import TileCut
 from pretext.ops.tiles import (
@@ -161,20 +161,20 @@ class Jigsaw(Task):
         return blind_guess(len(self.table))
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
-        """Draw the shuffled tiles, the true arrangement, and the one that the prediction would make."""
+        """Draw the shuffled tiles, their true places, the true arrangement, and the one that the prediction makes."""
         table, answers = self.table.cpu(), puzzle.answer.cpu()
         tiles = self._shuffled(puzzle)  # (N * puzzles, P, 3, t, t)
         seam = max(1, tiles.shape[-1] // 8)
         solved = mount_tiles(restore_order(tiles, table[answers]), self.grid, seam)
         columns = [
             panels(mount_tiles(tiles, self.grid, seam), "which shuffle?"),
-            panels(solved, [f"answer: permutation {label}" for label in answers.tolist()]),
+            panels([numbers(order, self.grid) for order in table[answers]], "answer: where each belongs"),
+            panels(solved, "answer"),
         ]
         if prediction is not None:
             guesses = prediction.argmax(1).cpu()
             matches = (table[guesses] == table[answers]).sum(1).tolist()
-            pairs = zip(guesses.tolist(), matches, strict=True)
-            captions = [f"prediction: permutation {k}, {match} of {self.grid**2} in place" for k, match in pairs]
+            captions = [f"prediction: {match} of {self.grid**2} in place" for match in matches]
             columns.append(
                 panels(mount_tiles(restore_order(tiles, table[guesses]), self.grid, seam), captions, guesses == answers)
             )

@@ -6,6 +6,7 @@ from pretext.training.callbacks.history import History
 from pretext.training.callbacks.online import Online
 from pretext.training.callbacks.predictions import Predictions
 from pretext.training.callbacks.progress import Progress, Throughput
+from pretext.training.callbacks.questions import Questions
 from pretext.training.callbacks.record import Record
 from pretext.training.callbacks.revalidation import Revalidation
 from pretext.training.callbacks.stagnation import Stagnation
@@ -18,6 +19,7 @@ __all__ = [
     "Online",
     "Predictions",
     "Progress",
+    "Questions",
     "Record",
     "Revalidation",
     "Stagnation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -130,6 +131,8 @@ class Online(pl.Callback):
                 if not self._worked:
                     raise
                 rank_zero_warn(f"Online: nothing measured at step {self._last}: {error}")
+        if figures and trainer.is_global_zero:
+            print(f"{self.name} at step {self._last}: {_said(figures)}", file=sys.stderr, flush=True)
         figures = {f"{self.name}/{key}": value for key, value in trainer.strategy.broadcast(figures).items()}
         trainer.callback_metrics.update({key: torch.tensor(value) for key, value in figures.items()})
         for logger in trainer.loggers if figures else ():
@@ -147,6 +150,15 @@ class Online(pl.Callback):
         features = embed(network, batches, view, dims=self.dims, title="")
         figures = scored(features, wanted.scores, wanted.stages, host.device)
         return {f"{modality}.{key}" if modality and "/" in key else key: value for key, value in figures.items()}
+
+
+def _said(figures: dict[str, float]) -> str:
+    """Say what was measured: a stage's name once, before its scores."""
+    stages: dict[str, list[str]] = {}
+    for key, value in figures.items():
+        stage, _, score = key.rpartition("/")
+        stages.setdefault(stage, []).append(f"{score} {value:.3g}" if stage else f"{key} {value:.4g}")
+    return "; ".join(" ".join(filter(None, (stage, ", ".join(scores)))) for stage, scores in stages.items())
 
 
 def _host(module: pl.LightningModule) -> Host:

@@ -5,12 +5,29 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
 from pretext.training.host import Host
+
+LINE = 6  # figures that are read at a glance on one line
+
+
+def as_table(figures: Mapping[str, float]) -> str:
+    """Write figures such as val/turn/loss: a few on a line, more as a table with a row for each task."""
+    if len(figures) <= LINE:
+        return "  ".join(f"{key} {value:.4f}" for key, value in figures.items())
+    rows: dict[str, list[str]] = {}
+    for key, value in figures.items():
+        row, _, score = key.rpartition("/")
+        rows.setdefault(row, []).append(f"{score} {value:.4f}")
+    wide, places = max(map(len, rows)), max(map(len, rows.values()))
+    widths = [max(len(row[place]) for row in rows.values() if place < len(row)) for place in range(places)]
+    padded = {name: [f"{text:{width}}" for text, width in zip(row, widths, strict=False)] for name, row in rows.items()}
+    return "\n".join(f"{name:{wide}}  {'  '.join(row)}".rstrip() for name, row in padded.items())
 
 
 class Throughput(pl.Callback):
@@ -61,7 +78,7 @@ class Progress(ProgressBar):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.sanity_checking and self.seconds != float("inf"):
             values = {k: v for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-            print("  ".join(f"{key} {float(value):.4f}" for key, value in values.items()), file=sys.stderr, flush=True)
+            print(as_table({key: float(value) for key, value in values.items()}), file=sys.stderr, flush=True)
 
     def _say(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch_idx: int) -> None:
         if isinstance(pl_module, Host):

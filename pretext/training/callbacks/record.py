@@ -49,9 +49,14 @@ class Record(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             trained = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
-            print(f"{trained / 1e6:.1f} M parameters, run {trainer.default_root_dir}", file=sys.stderr)
+            print(f"{counted(trained)} parameters, run {trainer.default_root_dir}", file=sys.stderr)
             for name, task in getattr(pl_module, "tasks", {}).items():
                 print(f"  {name}: {type(task).__name__}({task.extra_repr()})", file=sys.stderr)
+
+
+def counted(parameters: int) -> str:
+    """Write a number of parameters with two or three figures: 11.2 M, 4,520."""
+    return f"{parameters / 1e6:.1f} M" if parameters >= 1e6 else f"{parameters:,}"
 
 
 def environment() -> dict[str, str]:
