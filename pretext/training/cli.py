@@ -205,7 +205,8 @@ class PretextCLI(LightningCLI):
             longer = f"pretext fit {run} --trainer.max_steps N (or max_epochs) trains it for longer"
             return f"nothing to do: {run} is finished, at step {step}; {longer}"
         skipped = getattr(self.datamodule, "skipped", None) or {}
-        files = f"{len(skipped)} files could not be read, or only in part: {run / 'skipped.txt'}\n" if skipped else ""
+        count = f"{len(skipped)} file{'s' if len(skipped) > 1 else ''}"
+        files = f"{count} could not be read, or only in part: {run / 'skipped.txt'}\n" if skipped else ""
         then = f"pretext test {run}" if self.named else f"pretext show {run}; measure: pretext probe {run}"
         return f"{files}run: {run}, step {step}; {'measure' if self.named else 'look'}: {then}"
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from pretext.ops.drawing import GAP, film_strip, spectrogram
+from pretext.ops.drawing import GAP, film_strip, numbers, spectrogram
 from pretext.ops.temporal import STILL
 
 
@@ -55,3 +55,17 @@ def test_silence_and_a_click_can_be_drawn():
         picture = spectrogram(wave)
         assert picture.isfinite().all()
         assert 0 <= picture.min() <= picture.max() <= 1
+
+
+def test_numbers_of_a_grid_have_a_picture_each_wherever_they_stand():
+    order = torch.tensor([11, 0, 3, 2, 1, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15])
+
+    def cells(order):
+        picture = numbers(order, 4)[0, 1:, 1:]
+        return [picture[12 * (k // 4) :, 12 * (k % 4) :][:11, :11] for k in range(16)]
+
+    drawn = dict(zip(order.tolist(), cells(order), strict=True))
+    again = dict(zip(order.flip(0).tolist(), cells(order.flip(0)), strict=True))
+    assert all(torch.equal(drawn[number], again[number]) for number in drawn)
+    assert len({tuple(cell.flatten().tolist()) for cell in drawn.values()}) == 16
+    assert [int((1 - drawn[number]).sum()) for number in (0, 6, 7)] == [8, 7, 13]  # ink of 1, 7 and 8

@@ -1,4 +1,4 @@
-"""Loggers of a user's own beside our history: TensorBoard's, and W&B's and MLflow's without a network where installed."""
+"""Loggers of one's own beside our history: TensorBoard's, and W&B's and MLflow's where installed, offline."""
 
 import json
 from csv import DictReader

@@ -157,7 +157,7 @@ def _said(figures: dict[str, float]) -> str:
     stages: dict[str, list[str]] = {}
     for key, value in figures.items():
         stage, _, score = key.rpartition("/")
-        stages.setdefault(stage, []).append(f"{score} {value:.3g}" if stage else f"{key} {value:.4g}")
+        stages.setdefault(stage, []).append(f"{score} {value:.3g}" if stage else f"{score} {value:g}")
     return "; ".join(" ".join(filter(None, (stage, ", ".join(scores)))) for stage, scores in stages.items())
 
 

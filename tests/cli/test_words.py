@@ -1,0 +1,181 @@
+"""What the command line says: what comes next, what was meant, what is odd, and nothing that nobody can use."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from folders import labelled_folder
+from nets import TinyNet
+from PIL import Image
+
+from pretext.__main__ import main
+from pretext.cli.show import PAGE, _pages
+from pretext.training.callbacks.online import _said
+from pretext.training.callbacks.progress import as_table
+from pretext.training.callbacks.questions import questions
+from pretext.training.callbacks.record import counted
+
+TINY = """
+model:
+  backbone: {class_path: nets.TinyNet}
+  tasks: {turn: {class_path: pretext.Rotation}}
+data: {class_path: datamodules.Digits, init_args: {size: 16, batch_size: 16, split: {limit: 64}}}
+trainer: {max_steps: 2, max_epochs: -1, limit_val_batches: 1, log_every_n_steps: 1, accelerator: cpu}
+"""
+
+
+class Pressed(TinyNet):
+    """A network that is looked at while somebody presses Ctrl-C."""
+
+    def forward(self, x):
+        raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("words")
+    (folder / "tiny.yaml").write_text(TINY)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def there(home, monkeypatch):
+    monkeypatch.chdir(home)
+
+
+def told(capsys, *words, code=0):
+    assert main(list(words)) == code
+    captured = capsys.readouterr()
+    return captured.err if code else captured.out
+
+
+class TestNext:
+    """Every verb ends with what it wrote and what comes next. In the order in which a user takes them."""
+
+    def test_fit(self, capsys):
+        out = told(capsys, "fit", "-c", "tiny.yaml")
+        run = "runs/tiny/0"
+        assert out.splitlines()[-1] == f"run: {run}, step 2; look: pretext show {run}; measure: pretext probe {run}"
+        out = told(capsys, "fit", run)
+        assert out.splitlines()[-1].startswith(f"nothing to do: {run} is finished, at step 2; pretext fit {run} ")
+
+    def test_of_a_run(self, capsys):
+        run = "runs/tiny/0"
+        for words, last in (
+            (("show", run), f"look: {run}/puzzles.png; measure: pretext probe {run}"),
+            (("validate", run), f"a page of the run: pretext report {run}"),
+            (("report", run), f"look: {run}/report.html"),
+        ):
+            assert told(capsys, *words).splitlines()[-1] == last
+        out = told(capsys, "probe", run, "--protocols", "knn").splitlines()[-1]
+        assert out.startswith(f"wrote {run}/probe.json and probe.png; a page: pretext report {run}; side by side: ")
+        out = told(capsys, "export", run, "--to", "safetensors").splitlines()[-1]
+        assert out == f"wrote {run}/backbone.safetensors; in Python: safetensors.torch.load_file(FILE)"
+        out = told(capsys, "compare", run)
+        assert out.splitlines()[-1] == "as a page: add --out FILE.html"
+        assert out.count("Digits") == 1
+        assert "Skill" not in out
+
+    def test_show_of_a_config(self, capsys):
+        out = told(capsys, "show", "-c", "tiny.yaml", "--out", "asked.png")
+        assert out.splitlines()[-1] == "look: asked.png; train: pretext fit -c tiny.yaml"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fit", "-c", "tiny.yaml", "--model.tasks.trun.turns", "one"], "no task trun; did you mean turn? it has turn"),
+        (["fit", "-c", "tiny.yaml", "--model.tasks.more", "pretext.Jigsav"], "did you mean pretext.Jigsaw?"),
+        (["fit", "-c", "tiny.yaml", "--model.tasks.more", "Jigsaw"], "did you mean pretext.Jigsaw?"),
+        (["fit", "-c", "tiny.yaml", "--data", "pretext.ImageFolder"], "did you mean datamodules.ImageFolder?"),
+        (
+            ["fit", "-c", "tiny.yaml", "--trainer.max_step", "3"],
+            "did you mean --trainer.max_steps?",
+        ),
+        (["fit", "-c", "image/rotaton"], "did you mean image/rotation?"),
+        (["fit", "-c", "image/rotation"], "the config's folder of data, images, is not here: add --data.root DIR"),
+        (["fit", "-c", "image/rotation", "--data.root", "no"], "--data.root no: there is no such folder"),
+        (["fit", "-c", "photo.jpg"], "photo.jpg is a picture; -c takes a config"),
+        (["fit", "-c", "data/esc10"], "describes data; give it to --data"),
+        (["bench", "tiny.yaml"], "train it with pretext fit -c tiny.yaml"),
+        (["fit", "-c", "suite.yaml"], "suite.yaml is a benchmark: pretext bench suite.yaml"),
+        (["prob"], "unknown verb 'prob', did you mean probe"),
+        (["tasks", "Rotatoin"], "did you mean Rotation?"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_with_what_was_meant(words, said, capsys):
+    Image.new("RGB", (8, 8)).save("photo.jpg")
+    Path("suite.yaml").write_text("boards: {}\n")
+    (line,) = told(capsys, *words, code=1).splitlines()
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("probe", "--backbone", "test_words.Pressed", "--data", "datamodules.Digits"), "what was embedded is kept"),
+        (("evolve", "-c", "pressed.yaml", "--steps", "1", "--candidates", "1"), "finished candidates are kept"),
+        (("fit", "-c", "pressed.yaml"), ""),
+    ],
+)
+def test_ctrl_c_is_told_in_one_line(words, said, capsys):
+    Path("pressed.yaml").write_text(TINY.replace("nets.TinyNet", "test_words.Pressed"))
+    if not said:
+        with pytest.raises(SystemExit):  # Lightning's
+            main(list(words))
+        assert not Path("runs/pressed").exists()
+        return
+    err = told(capsys, *words, code=130)
+    assert err.splitlines()[-1] == f"pretext {words[0]}: interrupted; {said}: the same command goes on"
+    assert "Traceback" not in err
+
+
+class TestOddities:
+    def test_no_step(self, capsys):
+        assert main(["fit", "-c", "tiny.yaml", "--trainer.max_steps", "0", "--name", "none"]) == 0
+        captured = capsys.readouterr()
+        assert "max_steps is 0, so no step is taken. Was more meant?" in captured.err
+        assert captured.out.splitlines()[-1] == "no step was taken, so no run was made"
+        assert not Path("runs/tiny/none").exists()
+
+    def test_one_item_and_pictures_of_two_pixels(self):
+        x = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+        asked = list(questions({"x": x, "index": torch.arange(1)}, 1))
+        assert [re.search(r"one item|2 px", question)[0] for question in asked] == ["one item", "2 px"]
+        fine = {"x": {"rgb": torch.zeros(4, 3, 8, 32, 32), "audio": torch.zeros(4, 1, 7)}, "index": torch.arange(4)}
+        assert list(questions(fine, 1)) == []
+        assert list(questions((x, 1), 1)) == []  # what is no batch of ours
+
+    def test_files_that_cannot_be_read_are_counted(self, capsys):
+        root = labelled_folder(Path("images"))
+        for name in ("a.jpg", "b.jpg"):
+            (next(file for file in root.iterdir() if file.is_dir()) / name).write_bytes(b"no picture")
+        data = ("--data", "datamodules.Photos", "--data.root", str(root), "--data.canvas", "16")
+        out = told(capsys, "fit", "-c", "tiny.yaml", "--name", "files", *data, "--trainer.max_epochs", "2")
+        lines = Path("runs/tiny/files/skipped.txt").read_text().splitlines()
+        assert f"{len(lines)} file{'s' * (len(lines) > 1)} could not be read, or only in part: " in out.splitlines()[-2]
+
+
+class TestFigures:
+    def test_a_few_are_a_line_and_many_a_table(self):
+        assert as_table({"val/turn/loss": 1.25, "val/loss": 1.25}) == "val/turn/loss 1.2500  val/loss 1.2500"
+        many = {f"val/{task}/{score}": 0.5 for task in ("a", "position") for score in ("loss", "accuracy", "rank")}
+        assert as_table({**many, "val/loss": 10.0}).splitlines() == [
+            "val/a         loss 0.5000   accuracy 0.5000  rank 0.5000",
+            "val/position  loss 0.5000   accuracy 0.5000  rank 0.5000",
+            "val           loss 10.0000",
+        ]
+
+    def test_small_networks_have_parameters(self):
+        assert [counted(n) for n in (0, 4_520, 999_999, 11_180_000)] == ["0", "4,520", "999,999", "11.2 M"]
+
+    def test_what_online_measured_is_said(self):
+        figures = {"layer4/knn": 0.5312, "layer4/rankme": 33.21, "held_out": 1000, "seconds": 2.5}
+        assert _said(figures) == "layer4 knn 0.531, rankme 33.2; held_out 1000, seconds 2.5"
+
+    def test_many_tasks_are_drawn_on_several_pictures(self):
+        names = [f"task{k}" for k in range(2 * PAGE + 1)]
+        pages = list(_pages(names, Path("run/puzzles.png")))
+        assert [str(page) for _, page in pages] == ["run/puzzles.png", "run/puzzles-2.png", "run/puzzles-3.png"]
+        assert [name for named, _ in pages for name in named] == names
