@@ -159,7 +159,7 @@ def _check_option(option: str, value: str | None, configs: Sequence[Mapping[str,
     tasks = [name for config in configs for name in _tasks(config)]
     inside = [first, *rest[:1]] == ["model", "tasks"] and len(rest) > 2 and rest[2] != "class_path"
     if inside and tasks and rest[1] not in {*tasks, *added}:
-        raise ValueError(f"the config has no task {rest[1]}{_like(rest[1], tasks, '')}; it has {', '.join(tasks)}")
+        raise ValueError(f"the config has no task {rest[1]}, but {', '.join(tasks)}{_like(rest[1], tasks, '')}")
 
 
 def _check_bare(option: str, value: str) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import OmegaConf
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from pretext.core.checkpoint_file import read_checkpoint
@@ -24,6 +23,7 @@ from pretext.core.stop import STOP
 from pretext.training.batch_norm import SyncedBatchNorm
 from pretext.training.callbacks import (
     AtomicCheckpointIO,
+    Board,
     Checkpoint,
     Divergence,
     History,
@@ -82,7 +82,8 @@ class PretextCLI(LightningCLI):
         self.paint = paint
         args, self.run_name = _named(args)
         self.folder = RunFolder()
-        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # no device tables and advertisements
+        for name in ("pytorch_lightning", "lightning_fabric"):  # no device tables, advertisements and "Seed set to 0"
+            logging.getLogger(name).setLevel(logging.WARNING)
         self.command = shlex.join(["pretext", *(said or args)])
         resumes = _takes_run(args)
         args = _with_run(with_files(args))
@@ -179,8 +180,8 @@ class PretextCLI(LightningCLI):
         kwargs["enable_checkpointing"] = False  # Checkpoint does it
         return alone_with_signals(super().instantiate_trainer(**kwargs))
 
-    def _board(self) -> TensorBoardLogger:
-        return TensorBoardLogger(str(self.run_dir), name="", version="", purge_step=self.resumed_at)
+    def _board(self) -> Board:
+        return Board(str(self.run_dir), self.resumed_at)
 
     def _history(self) -> History:
         return History(str(self.run_dir), self.resumed_at or 0)

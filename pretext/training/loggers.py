@@ -83,7 +83,8 @@ class Elsewhere(pl.Callback):
 
 def hand_picture(logger: Logger, file: Path) -> None:
     """Hand a picture to a logger of W&B's, MLflow's or TensorBoard's kind; others take none."""
-    experiment: Any = logger.experiment  # of the service's own type
+    board: Any = logger
+    experiment = board.experiment  # of the service's own type
     if hasattr(logger, "log_image"):
         logger.log_image(key="puzzles", images=[str(file)])
     elif hasattr(experiment, "log_artifact"):

@@ -60,7 +60,9 @@ class RunFolder:
         """Let others have the number; of a run that was not made nothing stays, not even empty folders above it."""
         if self._lock is None:
             return
-        file, self._lock = Path(self._lock.lock_file), _released(self._lock)
+        file = Path(self._lock.lock_file)
+        _release(self._lock)
+        self._lock = None
         with suppress(OSError):  # the first folder that is not empty stays
             for folder in file.parents:
                 if folder == Path():
@@ -80,7 +82,7 @@ class RunFolder:
         except Timeout:
             return False
         if (home / str(number)).exists():  # made meanwhile, by a process that has ended
-            _released(lock)
+            _release(lock)
             return False
         self._lock = lock
         return True
@@ -91,6 +93,6 @@ def home_of(config: str | None) -> Path:
     return RUNS / (title_of(Path(config)) if config else "run")
 
 
-def _released(lock: FileLock) -> None:
+def _release(lock: FileLock) -> None:
     Path(lock.lock_file).unlink(missing_ok=True)  # first: who holds it may remove it
     lock.release()

@@ -85,7 +85,7 @@ class TestNext:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["fit", "-c", "tiny.yaml", "--model.tasks.trun.turns", "one"], "no task trun; did you mean turn? it has turn"),
+        (["fit", "-c", "tiny.yaml", "--model.tasks.trun.turns", "one"], "no task trun, but turn; did you mean turn?"),
         (["fit", "-c", "tiny.yaml", "--model.tasks.more", "pretext.Jigsav"], "did you mean pretext.Jigsaw?"),
         (["fit", "-c", "tiny.yaml", "--model.tasks.more", "Jigsaw"], "did you mean pretext.Jigsaw?"),
         (["fit", "-c", "tiny.yaml", "--data", "pretext.ImageFolder"], "did you mean datamodules.ImageFolder?"),

@@ -161,13 +161,17 @@ def test_bad_files_are_listed_once_with_their_cause_also_by_a_resumed_run(photos
     (root / "train/dog/tab\tand\nline.jpg").write_text("no image")
     (root / "train/dog/lost.jpg").symlink_to("nowhere")
     trainer = SimpleNamespace(default_root_dir=str(tmp_path / "run"), overfit_batches=0, current_epoch=0)
-    for _ in range(2):  # the second is the resumed run
+    for resumed in (False, True):
         data = ImageFolder(root, 12, 8, cache=0, reading=Reading(max_bad=0.1), split=Splitting(val=0))
         list(data.ordered("train"))  # before a trainer is there
         data.trainer = trainer
         data.setup("fit")
         for _ in range(2):
             list(data.train_dataloader())
+        if not resumed:
+            assert not (tmp_path / "run").exists()  # which is not the data's to make
+            (tmp_path / "run").mkdir()
+            assert data.state_dict() == {}  # for the run's first checkpoint
     assert sorted((tmp_path / "run/skipped.txt").read_text().splitlines()) == [
         "train/cat/003.png\tempty file",
         "train/dog/lost.jpg\tNo such file or directory",

@@ -25,9 +25,9 @@ def fit(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(TINY)
 
-    def with_logger(name, **options):
+    def with_logger(kind, **options):
         words = [word for key, value in options.items() for word in (f"--trainer.logger.{key}", str(value))]
-        logger = ["--trainer.logger", f"pytorch_lightning.loggers.{name}", *words]
+        logger = ["--trainer.logger", f"pytorch_lightning.loggers.{kind}", *words]
         assert main(["fit", "-c", "tiny.yaml", *logger]) == 0
         before = Path("runs/tiny/0/config.yaml").read_text()
         assert main(["fit", "runs/tiny/0", "--trainer.max_steps", "4"]) == 0

@@ -50,7 +50,7 @@ def files(folder):
 @pytest.mark.parametrize(
     "words",
     [
-        ("--model.backbone.width", "0"),  # no network
+        ("--model.backbone.width", "-1"),  # no network
         ("--data.split.limit", "-3"),  # no data
         ("--model.tasks.broken", "test_run_folder.Breaks"),  # no step
         ("--trainer.fast_dev_run", "true"),  # a trial
@@ -155,7 +155,7 @@ def test_saved_after_epochs_and_minutes(tmp_path, options, seen):
         max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         accelerator="cpu", default_root_dir=tmp_path, callbacks=[Checkpoint(**options), look], limit_val_batches=0,
     )  # fmt: skip
-    trainer.fit(Pretrainer(TinyNet(), {"turn": Rotation}), batches())
+    trainer.fit(Pretrainer(TinyNet(), {"turn": Rotation}), batches(), batches(1))
     assert look.seen == seen
 
 

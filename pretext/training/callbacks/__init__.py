@@ -2,7 +2,7 @@
 
 from pretext.training.callbacks.checkpoint import AtomicCheckpointIO, Checkpoint
 from pretext.training.callbacks.divergence import Divergence
-from pretext.training.callbacks.history import History
+from pretext.training.callbacks.history import Board, History
 from pretext.training.callbacks.online import Online
 from pretext.training.callbacks.predictions import Predictions
 from pretext.training.callbacks.progress import Progress, Throughput
@@ -13,6 +13,7 @@ from pretext.training.callbacks.stagnation import Stagnation
 
 __all__ = [
     "AtomicCheckpointIO",
+    "Board",
     "Checkpoint",
     "Divergence",
     "History",

@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
+from pretext.training.callbacks.revalidation import fits
 from pretext.training.host import Host
 
 LINE = 6  # figures that are read at a glance on one line
@@ -76,7 +77,7 @@ class Progress(ProgressBar):
             self._say(trainer, pl_module, batch_idx)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.sanity_checking and self.seconds != float("inf"):
+        if fits(trainer) and not trainer.sanity_checking and self.seconds != float("inf"):
             values = {k: v for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
             print(as_table({key: float(value) for key, value in values.items()}), file=sys.stderr, flush=True)
 

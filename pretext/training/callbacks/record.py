@@ -16,6 +16,7 @@ import torch
 
 from pretext import __version__
 from pretext.core.files import write_json
+from pretext.training.callbacks.history import Board, History
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning")
 
@@ -34,6 +35,11 @@ class Record(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.is_global_zero:
             self._guesses = {name: _blind_guess(task) for name, task in getattr(pl_module, "tasks", {}).items()}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, Board | History):
+                logger.begun = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
         trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
