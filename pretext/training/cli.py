@@ -184,7 +184,7 @@ class PretextCLI(LightningCLI):
         return Board(str(self.run_dir), self.resumed_at)
 
     def _history(self) -> History:
-        return History(str(self.run_dir), self.resumed_at or 0)
+        return History(str(self.run_dir), self.resumed_at or 0, waits=True)
 
     def after_fit(self) -> None:
         """Tell where the run is and what comes next; a signal that came too late to stop it ends the process now.

@@ -19,11 +19,11 @@ class History(CSVLogger):
     since the resumed run writes them again.
     """
 
-    def __init__(self, run: str, resumed_at: int = 0) -> None:
+    def __init__(self, run: str, resumed_at: int = 0, waits: bool = False) -> None:
         super().__init__(run, name="", version="")
         self._kept = _rows_before(Path(run) / "metrics.csv", resumed_at)
-        self.begun = False
-        """Whether training has begun; before, nothing is made."""
+        self.begun = not waits
+        """Whether training has begun; before, nothing is made where the logger `waits` for that (see `Record`)."""
 
     def save(self) -> None:
         if self._experiment is not None:
