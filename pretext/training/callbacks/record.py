@@ -36,11 +36,6 @@ class Record(pl.Callback):
         if stage == "fit" and trainer.is_global_zero:
             self._guesses = {name: _blind_guess(task) for name, task in getattr(pl_module, "tasks", {}).items()}
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for logger in trainer.loggers:
-            if isinstance(logger, Board | History):
-                logger.begun = True
-
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
         trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
         if self._written or not trainer.is_global_zero or trial:
@@ -53,6 +48,9 @@ class Record(pl.Callback):
         write_json(run / "chance.json", self._guesses)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, Board | History):
+                logger.begun = True
         if trainer.is_global_zero:
             trained = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
             print(f"{counted(trained)} parameters, run {trainer.default_root_dir}", file=sys.stderr)
