@@ -7,11 +7,6 @@ from pathlib import Path
 from pretext.cli.parser import Parser, needed, run_of
 from pretext.core.runs import LAST, find
 
-READ = {
-    "torchvision": "model.load_state_dict(torch.load(FILE), strict=False)",
-    "safetensors": "safetensors.torch.load_file(FILE)",
-}
-
 
 def main(args: list[str]) -> None:
     """Write the plain backbone of a run to a file."""
@@ -29,5 +24,4 @@ def main(args: list[str]) -> None:
 
     suffix = {"torchvision": ".pth", "safetensors": ".safetensors"}[own.to]
     stem = f"backbone-{own.modality}" if own.modality else "backbone"
-    file = write(load(run).backbone, own.out or run / f"{stem}{suffix}", own.to, own.modality)
-    print(f"wrote {file}; in Python: {READ[own.to]}")
+    print(write(load(run).backbone, own.out or run / f"{stem}{suffix}", own.to, own.modality))

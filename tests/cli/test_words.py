@@ -70,8 +70,9 @@ class TestNext:
             assert told(capsys, *words).splitlines()[-1] == last
         out = told(capsys, "probe", run, "--protocols", "knn").splitlines()[-1]
         assert out.startswith(f"wrote {run}/probe.json and probe.png; a page: pretext report {run}; side by side: ")
-        out = told(capsys, "export", run, "--to", "safetensors").splitlines()[-1]
-        assert out == f"wrote {run}/backbone.safetensors; in Python: safetensors.torch.load_file(FILE)"
+        out = told(capsys, "export", run, "--to", "safetensors")
+        assert out.startswith(f"{run}/backbone.safetensors: ")
+        assert "load_file" in out
         out = told(capsys, "compare", run)
         assert out.splitlines()[-1] == "as a page: add --out FILE.html"
         assert out.count("Digits") == 1
@@ -152,6 +153,7 @@ class TestOddities:
         for name in ("a.jpg", "b.jpg"):
             (next(file for file in root.iterdir() if file.is_dir()) / name).write_bytes(b"no picture")
         data = ("--data", "datamodules.Photos", "--data.root", str(root), "--data.canvas", "16")
+        data += ("--data.reading.max_bad", "0.5")
         out = told(capsys, "fit", "-c", "tiny.yaml", "--name", "files", *data, "--trainer.max_epochs", "2")
         lines = Path("runs/tiny/files/skipped.txt").read_text().splitlines()
         assert f"{len(lines)} file{'s' * (len(lines) > 1)} could not be read, or only in part: " in out.splitlines()[-2]

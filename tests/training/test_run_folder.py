@@ -50,7 +50,7 @@ def files(folder):
 @pytest.mark.parametrize(
     "words",
     [
-        ("--model.backbone.width", "-1"),  # no network
+        ("--model.backbone.axes", "t"),  # no network for images
         ("--data.split.limit", "-3"),  # no data
         ("--model.tasks.broken", "test_run_folder.Breaks"),  # no step
         ("--trainer.fast_dev_run", "true"),  # a trial

@@ -59,6 +59,10 @@ class Board(TensorBoardLogger):
     def experiment(self) -> Any:
         return super().experiment if self.begun else Nothing()
 
+    def save(self) -> None:
+        if self._experiment is not None:
+            super().save()
+
 
 class Nothing:
     """What a logger is asked for before training has begun; it takes every call, and does nothing."""
