@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import OmegaConf
+from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pretext.evaluation.available import DEFAULT, protocols_named
 from pretext.evaluation.embed import DIMS
-from pretext.jobs.keys import here, unresolved_environment
+from pretext.jobs.keys import environment_kept, here
 
 BASELINES = ("random", "raw")  # what every entry is compared with: kind and name of their cells
 Options = dict[str, Any]
@@ -100,10 +100,8 @@ def read_suite(file: str | Path) -> Suite:
     if not Path(file).is_file():
         raise FileNotFoundError(f"bench: no file {file}")
     try:
-        content = OmegaConf.merge(OmegaConf.structured(Suite), OmegaConf.load(file))
-        suite = cast(Suite, OmegaConf.to_object(content))
-        with unresolved_environment():
-            suite = replace(suite, boards=cast(Suite, OmegaConf.to_object(content)).boards)
+        content = OmegaConf.load(file)
+        suite, written = _parsed(content), _parsed(environment_kept(content))
     except OmegaConfBaseException as error:
         raise ValueError(f"bench: {file}: {str(error).splitlines()[0]}") from error
     try:
@@ -112,9 +110,13 @@ def read_suite(file: str | Path) -> Suite:
         raise ValueError(f"bench: {file}: {error}") from error
     for board, own in suite.boards.items():
         for name, entry in own.entries.items():
-            _check(f"bench: {board}/{name}", name, in_place(entry))
+            _check(f"bench: {board}/{name}", name, entry)
             _check_start(f"bench: {board}/{name}", own, entry)
-    return suite
+    return replace(suite, boards=written.boards)
+
+
+def _parsed(content: Container) -> Suite:
+    return cast(Suite, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Suite), content)))
 
 
 def in_place(entry: Entry) -> Entry:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.resolvers import oc
+from omegaconf import Container, OmegaConf
 
 
 def key_of(*facts: object) -> str:
@@ -35,24 +34,36 @@ def with_contents(value: Any) -> Any:
     return value, file.stat().st_size, file.stat().st_mtime_ns
 
 
-def as_written(file: Path) -> Any:
+def as_written(file: str | Path) -> Any:
     """Read a YAML with its interpolations resolved, but those of the environment."""
-    with unresolved_environment():
-        return OmegaConf.to_container(OmegaConf.load(file), resolve=True)
+    return OmegaConf.to_container(environment_kept(OmegaConf.load(file)), resolve=True)
 
 
-@contextmanager
-def unresolved_environment() -> Iterator[None]:
-    """Let `${oc.env:NAME}` stand for itself where OmegaConf resolves interpolations meanwhile."""
-    OmegaConf.register_new_resolver("oc.env", _itself, replace=True)
-    try:
-        yield
-    finally:
-        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+def environment_kept(config: Container) -> Container:
+    """Return a config in which `${oc.env:NAME}` is no interpolation but stands for itself.
+
+    One inside another interpolation (`${oc.decode:${oc.env:NAME}}`) stays an interpolation.
+    """
+    return OmegaConf.create(_kept(OmegaConf.to_container(config, resolve=False)))
 
 
-def _itself(*words: str | None) -> str:
-    return "${oc.env:" + ",".join("null" if word is None else word for word in words) + "}"
+def _kept(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _kept(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_kept(part) for part in value]
+    return _escaped(value) if isinstance(value, str) else value
+
+
+def _escaped(text: str) -> str:
+    """Put OmegaConf's backslash before each `${oc.env:` that is in no other interpolation."""
+    parts, done, depth = [], 0, 0
+    for found in re.finditer(r"\$\{(oc\.env:)?|\}", text):
+        if found[1] and depth == 0:
+            parts.append(text[done : found.start()] + "\\")
+            done = found.start()
+        depth = max(0, depth - 1) if found[0] == "}" else depth + 1
+    return "".join(parts) + text[done:]
 
 
 def here(value: Any) -> Any:

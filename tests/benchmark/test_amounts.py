@@ -31,7 +31,7 @@ def cell(entry, seed, test=None):
         "seed": seed,
         "rows": [{"stage": "stem", "chosen": True, "linear": linear}],
         "low_label": [
-            {"stage": "stem", "labels": name, "items": n, "draws": 5, "accuracy": share * accuracy, "low": 0.0, "high": 1.0}
+            {"stage": "stem", "labels": name, "items": n, "accuracy": share * accuracy, "low": 0.0, "high": 1.0}
             for name, n, share in few
         ],
         "failed": None,

@@ -4,7 +4,7 @@ import os
 
 from omegaconf import OmegaConf
 
-from pretext.jobs.keys import here, key_of, unresolved_environment, with_contents
+from pretext.jobs.keys import environment_kept, here, key_of, with_contents
 
 
 def test_a_key_is_known():
@@ -40,9 +40,9 @@ def test_what_the_environment_says_is_no_part_of_a_key_but_what_lies_there_is(tm
     assert here({"a": ["${oc.env:SHELF}/b", 3, size, "${other}"]}) == {"a": [f"{tmp_path}/there/b", 3, "3", "${other}"]}
 
 
-def test_the_environment_is_resolved_again_afterwards(monkeypatch):
-    monkeypatch.setenv("SHELF", "x")
-    written = OmegaConf.create({"a": "${oc.env:SHELF}"})
-    with unresolved_environment():
-        assert written.a == "${oc.env:SHELF}"
-    assert written.a == "x"
+def test_every_other_interpolation_is_one_still(monkeypatch):
+    monkeypatch.setenv("SIZE", "3")
+    written = {"a": "${b}/${oc.env:${c}}/${oc.env:SIZE}}", "b": "x", "c": "SIZE", "d": "${oc.decode:${oc.env:SIZE}}"}
+    kept = OmegaConf.to_container(environment_kept(OmegaConf.create(written)), resolve=True)
+    assert kept == {"a": "x/${oc.env:SIZE}/${oc.env:SIZE}}", "b": "x", "c": "SIZE", "d": 3}
+    assert here(kept["a"]) == "x/3/3}"
