@@ -79,7 +79,8 @@ def test_score(written: Mapping[str, Any]) -> Plain | None:
         {"accuracy" (or "map", "miou"), "low", "high"}; None where no stage was chosen.
 
     """
-    chosen = next((row for row in written.get("rows", [written]) if row.get("chosen", True)), {})
+    rows: list[Mapping[str, Any]] = written.get("rows", [written])
+    chosen = next((row for row in rows if row.get("chosen", True)), {})
     measure = next((name for name in MEASURES if name in chosen), None)
     return None if measure is None else {name: chosen[name] for name in (measure, "low", "high")}
 

@@ -44,7 +44,8 @@ def environment_kept(config: Container) -> Container:
 
     One inside another interpolation (`${oc.decode:${oc.env:NAME}}`) stays an interpolation.
     """
-    return OmegaConf.create(_kept(OmegaConf.to_container(config, resolve=False)))
+    kept: Container = OmegaConf.create(_kept(OmegaConf.to_container(config, resolve=False)))
+    return kept
 
 
 def _kept(value: Any) -> Any:

@@ -9,12 +9,15 @@ from markupsafe import Markup
 from pretext.benchmark.amounts import AmountCurves
 from pretext.benchmark.results import KINDS
 from pretext.evaluation.statistics.ranking import Figure
-from pretext.report.plot import Axis, Frame, Key, figure, group, legend, svg, text
+from pretext.report.plot import Axis, Frame, Key, figure, group, legend, svg
 from pretext.report.table import Cell, Column, Row, Table, of_value
 from pretext.report.words import figure as said
 
 SHAPES = ("dot", "square", "cross")
 COLOURS = 3  # classes curve-0 ... of the style
+ASIDE = (
+    0.015  # of the width: how far a curve's points stand from the next one's, so that their intervals can be told apart
+)
 
 
 def amounts_table(curves: Sequence[AmountCurves], amount: str) -> Table:
@@ -47,11 +50,11 @@ def _chart(one: AmountCurves, names: Sequence[str]) -> Markup:
     parts = [frame.rows(), frame.below({at: _number(at) for at in places})]
     for kind, level in one.levels.items():
         parts.append(group(kind, frame.level(level.value, f"{KINDS[kind]}: {said(level.value, one.unit)}")))
-        parts.append(text(frame.x.end, frame.y.at(level.value) - 5, KINDS[kind], "end", "words"))
     for place, name in ((names.index(name), name) for name in one.curves):
-        points = one.curves[name]
-        marks = [_spot(frame, at, point, one.unit, _shape(place)) for at, point in points.items()]
-        line = frame.line((at, point.value) for at, point in points.items())
+        aside = (places[-1] / places[0]) ** (ASIDE * (place - (len(names) - 1) / 2)) if frame.x.log else 1.0
+        spots = {aside * at: (at, point) for at, point in one.curves[name].items()}
+        marks = [_spot(frame, x, *spot, one.unit, _shape(place)) for x, spot in spots.items()]
+        line = frame.line((x, point.value) for x, (_, point) in spots.items())
         parts.append(group(_colour(place), line, *marks))
     title = f"{one.title}, {one.unit}" if one.unit else one.title
     return figure(title, svg(title, 400, 230, *parts))
@@ -62,14 +65,16 @@ def _frame(one: AmountCurves) -> Frame:
     places = [at for points in one.curves.values() for at in points]
     ends = [end for point in figures for end in (point.low, point.high)]
     values = [point.value for point in (*figures, *one.levels.values())]
-    x = Axis(min(places), max(places), 50, 380, log=min(places) > 0)
+    log = min(places) > 0
+    room = (max(places) / min(places)) ** 0.04 if log else 1.0
+    x = Axis(min(places) / room, max(places) * room, 50, 390, log=log)
     return Frame(x, Axis.around(values, 204, 14, ends)._replace(times=100.0 if one.unit == "%" else 1.0))
 
 
-def _spot(frame: Frame, at: float, point: Figure, unit: str, shape: str) -> Markup:
+def _spot(frame: Frame, x: float, at: float, point: Figure, unit: str, shape: str) -> Markup:
     interval = f" ({said(point.low, unit)} to {said(point.high, unit)})" * bool(point.over)
     hover = f"{_number(at)}: {said(point.value, unit)}{interval}"
-    return frame.bar(at, point.low, point.high) + frame.mark(at, point.value, hover, shape)
+    return frame.bar(x, point.low, point.high) + frame.mark(x, point.value, hover, shape)
 
 
 def _colour(place: int) -> str:

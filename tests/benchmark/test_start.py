@@ -132,7 +132,7 @@ def test_it_comes_later_while_others_train_what_it_starts_from(tmp_path):
     [
         (
             lambda entries: entries["tuned"].update(start="turns"),
-            "digits/tuned starts from 'turns'; the board has tuned, scratch",
+            "digits/tuned starts from 'turns'; the board has scratch, tuned",
         ),
         (
             lambda entries: entries["turn"].update(start="tuned"),
