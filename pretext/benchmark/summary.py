@@ -81,15 +81,8 @@ def summary(board: Board) -> list[EntrySummary]:
         _entry(name, _checked(board, name, cells), main, others.values(), curves) for name, cells in groups.items()
     ]
     entries.sort(key=lambda entry: -entry.main.value if entry.main else math.inf)
-    return [
-        replace(
-            entry,
-            ranks=_ranks(entry, entries),
-            above_random=_above(entry, entries),
-            amounts=board.amounts.get(entry.name, {}),
-        )
-        for entry in entries
-    ]
+    entries = [replace(entry, amounts=board.amounts.get(entry.name, {})) for entry in entries]
+    return [replace(entry, ranks=_ranks(entry, entries), above_random=_above(entry, entries)) for entry in entries]
 
 
 def correlation(entries: Iterable[EntrySummary]) -> Correlation:

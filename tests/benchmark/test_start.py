@@ -15,7 +15,7 @@ from pretext.benchmark.runner import _job
 from pretext.benchmark.suite import read_suite
 from pretext.benchmark.train import test_score as score_of
 
-DIGITS = {"class_path": "datamodules.Digits", "init_args": {"size": 8, "batch_size": 64}}
+DIGITS = {"class_path": "datamodules.Digits", "init_args": {"size": 8, "batch_size": 64, "split": {"limit": 90}}}
 STILL = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.0}}
 
 
@@ -32,7 +32,11 @@ def suite_file(folder, change=None):
     }
     if change:
         change(entries)
-    board = {"data": {"data": "datamodules.Digits", "data.size": 8}, "entries": entries, "amount": "labels"}
+    board = {
+        "data": {"data": "datamodules.Digits", "data.size": 8, "data.limit": 90},
+        "entries": entries,
+        "amount": "labels",
+    }
     content = {"seeds": [0], "protocols": ["knn"], "dims": 64, "boards": {"digits": board}}
     (folder / "suite.yaml").write_text(yaml.safe_dump(content))
     return folder / "suite.yaml"
