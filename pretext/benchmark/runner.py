@@ -23,7 +23,7 @@ from pretext.evaluation.embed import VERSION
 from pretext.evaluation.probe import SPLITS, Labelled, ProbedData, ProbePlan, Split, facts, probe_network
 from pretext.evaluation.shards import Crew, Sharing
 from pretext.jobs.files import FileJob, finish, once
-from pretext.jobs.keys import key_of
+from pretext.jobs.keys import here, key_of
 from pretext.training.networks import Networks, from_pretrained, from_run
 
 Plain = dict[str, Any]
@@ -78,7 +78,7 @@ def plan_of(suite: Suite) -> ProbePlan:
 def probed_networks(suite: Suite, folder: Path, place: tuple[str, str, int]) -> tuple[Networks, ProbedData]:
     """Build what is probed of a cell, given its board, name and seed; what it trains is there already."""
     board, name, seed = place
-    written, data = suite.boards[board].entries[name], arguments(suite.boards[board].data)
+    written, data = suite.boards[board].entries[name], arguments(here(suite.boards[board].data))
     entry = in_place(written)
     if entry.backbone:
         return from_pretrained(entry.backbone, entry.weights, data, entry.crop, suite.dims)[:2]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from yaml import safe_dump
 
 from pretext.benchmark.cells import Cell
-from pretext.benchmark.suite import Options, in_place
+from pretext.benchmark.suite import Entry, Options, in_place
 from pretext.jobs.files import held, once
 from pretext.jobs.keys import here
 from pretext.supervised.scores import FILE as SCORE
@@ -39,15 +40,25 @@ def train(cell: Cell, options: Options, run: Path, start: Path | None = None) ->
         start: the run that an evaluator starts from.
 
     """
-    config = in_place(cell.entry).config
-    assert config is not None
-    own = [*arguments({**options, **cell.entry.options}), "--seed_everything", str(cell.seed)]
-    fit = ["fit", "-c", config, *own, *(["--model.run", str(start)] if start else [])]
+    fit = _words(here(options), in_place(cell.entry), cell.seed, start)
     scored = once(run / SCORED, partial(_fit_and_score, fit, run), _lock(run))
     guesses = json.loads((run / "chance.json").read_text())
     test = {"test": scored["test"]} if "test" in scored else {}
     skill = pretext_skill(scored["scores"], guesses)
-    return {"command": shlex.join(["pretext", *fit]), "pretext": skill, "seconds": scored["seconds"], **test}
+    command = as_command(["pretext", *_words(options, cell.entry, cell.seed, start)])
+    return {"command": command, "pretext": skill, "seconds": scored["seconds"], **test}
+
+
+def _words(options: Options, entry: Entry, seed: int, start: Path | None) -> list[str]:
+    assert entry.config is not None
+    own = [*arguments({**options, **entry.options}), "--seed_everything", str(seed)]
+    return ["fit", "-c", entry.config, *own, *(["--model.run", str(start)] if start else [])]
+
+
+def as_command(words: Iterable[str]) -> str:
+    """Join words to a line for a shell, in which `${oc.env:NAME}` becomes the shell's variable."""
+    quoted = (re.subn(r"\$\{oc\.env:(\w+)\}", r"${\1}", word) for word in words)
+    return " ".join(f'"{word}"' if variables else shlex.quote(word) for word, variables in quoted)
 
 
 def being_trained(run: Path) -> bool:
@@ -111,7 +122,7 @@ def arguments(options: Options) -> list[str]:
     An option that is null is left out: so an entry takes back what its board says.
     """
     words = []
-    for name, value in ((name, here(value)) for name, value in options.items() if value is not None):
+    for name, value in ((name, value) for name, value in options.items() if value is not None):
         plain = isinstance(value, str)
         text = value if plain else safe_dump(value, default_flow_style=True, width=10**9).removesuffix("...\n").strip()
         words += [f"--{name}", text]

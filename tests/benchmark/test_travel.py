@@ -1,6 +1,7 @@
 """Finished cells are small files that can be taken to another machine, where the data lie elsewhere."""
 
 import os
+import subprocess
 from shutil import copytree
 
 import pytest
@@ -12,6 +13,7 @@ from nets import TinyNet
 from pretext.__main__ import main
 from pretext.benchmark.cells import cells, file_of, run_of
 from pretext.benchmark.suite import read_suite
+from pretext.benchmark.train import as_command
 from pretext.evaluation.cache import outline
 
 CONFIG = {
@@ -58,6 +60,7 @@ def test_another_machine_finds_what_is_finished_and_its_baselines_serve_new_entr
     file = suite_file(tmp_path, turn={})
     assert main(["bench", str(file), "--out", str(out)]) == 0
     known = finished(out)
+    assert not any(str(tmp_path / "here").encode() in content for content in known.values())
     assert sorted(name.rsplit("/")[-1].rsplit("-", 1)[0] for name in known) == ["=random", "=raw", "turn-0"]
     copytree(out / "cells", far / "cells")
     moved("there")
@@ -83,6 +86,14 @@ def test_names_do_not_change_with_the_place_but_with_all_else(moved, tmp_path):
     assert names(**{"data.root": "${oc.env:SHELF}/pictures"}) == before
     assert names(**{"data.root": "${oc.env:SHELF}/others"}) != before
     assert names(**{"data.root": str(tmp_path / "there" / "pictures")}) != before
+
+
+def test_the_command_that_repeats_a_run_names_the_variable_as_a_shell_does():
+    words = ["pretext", "fit", "--data.root", "${oc.env:SHELF}/my pictures", "--model.x", "{a: 1}"]
+    line = as_command(words)
+    assert line == "pretext fit --data.root \"${SHELF}/my pictures\" --model.x '{a: 1}'"
+    told = subprocess.run(["sh", "-c", f"printf '%s,' {line}"], env={"SHELF": "/x"}, capture_output=True, check=True)
+    assert told.stdout == b"pretext,fit,--data.root,/x/my pictures,--model.x,{a: 1},"
 
 
 def test_a_variable_that_is_missing_is_named(tmp_path, monkeypatch):
