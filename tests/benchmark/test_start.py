@@ -1,6 +1,10 @@
 """An entry starts from another entry's run, and keeps what its own test gives."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +19,7 @@ from pretext.benchmark.runner import _job
 from pretext.benchmark.suite import read_suite
 from pretext.benchmark.train import test_score as score_of
 
+ROOT = Path(__file__).parents[2]
 DIGITS = {"class_path": "datamodules.Digits", "init_args": {"size": 8, "batch_size": 64, "split": {"limit": 90}}}
 STILL = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.0}}
 
@@ -129,6 +134,27 @@ def test_it_comes_later_while_others_train_what_it_starts_from(tmp_path):
         assert not _job(suite, tmp_path, None, each["tuned"]).waits()
         (run / "bench.json").unlink()
     assert not _job(suite, tmp_path, None, each["tuned"]).waits()
+
+
+@pytest.mark.slow
+def test_processes_that_share_the_work_train_a_start_once_and_end(tmp_path):
+    def twice(entries):
+        again = {**entries["tuned"], "options": {"data.limit": 50}, "amounts": {"after turns": 50}}
+        entries.update({"again": again, "deeper": {**again, "start": "tuned", "options": {}}})
+
+    file, out = suite_file(tmp_path, twice), tmp_path / "out"
+    places = os.pathsep.join(str(ROOT / name) for name in ("", "tests", "tests/benchmark"))
+    env = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pretext", "bench", str(file), "--out", str(out)]
+    each = [
+        subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "abc"
+    ]
+    said = [process.communicate(timeout=240) for process in each]
+    assert [process.returncode for process in each] == [0, 0, 0], said
+    suite = read_suite(file)
+    assert all(file_of(suite, out, cell).exists() for cell in cells(suite))
+    trained = [line for told, _ in said for line in told.splitlines() if line.startswith("run: ")]
+    assert len(trained) == len(set(trained)) == 5
 
 
 @pytest.mark.parametrize(
