@@ -80,10 +80,10 @@ def _fit_and_score(fit: list[str], run: Path) -> Plain:
     if not evaluates(read(run / CONFIG)):
         return {"seconds": seconds, "scores": scores}
     PretextCLI(["test", str(run)])
-    return {"seconds": seconds, "scores": scores, "test": test_score(json.loads((run / SCORE).read_text()))}
+    return {"seconds": seconds, "scores": scores, "test": own_score(json.loads((run / SCORE).read_text()))}
 
 
-def test_score(written: Mapping[str, Any]) -> Plain | None:
+def own_score(written: Mapping[str, Any]) -> Plain | None:
     """Take out of an evaluator's `score.json` its measure with the interval, of several stages that of the chosen one.
 
     Returns:

@@ -17,7 +17,7 @@ from pretext.benchmark.cells import cells, file_of, run_of
 from pretext.benchmark.gather import boards
 from pretext.benchmark.runner import _job
 from pretext.benchmark.suite import read_suite
-from pretext.benchmark.train import test_score as score_of
+from pretext.benchmark.train import own_score
 
 ROOT = Path(__file__).parents[2]
 DIGITS = {"class_path": "datamodules.Digits", "init_args": {"size": 8, "batch_size": 64, "split": {"limit": 90}}}
@@ -98,9 +98,9 @@ def test_of_several_stages_the_chosen_one_counts():
         {"stage": name, "accuracy": value, "low": 0.0, "high": 1.0, "chosen": name == "b"}
         for name, value in (("a", 0.9), ("b", 0.4))
     ]
-    assert score_of({"rows": rows}) == {"accuracy": 0.4, "low": 0.0, "high": 1.0}
-    assert score_of({"rows": rows[:1]}) is None
-    assert score_of({"miou": 0.3, "iou": {"pet": 0.1}, "low": 0.2, "high": 0.4}) == {
+    assert own_score({"rows": rows}) == {"accuracy": 0.4, "low": 0.0, "high": 1.0}
+    assert own_score({"rows": rows[:1]}) is None
+    assert own_score({"miou": 0.3, "iou": {"pet": 0.1}, "low": 0.2, "high": 0.4}) == {
         "miou": 0.3,
         "low": 0.2,
         "high": 0.4,
