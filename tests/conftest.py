@@ -1,5 +1,6 @@
 """Several test processes share the cores; Lightning is imported before anything else, as the command line does."""
 
+import gc
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -18,9 +19,38 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 
+# Files of 20 s and more, the longest first: one that starts last would leave the other processes idle.
+LONG = [
+    "test_configs.py",
+    "test_bench.py",
+    "test_resume.py",
+    "test_command_line.py",
+    "test_old_runs.py",
+    "test_probe_verb.py",
+    "test_torchvision_backbone.py",
+    "test_preemption.py",
+    "test_ranks.py",
+    "test_workers.py",
+    "test_study.py",
+]
+
+
+def pytest_configure(config):
+    """Let xdist keep the order below; its own is by the number of tests in a file."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(items):
-    """Skip what needs a CUDA device where there is none."""
+    """Put long files first, and skip what needs a CUDA device where there is none."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("cuda"):
                 item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
+def pytest_collection_finish():
+    """Let no collection of garbage look at what was imported: it would take 0.3 s each, and Lightning asks for many."""
+    gc.collect()
+    gc.freeze()
