@@ -126,7 +126,7 @@ def test_a_failing_entry_is_noted_and_the_others_go_on(tmp_path):
     file = suite_file(tmp_path, seeds=[0])
     content = yaml.safe_load(file.read_text())
     wild = {"config": str(tmp_path / "turn.yaml"), "options": {"model.optimizer.init_args.lr": 1e30}}
-    content["boards"]["digits"]["entries"] = {"wild": wild, **content["boards"]["digits"]["entries"]}
+    content["boards"]["digits"]["entries"] = {"wild": wild, "turn": {"config": str(tmp_path / "turn.yaml")}}
     file.write_text(yaml.safe_dump(content))
     out = tmp_path / "out"
     assert main(["bench", str(file), "--out", str(out)]) == 0
