@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
-# Lightning first, as on the command line; then what verbs import when they need it.
-FORKS.set_forkserver_preload(["pytorch_lightning", "pretext.training.cli", "datamodules"])
+# Lightning first, as on the command line; then also what verbs import only when they need it.
+VERBS = ["pretext.training.cli", "datamodules", "torch.utils.tensorboard", "pretext.tasks", "pretext.search.worker"]
+FORKS.set_forkserver_preload(["pytorch_lightning", *VERBS])
 
 
 def become(log, folder, env, function, args):
