@@ -14,14 +14,15 @@ import pytest
 LONG = [
     "test_configs.py",
     "test_bench.py",
-    "test_resume.py",
+    "test_workers.py",
     "test_command_line.py",
+    "test_preemption.py",
     "test_old_runs.py",
     "test_probe_verb.py",
-    "test_torchvision_backbone.py",
-    "test_preemption.py",
+    "test_resume.py",
     "test_ranks.py",
-    "test_workers.py",
+    "test_torchvision_backbone.py",
+    "test_relative_position.py",
     "test_study.py",
 ]
 
@@ -32,6 +33,7 @@ def pytest_configure(config):
         config.option.loadscopereorder = False
     if "PYTEST_XDIST_WORKER" not in os.environ and getattr(config.option, "numprocesses", None):
         return  # this process deals tests out and runs none
+    gc.disable()  # until all is imported, of which nothing is garbage: looking for some takes 3 s
 
     # typing caches Optional[Union[...]] whatever the order of its members: where another package has asked for "float
     # or int" before, Lightning's "int or float" becomes that, and jsonargparse reads `limit_predict_batches: 1` as 1.0:
@@ -56,6 +58,6 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Let no collection of garbage look at what was imported: it would take 0.3 s each, and Lightning asks for many."""
-    gc.collect()
+    """Let no collection of garbage look at what was imported, which would take 0.3 s each."""
     gc.freeze()
+    gc.enable()
