@@ -24,7 +24,7 @@ OURS: tuple[type[Protocol], ...] = (NearestNeighbours, LinearProbe, LinearSvm, Q
 ONCE = tuple(protocol.description.name for protocol in OURS if protocol.description.once)
 """Those whose curves a result always has, be they empty."""
 RESERVED = {"features", "stage", "dims", "chosen", "data", "protocol", "rows", "seconds", "command", "described"}
-RESERVED |= {"entry", "kind", "seed", "pretext", "failed", "architecture", "compared", "nearest"}
+RESERVED |= {"entry", "kind", "seed", "pretext", "failed", "architecture", "compared", "nearest", "test"}
 RESERVED |= {"interval", "view", "chance", "attention", "chosen on"}
 """Keys of results that no plug-in may take for its name."""
 

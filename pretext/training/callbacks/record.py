@@ -14,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from pretext import __version__
+import pretext
 from pretext.core.files import write_json
 from pretext.training.callbacks.history import Board, History
 
@@ -69,7 +69,7 @@ def environment() -> dict[str, str]:
     return {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "pretext": __version__,
+        "pretext": pretext.__version__,  # a checkout need not be installed
         **{package: version(package) for package in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "device": device,
