@@ -80,6 +80,13 @@ class Elsewhere(pl.Callback):
         for logger in self.loggers:
             hand_picture(logger, file)
 
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """End a run of W&B's, or the next training of this process would go on with it."""
+        if stage == "fit" and trainer.is_global_zero:
+            boards: list[Any] = [logger for logger in self.loggers if type(logger).__name__ == "WandbLogger"]
+            for board in boards:
+                board.experiment.finish()
+
 
 def hand_picture(logger: Logger, file: Path) -> None:
     """Hand a picture to a logger of W&B's, MLflow's or TensorBoard's kind; others take none."""
