@@ -72,6 +72,8 @@ class Bouncing(DataModule):
 
     """
 
+    shown = ("modalities", "canvas", "windows", "sampling.rate")
+
     def __init__(
         self,
         root: str | Path | None = None,

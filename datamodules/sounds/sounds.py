@@ -64,6 +64,8 @@ class Sounds(DataModule):
 
     """
 
+    shown = ("seconds", "sampling.rate")
+
     def __init__(
         self,
         root: str | Path,

@@ -73,6 +73,8 @@ class Clips(DataModule):
 
     """
 
+    shown = ("modalities", "canvas", "windows", "sampling.rate")
+
     def __init__(
         self,
         root: str | Path,

@@ -13,6 +13,7 @@ from pretext.cli.parser import Parser, run_of
 from pretext.core.files import whole
 from pretext.evaluation.available import DEFAULT, EVERY, protocols_named
 from pretext.evaluation.embed import DIMS
+from pretext.evaluation.kept import file_of
 from pretext.evaluation.probe import ProbePlan, assist, probe_run
 from pretext.report.probe import plot, tables
 from pretext.training.networks import from_pretrained, from_run
@@ -32,7 +33,8 @@ def main(args: list[str]) -> None:
     plan = ProbePlan(protocols, own.views, own.dims)
     with crew_of(own, args, folder, lambda crew: assist(crew, lambda _: (networks, probed), plan)) as crew:
         result = probe_run(networks, probed, folder, shlex.join(["pretext", *args]), plan, crew)
-    with whole(folder / "probe.png") as draft:
+    file = file_of(result, folder)
+    with whole(file.with_suffix(".png")) as draft:
         plot(result).savefig(draft, dpi=150, format="png")
     Console().print(*(part for table in tables(result) for part in (table.rich(), "")))
 

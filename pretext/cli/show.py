@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pretext.cli.parser import Parser, run_of
 from pretext.report.puzzles import paint
+from pretext.training.other_data import with_own_data
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.puzzles import puzzles
 from pretext.training.run import CONFIG, LAST, build, find, read, restore
@@ -22,7 +23,8 @@ def main(args: list[str]) -> None:
     if (name is None) == (own.config is None):
         raise ValueError("give either a run, before any option, or -c CONFIG")
     run = find(name) if name else None
-    module, data = build(read(run / CONFIG if run else own.config), options)
+    config = read(run / CONFIG if run else own.config)
+    module, data = build(with_own_data(config, options) if run else config, options)
     if data is None:
         raise ValueError("the config names no data; add --data CLASS")
     if not isinstance(module, Pretrainer):

@@ -1,4 +1,4 @@
-"""What a probe finds, as plain typed data, and its place in probe.json."""
+"""What a probe finds, as plain typed data, and its place in probe.json (`evaluation.kept` says in which file)."""
 
 from __future__ import annotations
 
@@ -129,6 +129,10 @@ Curves = Mapping[str, tuple[Point, ...]]
 """By the name of a protocol that is measured once ("low_label"): its points."""
 
 
+FACTS = ("data", "protocol", "seconds", "command", "described", "options", "fingerprints")
+"""What a result holds beside rows and curves."""
+
+
 @dataclass(frozen=True)
 class ProbeResult:
     """What is written to probe.json. Whatever a file of an earlier release lacks is None, or is not in `curves`.
@@ -141,6 +145,8 @@ class ProbeResult:
         seconds: how long it took.
         command: which made it.
         described: by name, what protocols say of themselves that are not this project's own (`Description.to_json`).
+        options: of the data, those that are not its defaults.
+        fingerprints: of "train" and "test": equal ones promise equal items.
 
     """
 
@@ -151,20 +157,23 @@ class ProbeResult:
     seconds: float | None = None
     command: str | None = None
     described: Mapping[str, Mapping[str, Any]] | None = None
+    options: Mapping[str, Any] | None = None
+    fingerprints: Mapping[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what probe.json holds."""
+        last = {key: getattr(self, key) for key in FACTS[2:]}
         return {
             **_given({"data": self.data, "protocol": self.protocol}),
             "rows": [row.to_json() for row in self.rows],
             **curves_to_json(self.curves),
-            **_given({"seconds": self.seconds, "command": self.command, "described": self.described}),
+            **_given(last),
         }
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> ProbeResult:
         """Read what probe.json holds; a file of an earlier release may lack parts."""
-        facts = {key: plain.get(key) for key in ("data", "protocol", "seconds", "command", "described")}
+        facts = {key: plain.get(key) for key in FACTS}
         rows = tuple(map(StageRow.from_json, plain.get("rows", ())))
         return cls(rows, curves_from_json(plain, {*facts, "rows"}), **cast(dict[str, Any], facts))
 

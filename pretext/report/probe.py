@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from pretext.evaluation.measured import Measured, curves, measured, preferred
 from pretext.evaluation.protocol import Curve
-from pretext.evaluation.results import Point, ProbeResult, StageRow, Value
+from pretext.evaluation.results import Point, ProbeResult, Value
+from pretext.evaluation.verdict import best_row
 from pretext.report.chart import Chart, Level, Series
 from pretext.report.page import Tile
 from pretext.report.plot import Key, legend
@@ -44,12 +45,21 @@ def about(result: ProbeResult) -> str:
 def tables(result: ProbeResult) -> list[Table]:
     """Lay out what a probe measured: scores by stage, scores along a curve, what each protocol keeps apart."""
     shown = measured(result)
-    drawn = [_by_stage(result, about(result), shown, CAPTION)] if shown else []
+    drawn = [_by_stage(result, about(result), shown, f"{CAPTION}{_options(result)}")] if shown else []
     drawn += [_by_point(*each) for each in curves(result)]
     for protocol, own in groupby(measured(result, apart=True), key=lambda one: one.protocol):
         title = protocol.title if shown else f"{about(result)}. {protocol.title}"
         drawn.append(_by_stage(result, title, list(own)))
     return drawn
+
+
+def _options(result: ProbeResult) -> str:
+    """Name the options of the data that are not its defaults."""
+    if not result.options:
+        return ""
+    return ". Options of the data that are not its defaults: " + ", ".join(
+        f"{k} {v}" for k, v in result.options.items()
+    )
 
 
 def _by_stage(result: ProbeResult, title: str, shown: Sequence[Measured], caption: str = "") -> Table:
@@ -86,10 +96,12 @@ def _by_point(one: Measured, curve: Curve, points: Sequence[Point]) -> Table:
 def section(result: ProbeResult) -> dict[str, Any]:
     """Draw a probe for the page of a run."""
     return {
+        "title": about(result),
         "legend": legend(KEYS, {row.features or "" for row in result.rows}),
         "charts": [chart for _, chart in charts(result)],
         "tables": tables(result),
         "facts": protocol_facts(result.data, result.protocol)
+        | {f"option: {name}": value for name, value in (result.options or {}).items()}
         | ({} if result.seconds is None else {"seconds": result.seconds}),
     }
 
@@ -100,7 +112,7 @@ def headline(result: ProbeResult) -> Iterator[Tile]:
         chosen = {
             kind: row
             for kind in dict.fromkeys(row.features for row in result.rows)
-            if (row := _best(result, kind, one))
+            if (row := best_row(result.rows, kind, one))
         }
         best = chosen.pop("trained", None)
         if best and (value := one.of(best)):
@@ -113,19 +125,6 @@ def headline(result: ProbeResult) -> Iterator[Tile]:
             name = one.protocol.title  # a sentence goes on: "linear probe", but "kNN"
             name = name[:1].lower() + name[1:] if name[1:2].islower() else name
             yield f"{name} · {best.stage}", said(value.value, unit), notes
-
-
-def _best(result: ProbeResult, features: str | None, one: Measured) -> StageRow | None:
-    """Find the stage that a protocol's own validation chose; where it has none, that which was chosen for all."""
-    rows = [row for row in result.rows if row.features == features and one.of(row)]
-    judged = [
-        (value, row)
-        for row in rows
-        if (score := row.score(one.protocol.name)) and (value := score.validation) is not None
-    ]
-    if judged:
-        return max(judged, key=lambda pair: pair[0])[1]
-    return next((row for row in rows if row.chosen), None)
 
 
 def charts(result: ProbeResult) -> Iterator[tuple[Measured, Chart]]:

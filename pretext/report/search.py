@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pretext.report.colours import bars
+from pretext.report.glossary import glossary
 from pretext.report.page import Tile, breakable, write_page
 from pretext.report.plot import tag
 from pretext.report.search_figures import against_probe, over_time, weight_map, weight_panels
@@ -38,7 +39,7 @@ def write_search(results: Results, file: Path, title: str, facts: Mapping[str, A
         tried=[c for c in candidates if c.control is None and c.state != "waiting"], tiles=_tiles(results),
         random_network=ZERO, over_time=over_time(results), panels=weight_panels(results), map=weight_map(results),
         against_probe=against_probe(results), shuffles=SHUFFLES, importance_table=_importance(results.importance),
-        controls=_controls(results), late_controls=late, candidates=_every(results),
+        controls=_controls(results), late_controls=late, candidates=_every(results), glossary=_glossary(results),
         command=facts.get("command"), config=facts.get("config"), facts=facts,
     )  # fmt: skip
 
@@ -64,6 +65,12 @@ def _tiles(results: Results) -> list[Tile]:
 
 
 # ---- Tables
+
+
+def _glossary(results: Results) -> dict[str, str]:
+    """Explain the words of all tables."""
+    tables = filter(None, [_controls(results), _every(results), _importance(results.importance)])
+    return glossary(tables, (), ["control"])
 
 
 def _controls(results: Results) -> Table | None:

@@ -68,7 +68,8 @@ class PretextCLI(LightningCLI):
         resumes = _takes_run(args)
         args = _with_run(list(args))
         known: dict[str, Any] = reduce(merged, _configs(args), {})
-        reading = {"known": known, "silent": CONFIG if resumes else None}
+        other = args if resumes and args[0] != "fit" else ()  # `fit` goes on with what it began with
+        reading = {"known": known, "silent": CONFIG if resumes else None, "other": other}
         self.named = evaluates(known)
         super().__init__(
             Host if self.named else Pretrainer,

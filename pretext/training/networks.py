@@ -15,6 +15,7 @@ from pretext.core.types import Backbone
 from pretext.evaluation.baselines import raw_input
 from pretext.evaluation.probe import Labelled, ProbedData
 from pretext.training.inputs import InputPipeline
+from pretext.training.other_data import hint_of_config, options_of, with_own_data
 from pretext.training.run import CONFIG, build, build_data, find, read, restore
 from pretext.views.augment import Augment
 
@@ -38,7 +39,8 @@ def from_run(
     restore(trained, run)
     network, modality = trained.inputs.network(modality)
     model, source = untrained(config)
-    fresh, data = build({**config, "model": model}, options, modality)
+    hint_of_config(options)
+    fresh, data = build(with_own_data({**config, "model": model}, options), options, modality)
     if data is None:
         raise ValueError("the run names no data; add --data CLASS")
     networks = {"trained": network, "random": fresh.inputs.network(source or modality)[0], "raw": _raw(network, dims)}
@@ -76,6 +78,7 @@ def from_pretrained(
         ValueError: as in `pretrained.build.pretrained`, or `options` name no data.
 
     """
+    hint_of_config(options)
     data = build_data(options)
     network = pretrained(spec, weights, crop)
     pl.seed_everything(0, verbose=False)
@@ -97,6 +100,7 @@ def probed_data(inputs: InputPipeline, data: Any, modality: str | None) -> Probe
         None if inputs.augment is None else inputs.augmented,
         partial(inputs.for_network, modality=modality),
         repr(inputs.augment),
+        options_of(data),
     )
 
 

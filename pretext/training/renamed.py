@@ -94,7 +94,7 @@ class _Node(NamedTuple):
             return value
         known = {"class_path": known} if isinstance(known, str) else known if isinstance(known, dict) else {}
         name = value.get("class_path", known.get("class_path"))
-        build = _resolved(moved(name)) if isinstance(name, str) else default
+        build = resolved_class(name) if isinstance(name, str) else default
         named = {key: part for key, part in value.items() if key in PARTS} if isinstance(name, str) else {}
         result = {key: self._below(key).translated(part, None) for key, part in named.items() if key != "init_args"}
         if isinstance(args := named.get("init_args"), dict):
@@ -146,9 +146,9 @@ def flow(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
-def _resolved(path: str) -> Any:
-    """Import what a class path names; None where that fails, of which the parser will tell."""
-    module, _, name = path.rpartition(".")
+def resolved_class(path: str) -> Any:
+    """Import what a class path names, perhaps an old one; None where that fails, of which the parser will tell."""
+    module, _, name = moved(path).rpartition(".")
     try:
         return getattr(import_module(module), name, None)
     except Exception:  # a plug-in may raise anything
@@ -186,7 +186,7 @@ def _without(args: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, An
 
 def groups_of(class_path: str) -> dict[str, type]:
     """Return the groups of options that a class takes, each with its dataclass."""
-    build = _resolved(moved(class_path))
+    build = resolved_class(class_path)
     return {} if build is None else _groups(_parameters(build))
 
 
