@@ -1,4 +1,4 @@
-"""Does a network beat what it is compared with? Said from a probe's numbers, each protocol at the stage that it chose."""
+"""Does a network beat what it is compared with? Said from numbers, each protocol at the stage that it chose."""
 
 from __future__ import annotations
 

@@ -8,25 +8,25 @@ from pretext.evaluation.protocol import Description
 from pretext.report.table import Table
 
 SHORT = {
-    "Features": "Whose features these are: the trained network's, those of the same network at random initialisation, or the "
-    "raw input itself, through no network at all.",
+    "Features": "Whose features these are: the trained network's, those of the same network at random initialisation, "
+    "or the raw input itself, through no network at all.",
     "trained": "The network that this run trained.",
     "random": "The same network at random initialisation: what its shape alone gives.",
     "raw": "The input as it is (pixels, or a sound's log-mel picture), through no network.",
-    "Stage": "A place in the network whose output is measured, shallow to deep. ★ is the stage that is best on a validation "
-    "share of train; test items choose nothing.",
+    "Stage": "A place in the network whose output is measured, shallow to deep. ★ is the stage that is best on a "
+    "validation share of train; test items choose nothing.",
     "Dims": "Numbers that a stage's output is pooled to before it is measured.",
     "Items": "Training items whose labels are used.",
     "Labels": "How many labels are given: so many of each class, or a share of all.",
     "L2": "Strength of the linear probe's penalty, chosen on validation.",
     "k": "Number of nearest neighbours that vote, chosen on validation.",
-    "interval": "Beside a value its 95 % interval. Where two intervals do not overlap, the values differ; where they do, nobody "
-    "can tell from these numbers.",
+    "interval": "Beside a value its 95 % interval. Where two intervals do not overlap, the values differ; where they "
+    "do, nobody can tell from these numbers.",
     "chance": "What a blind guess scores: always the most frequent class.",
     "blind guess": "What a task's score is without looking at the question.",
     "Rank": "The places that the 95 % interval allows among the entries trained without labels.",
     "Entry": "What was trained and measured. ° its interval does not lie above that of random initialisation.",
-    "Skill": "The share of a blind guess's loss that training on the pretext tasks removed; across tasks only a rough measure.",
+    "Skill": "The share of a blind guess's loss that training on the pretext tasks removed; across tasks a rough measure.",
     "Seeds": "How many times it was trained anew, with other random numbers; values are means over them.",
     "Seed": "The number that all random draws of a training depend on.",
     "Time": "Of a run: its training and its probe.",
@@ -36,7 +36,7 @@ SHORT = {
     "Share": "Share of the spread in fitness that a weight explains.",
     "control": "A mixture with fixed weights, to compare the search with.",
     "Kind": "Whether the search drew a candidate, or it is a control with fixed weights.",
-    "State": "What became of a candidate: done, pruned (stopped early as it was far behind), failed, running or waiting.",
+    "State": "What became of a candidate: done, pruned (stopped early, far behind others), failed, running or waiting.",
     "Number": "A candidate's number, in the order in which they were made.",
     "Steps": "Optimiser steps that it was trained for.",
     "Finished after": "Time since the first candidate began.",

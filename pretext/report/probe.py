@@ -57,9 +57,8 @@ def _options(result: ProbeResult) -> str:
     """Name the options of the data that are not its defaults."""
     if not result.options:
         return ""
-    return ". Options of the data that are not its defaults: " + ", ".join(
-        f"{k} {v}" for k, v in result.options.items()
-    )
+    named = ", ".join(f"{name} {value}" for name, value in result.options.items())
+    return f". Options of the data that are not its defaults: {named}"
 
 
 def _by_stage(result: ProbeResult, title: str, shown: Sequence[Measured], caption: str = "") -> Table:

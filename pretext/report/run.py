@@ -12,7 +12,6 @@ from markupsafe import Markup
 from PIL import Image
 
 from pretext.evaluation.available import descriptions
-from pretext.evaluation.results import ProbeResult
 from pretext.report import probe
 from pretext.report.chart import Chart, Level, Series
 from pretext.report.glossary import glossary
@@ -162,9 +161,8 @@ def _commands(logs: Logs) -> Iterator[str]:
     folder = shlex.quote(str(logs.folder))
     yield str(logs.environment.get("command", f"pretext fit -c {shlex.quote(str(logs.folder / 'config.yaml'))}"))
     yield f"pretext {'test' if logs.score else 'show'} {folder}"  # an evaluator poses no puzzles
-    yield from dict.fromkeys(
-        one.command or f"pretext probe {folder}" for one in logs.probes.values() or [ProbeResult()]
-    )
+    probes = [one.command or f"pretext probe {folder}" for one in logs.probes.values()]
+    yield from dict.fromkeys(probes or [f"pretext probe {folder}"])
     yield f"pretext report {folder}"
 
 

@@ -12,7 +12,7 @@ from pretext.evaluation.measured import Measured
 from pretext.evaluation.protocol import Metric
 from pretext.evaluation.results import ProbeResult, Value
 from pretext.evaluation.statistics.ranking import Figure
-from pretext.evaluation.verdict import Comparison, bounded, verdict
+from pretext.evaluation.verdict import Comparison, bounded, outcome, verdict
 from pretext.report.words import figure as said
 
 WHOM = {"random": "random initialisation", "raw": "the raw input"}
@@ -29,7 +29,7 @@ def of_probe(result: ProbeResult) -> list[str]:
 
 
 def of_comparison(one: Comparison) -> str:
-    """Say one comparison: "beats random initialisation on the linear probe by 3.6: 98.2 % (...) against 94.6 % (...)."."""
+    """Say one comparison: "beats random initialisation on kNN by 3.6 points: 98.2 % (...) against 94.6 % (...)."."""
     metric, whom = one.measured.metric, WHOM[one.other.features]
     how = f"{one.outcome} {whom} on {_named(one.measured)}"
     if one.outcome == "beats":
@@ -63,11 +63,9 @@ def of_test(score: Mapping[str, Any]) -> str | None:
     name = next((key for key in ("accuracy", "map", "miou") if best and key in best), None)
     if best is None or name is None or "chance" not in score:
         return None
-    beats = (
-        "beats" if best["low"] > score["chance"] else "cannot be told from" if best["high"] >= score["chance"] else ""
-    )
-    value = _with_interval(Value(best[name], best["low"], best["high"]), Metric(name, name, unit="%"))
-    return f"On the test items it {beats or 'does not beat'} chance: {value} against {said(score['chance'])}."
+    value, chance = Value(best[name], best["low"], best["high"]), float(score["chance"])
+    words = _with_interval(value, Metric(name, name, unit="%"))
+    return f"On the test items: {outcome(value, Value(*[chance] * 3))} chance, {words} against {said(chance)}."
 
 
 def _where(result: ProbeResult) -> str:

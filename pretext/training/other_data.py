@@ -82,7 +82,7 @@ def _plain(value: Any) -> Any:
 
 
 def hint_of_config(options: Sequence[str]) -> None:
-    """Say which packaged config of data fits, where `options` name a class and a folder that such a config describes."""
+    """Say which packaged config of data describes the folder that `options` name, where they name a class alone."""
     words = dict(_pairs(options))
     named, root = words.get("--data"), words.get("--data.root")
     if named is None or root is None or named.endswith((".yaml", ".yml")):
