@@ -139,7 +139,7 @@ def _remembering(begin: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(begin)
     def noting(self: DataModule, *args: Any, **options: Any) -> None:
-        self.__dict__.setdefault("built_with", (args, options))
+        self.__dict__.setdefault("built_with", partial(type(self), *args, **options))
         begin(self, *args, **options)
 
     return noting

@@ -113,6 +113,11 @@ class Bouncing(DataModule):
         return self.root / f"bouncing-{balls.VERSION}-{videos.content}-{videos.train_videos}-{videos.test_videos}"
 
     @property
+    def rate(self) -> int | None:
+        """Samples per second of the sound that it yields, if any."""
+        return self._clips.rate
+
+    @property
     def classes(self) -> list[str]:
         return list(balls.CLASSES)
 

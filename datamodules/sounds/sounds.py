@@ -101,6 +101,11 @@ class Sounds(DataModule):
         self.disk.check(self)
 
     @property
+    def rate(self) -> int:
+        """Samples per second of what it yields."""
+        return self.how.rate
+
+    @property
     def classes(self) -> list[str]:
         return self._files[0]
 

@@ -55,13 +55,13 @@ def _with(board: Board, run: Path, cells: Sequence[CellResult]) -> Board:
 
 def _cells(run: Path, probe: ProbeResult) -> Iterator[CellResult]:
     """Turn a probe to cells: the run, and what it is compared with."""
-    for features in dict.fromkeys(row.features for row in probe.rows):
+    for features in dict.fromkeys(row.features for row in probe.stages):
         trained, kind = features == "trained", str(features)
         yield CellResult(
             kind=kind_of(run / CONFIG) if trained else kind,
             seed=0,
             entry=str(run) if trained else kind,
-            rows=tuple(replace(row, features=None) for row in probe.rows if row.features == features),
+            rows=tuple(replace(row, features=None) for row in probe.stages if row.features == features),
             curves={
                 name: tuple(replace(point, features=None) for point in points if point.features == features)
                 for name, points in probe.curves.items()

@@ -6,18 +6,12 @@ import shlex
 from functools import lru_cache, partial
 from pathlib import Path
 
-from filelock import FileLock
-
-from pretext.benchmark.gather import boards
-from pretext.benchmark.runner import plan_of, probed_networks, work
+from pretext.benchmark.runner import plan_of, probed_networks
 from pretext.benchmark.suite import read_suite
 from pretext.cli.devices import add_devices, crew_of
 from pretext.cli.parser import Parser, run_of
-from pretext.core.files import write_whole
 from pretext.evaluation.probe import assist
-from pretext.report.leaderboard import markdown, write_csv
-from pretext.report.leaderboard_page import write_html
-from pretext.training.callbacks.record import environment
+from pretext.verbs.comparing import rank
 
 
 def main(args: list[str]) -> None:
@@ -33,17 +27,6 @@ def main(args: list[str]) -> None:
     suite = read_suite(name)
     folder = own.out or Path("runs") / "bench" / Path(name).stem
     folder.mkdir(parents=True, exist_ok=True)
-    command, facts = shlex.join(["pretext", *args]), environment()
-
-    def write() -> None:
-        results = boards(suite, folder)
-        with FileLock(folder / "leaderboard.lock"):  # several processes may share the work
-            write_html(results, folder / "leaderboard.html", suite.title, command, facts)
-            write_csv(results, folder / "leaderboard.csv")
-            write_whole(folder / "leaderboard.md", markdown(results))
-
     networks = lru_cache(1)(partial(probed_networks, suite, folder))  # those of the cell that is worked on
     with crew_of(own, args, folder, lambda crew: assist(crew, networks, plan_of(suite))) as crew:
-        work(suite, folder, write, own.only, crew)
-    write()
-    print(folder / "leaderboard.html")
+        print(rank(suite, folder, shlex.join(["pretext", *args]), own.only, crew).page)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pretext.cli.parser import Parser, run_of
-from pretext.report.puzzles import paint
+from pretext.evaluation.kept import kept
+from pretext.report.verdicts import of_probe
+from pretext.training.loaders import taken
 from pretext.training.other_data import with_own_data
-from pretext.training.pretrainer import Pretrainer
-from pretext.training.puzzles import puzzles
 from pretext.training.run import CONFIG, LAST, build, find, read, restore
+from pretext.verbs.looking import draw
 
 
 def main(args: list[str]) -> None:
@@ -27,15 +28,9 @@ def main(args: list[str]) -> None:
     module, data = build(with_own_data(config, options) if run else config, options)
     if data is None:
         raise ValueError("the config names no data; add --data CLASS")
-    if not isinstance(module, Pretrainer):
-        raise ValueError(f"{type(module).__name__} poses no puzzles; show wants a run or config of pretext tasks")
     trained = run is not None and (run / LAST).exists()
     if run is not None and trained:
         restore(module, run)
-    data.prepare_data()
-    data.setup("validate")
-    held_out = next(iter(data.val_dataloader()), None)  # what the head answers to items that it was not trained on
-    first = held_out or next(iter(data.train_dataloader()))
-    out = own.out or (run or Path()) / "puzzles.png"
-    paint(puzzles(module, first, own.count, trained), out)
-    print(out)
+    print(draw(module, taken(data), own.count, trained, own.out or (run or Path()) / "puzzles.png"))
+    for file, result in (kept(run) if run else {}).items():
+        print(f"{file}: {of_probe(result)[0]}")

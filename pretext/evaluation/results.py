@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, NamedTuple, cast
 
 
@@ -138,7 +139,7 @@ class ProbeResult:
     """What is written to probe.json. Whatever a file of an earlier release lacks is None, or is not in `curves`.
 
     Args:
-        rows: a row for each stage of each network.
+        stages: a row for each stage of each network, "rows" in probe.json.
         curves: "low_label", and those of plug-ins.
         data: {"class", "train", "test", "classes"} and, of several networks, "modality".
         protocol: how it was measured, in words by name, and "chance", the accuracy of a blind guess.
@@ -150,7 +151,7 @@ class ProbeResult:
 
     """
 
-    rows: tuple[StageRow, ...] = ()
+    stages: tuple[StageRow, ...] = ()
     curves: Curves = field(default_factory=dict)
     data: Mapping[str, Any] | None = None
     protocol: Mapping[str, Any] | None = None
@@ -160,12 +161,25 @@ class ProbeResult:
     options: Mapping[str, Any] | None = None
     fingerprints: Mapping[str, str] | None = None
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a flat dict for each stage of each network: {"features", "stage", "linear/accuracy", "knn/k", ...}."""
+        return [_flat(row.to_json()) for row in self.stages]
+
+    def to_pandas(self) -> Any:
+        """Return `rows` as a `pandas.DataFrame`.
+
+        Raises:
+            ImportError: pandas is not installed.
+
+        """
+        return frame(self.rows())
+
     def to_json(self) -> dict[str, Any]:
         """Return what probe.json holds."""
         last = {key: getattr(self, key) for key in FACTS[2:]}
         return {
             **_given({"data": self.data, "protocol": self.protocol}),
-            "rows": [row.to_json() for row in self.rows],
+            "rows": [row.to_json() for row in self.stages],
             **curves_to_json(self.curves),
             **_given(last),
         }
@@ -178,6 +192,20 @@ class ProbeResult:
         return cls(rows, curves_from_json(plain, {*facts, "rows"}), **cast(dict[str, Any], facts))
 
 
+def frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Make a `pandas.DataFrame` of flat rows.
+
+    Raises:
+        ImportError: pandas is not installed.
+
+    """
+    try:
+        pandas: Any = import_module("pandas")
+    except ImportError as error:
+        raise ImportError("to_pandas needs pandas: pip install pandas; rows() gives plain dicts") from error
+    return pandas.DataFrame(rows)
+
+
 def curves_to_json(curves: Curves) -> dict[str, Any]:
     """Return the points of every curve as plain data, by name."""
     return {name: [point.to_json() for point in points] for name, points in curves.items()}
@@ -187,6 +215,14 @@ def curves_from_json(plain: Mapping[str, Any], others: set[str]) -> Curves:
     """Read all curves from plain data, which are all its lists but those under the names of `others`."""
     lists = {name: value for name, value in plain.items() if name not in others and isinstance(value, list)}
     return {name: tuple(map(Point.from_json, points)) for name, points in lists.items()}
+
+
+def _flat(row: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Bring nested dicts to one, whose keys are paths."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        flat |= _flat(value, f"{path}{key}/") if isinstance(value, Mapping) else {f"{path}{key}": value}
+    return flat
 
 
 def _number(value: object) -> float:

@@ -56,7 +56,7 @@ def verdict(result: ProbeResult) -> list[Comparison]:
     """Compare the trained network with each other one, by each headline, the preferred one first."""
     compared = []
     for one in preferred(result):
-        rows = {kind: best_row(result.rows, kind, one) for kind in ("trained", *AGAINST)}
+        rows = {kind: best_row(result.stages, kind, one) for kind in ("trained", *AGAINST)}
         found = {kind: _placed(kind, row, one) for kind, row in rows.items() if row}
         trained = found.pop("trained", None)
         if trained and one.metric.better != "neither":

@@ -26,7 +26,7 @@ SHORT = {
     "blind guess": "What a task's score is without looking at the question.",
     "Rank": "The places that the 95 % interval allows among the entries trained without labels.",
     "Entry": "What was trained and measured. ° its interval does not lie above that of random initialisation.",
-    "Skill": "The share of a blind guess's loss that training on the pretext tasks removed; across tasks a rough measure.",
+    "Skill": "The share of a blind guess's loss that training on the pretext tasks removed; roughly, across tasks.",
     "Seeds": "How many times it was trained anew, with other random numbers; values are means over them.",
     "Seed": "The number that all random draws of a training depend on.",
     "Time": "Of a run: its training and its probe.",

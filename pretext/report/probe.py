@@ -70,7 +70,7 @@ def _by_stage(result: ProbeResult, title: str, shown: Sequence[Measured], captio
         name = one.metric.short or one.metric.key if apart else f"{one.protocol.heading} {one.metric.short}".strip()
         columns += [of_metric(name, one.metric), *(Column(heading) for _, heading in own)]
     rows = []
-    for row in result.rows:
+    for row in result.stages:
         cells: list[Content] = [row.features, Cell(row.stage, star=STAR * bool(row.chosen)), *[row.dims] * (not apart)]
         for one, own in zip(shown, settings, strict=True):
             score = row.score(one.protocol.name)
@@ -96,7 +96,7 @@ def section(result: ProbeResult) -> dict[str, Any]:
     """Draw a probe for the page of a run."""
     return {
         "title": about(result),
-        "legend": legend(KEYS, {row.features or "" for row in result.rows}),
+        "legend": legend(KEYS, {row.features or "" for row in result.stages}),
         "charts": [chart for _, chart in charts(result)],
         "tables": tables(result),
         "facts": protocol_facts(result.data, result.protocol)
@@ -110,8 +110,8 @@ def headline(result: ProbeResult) -> Iterator[Tile]:
     for one in preferred(result):
         chosen = {
             kind: row
-            for kind in dict.fromkeys(row.features for row in result.rows)
-            if (row := best_row(result.rows, kind, one))
+            for kind in dict.fromkeys(row.features for row in result.stages)
+            if (row := best_row(result.stages, kind, one))
         }
         best = chosen.pop("trained", None)
         if best and (value := one.of(best)):
@@ -128,11 +128,11 @@ def headline(result: ProbeResult) -> Iterator[Tile]:
 
 def charts(result: ProbeResult) -> Iterator[tuple[Measured, Chart]]:
     """Chart scores by stage, the preferred first, those of the raw input as levels, and scores along curves."""
-    stages = list(dict.fromkeys(row.stage for row in result.rows if row.features != "raw"))
+    stages = list(dict.fromkeys(row.stage for row in result.stages if row.features != "raw"))
     for one in preferred(result):
-        spots = [(r.features or "", stages.index(r.stage), one.of(r)) for r in result.rows if r.stage in stages]
+        spots = [(r.features or "", stages.index(r.stage), one.of(r)) for r in result.stages if r.stage in stages]
         levels = []
-        for row in result.rows:
+        for row in result.stages:
             if row.features == "raw" and (value := one.of(row)):
                 words, shown = f"{row.stage} {said(value.value, one.metric.unit)}", _scaled(value, one)
                 levels.append(Level("raw", shown.value, words, shown[1:]))
@@ -164,7 +164,7 @@ def plot(result: ProbeResult) -> Figure:
     panels = list(charts(result))
     stages = max((len(chart.names) for _, chart in panels), default=0)
     figure = Figure(figsize=(max(4.5 * len(panels), 1.1 * stages + 3), 4.2), layout="constrained")
-    best = next((row for row in result.rows if row.features == "trained" and row.chosen), None)
+    best = next((row for row in result.stages if row.features == "trained" and row.chosen), None)
     shared = len({one.metric.unit for one, _ in panels}) == 1
     every = figure.subplots(1, max(1, len(panels)), sharey=shared, squeeze=False)[0]
     for axes, (one, chart) in zip(every, panels, strict=False):

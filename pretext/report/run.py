@@ -51,7 +51,7 @@ def write_report(run: Path) -> Path:
         glossary=glossary(
             (table for section in sections for table in section["tables"]),
             (own for one in logs.probes.values() for own in descriptions(one.described)),
-            [*_legends(logs), *(str(row.features) for one in logs.probes.values() for row in one.rows)],
+            [*_legends(logs), *(str(row.features) for one in logs.probes.values() for row in one.stages)],
         ),
         skipped=logs.skipped,
         commands=list(_commands(logs)),

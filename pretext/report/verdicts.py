@@ -23,7 +23,7 @@ def of_probe(result: ProbeResult) -> list[str]:
     """Say what a probe found, in sentences, the most important first."""
     compared, where = verdict(result), _where(result)
     if not compared:
-        found = sorted({str(row.features) for row in result.rows})
+        found = sorted({str(row.features) for row in result.stages})
         return [f"{where}: nothing to compare; measured was {' and '.join(found) or 'nothing'}."]
     return [f"{where}: {of_comparison(one)}" for one in compared]
 

@@ -57,8 +57,8 @@ def options_of(data: object) -> dict[str, Any]:
     """
     if (given := getattr(data, "built_with", None)) is None:
         return {}
-    signature = inspect.signature(type(data))
-    bound = signature.bind_partial(*given[0], **given[1]).arguments
+    signature = inspect.signature(given.func)
+    bound = signature.bind_partial(*given.args, **given.keywords).arguments
     defaults = {name: taken.default for name, taken in signature.parameters.items()}
     every = (pair for name, value in bound.items() if name != "seed" for pair in _others(name, value, defaults[name]))
     return dict(every)

@@ -107,7 +107,7 @@ class _Node(NamedTuple):
     def _arguments(self, args: Mapping[str, Any], known: Mapping[str, Any], build: Any) -> dict[str, Any]:
         """Translate arguments of what `build` builds, if that is known."""
         args = self._ruled(args, build)
-        taken = {} if build is None else _parameters(build)
+        taken = {} if build is None else parameters_of(build)
         around = {**known, **(known.get("init_args") or {})}
         result: dict[str, Any] = {}
         groups: dict[str, dict[str, Any]] = {}
@@ -156,7 +156,7 @@ def resolved_class(path: str) -> Any:
 
 
 @cache
-def _parameters(build: Any) -> dict[str, Any]:
+def parameters_of(build: Any) -> dict[str, Any]:
     """Return the arguments of a class or function with their types, those of base classes that get **kwargs too."""
     makers = [vars(c).get("__init__") for c in build.__mro__] if isinstance(build, type) else [build]
     taken: dict[str, Any] = {}
@@ -187,7 +187,7 @@ def _without(args: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, An
 def groups_of(class_path: str) -> dict[str, type]:
     """Return the groups of options that a class takes, each with its dataclass."""
     build = resolved_class(class_path)
-    return {} if build is None else _groups(_parameters(build))
+    return {} if build is None else _groups(parameters_of(build))
 
 
 def _groups(taken: Mapping[str, Any]) -> dict[str, type]:

@@ -18,6 +18,8 @@ from pretext.training.pretrainer import Pretrainer
 from pretext.training.renamed import current, tell, translated
 
 CONFIG = "config.yaml"
+UNWRITTEN = "unwritten"
+"""Key of a config under which stands what it could not say."""
 LAST = Path("checkpoints") / "last.ckpt"
 HostT = TypeVar("HostT", bound=Host)
 
@@ -49,7 +51,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it describes no model.
+        ValueError: it describes no model, or one of parts that no config can name.
 
     """
     if not Path(path).is_file():
@@ -58,9 +60,31 @@ def read(path: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict) or "model" not in config:
         raise ValueError(f"{path} is no config of a run: it has no `model`")
     plain = {str(key): value for key, value in config.items()}
+    refuse_unwritten(path, plain)
     if not (Path(path).name == CONFIG and Path(path).with_name("environment.json").is_file()):  # else a run wrote it
         tell(translated(plain)[1], str(path))
     return plain
+
+
+def refuse_unwritten(path: str | Path, config: Mapping[str, Any] | None = None) -> None:
+    """Refuse the config of a run made in Python from parts that no config can name.
+
+    Raises:
+        ValueError: there are such parts; the message names them.
+
+    """
+    if parts := (read_plain(path) if config is None else config).get(UNWRITTEN):
+        named = "; ".join(f"{where} ({what})" for where, what in parts.items())
+        raise ValueError(
+            f"{path}: the run was made in Python from what no config can name: {named}; use the run that pretext.fit "
+            "returned, as in pretext.probe(run), or build it from classes that can be imported"
+        )
+
+
+def read_plain(path: str | Path) -> dict[str, Any]:
+    """Read a config file as it is."""
+    config = OmegaConf.to_container(OmegaConf.load(path))
+    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
 
 
 def build(
