@@ -17,8 +17,7 @@ from pretext.report.table import Cell, Column, Row, Table
 from pretext.report.words import duration, rho
 from pretext.search.analysis import fact_names, fitness, probe_share
 from pretext.search.importance import SHUFFLES, Importance
-from pretext.search.results import Results
-from pretext.search.space import ZERO
+from pretext.search.results import Results, reward, verdict
 from pretext.search.study import Candidate
 
 ORDER = {state: place for place, state in enumerate(("done", "pruned", "running", "failed", "waiting"))}
@@ -37,7 +36,8 @@ def write_search(results: Results, file: Path, title: str, facts: Mapping[str, A
         file, "search.html", title, about,
         results=results, counted=counted, described=described, label=label, number=number, percent=percent, rho=rho,
         tried=[c for c in candidates if c.control is None and c.state != "waiting"], tiles=_tiles(results),
-        random_network=ZERO, over_time=over_time(results), panels=weight_panels(results), map=weight_map(results),
+        verdict=verdict(results), reward=reward(results),
+        over_time=over_time(results), panels=weight_panels(results), map=weight_map(results),
         against_probe=against_probe(results), shuffles=SHUFFLES, importance_table=_importance(results.importance),
         controls=_controls(results), late_controls=late, candidates=_every(results), glossary=_glossary(results),
         command=facts.get("command"), config=facts.get("config"), facts=facts,
