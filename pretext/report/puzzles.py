@@ -88,7 +88,7 @@ def _paint_panel(axes: Axes, placed: _Placed) -> None:
 
 def _words(rim: float) -> dict[str, Any]:
     """Say how words are written, with a rim of so many pixels."""
-    stroke = withStroke(linewidth=rim * 72 / DPI, foreground=RIM)  # type: ignore[no-untyped-call]
+    stroke = withStroke(linewidth=rim * 72 / DPI, foreground=RIM)
     return {"color": INK, "family": FONT, "parse_math": False, "path_effects": [stroke]}
 
 

@@ -95,8 +95,7 @@ def _numbers(logs: Logs) -> Iterator[Tile]:
             yield f"{task} · {score}", figure(value, unit), [f"{SPLITS[split]}, step {step}", *beside]
     for one in logs.probes.values():
         whose = f"{(one.data or {}).get('class', '')} · " if len(logs.probes) > 1 else ""
-        for label, value, notes in probe.headline(one):
-            yield f"{whose}{label}", value, notes
+        yield from ((f"{whose}{label}", words, notes) for label, words, notes in probe.headline(one))
 
 
 def _test_numbers(score: Mapping[str, Any]) -> Iterator[Tile]:

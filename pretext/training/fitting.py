@@ -25,6 +25,14 @@ from pretext.training.run import CONFIG, LAST, numbered
 from pretext.training.written import config_of
 
 COMMAND = "pretext.fit(...)"
+ADVICE: dict[str, type[Warning]] = {
+    # Lightning 2.6 asks torch's pytree in a way that torch 2.14 calls deprecated; a user can do nothing about it.
+    ".isinstance.treespec, LeafSpec": FutureWarning,
+    # An epoch that is shorter than ten steps is logged once, at its end.
+    "The number of training batches .* is smaller than the logging interval": UserWarning,
+    # Whether a loader of a user's own wants workers is theirs to know.
+    "The '.*_dataloader' does not have many workers": UserWarning,
+}
 
 
 @dataclass(frozen=True)
@@ -92,8 +100,8 @@ def fit(module: Host, data: Any, folder: str | Path | None = None, *, resume: bo
     text = yaml.safe_dump(config_of(module, data, options), sort_keys=False, width=120)
     lightning = _trainer(run, options, resumed_at, text)
     with warnings.catch_warnings():
-        # Lightning 2.6 asks torch's pytree in a way that torch 2.14 calls deprecated; a user can do nothing about it.
-        warnings.filterwarnings("ignore", ".isinstance.treespec, LeafSpec", FutureWarning)
+        for message, kind in ADVICE.items():
+            warnings.filterwarnings("ignore", message, kind)
         lightning.fit(module, datamodule=data, ckpt_path=None if resumed_at is None else str(saved))
     started = lightning.global_step > 0 or options.get("max_steps") == 0 or options["max_epochs"] == 0
     require(started, "fit", "no batch to train on", "look at the data: batch_size, drop_last, limits")

@@ -54,8 +54,8 @@ class Host(Built, pl.LightningModule, ABC):
         question = mapped(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, question)
         return self.backbone(self.execution.lay_out(question))
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Bring what a user's own loader yields to a batch, and look at the first one."""
+    def lawful(self, batch: Any) -> dict[str, Any]:
+        """Bring what a user's own loader yields to a batch, and look at the first one. Raises as `batches.lawful`."""
         batch = lawful(batch)
         if not self._looked:
             self._looked = True

@@ -139,7 +139,7 @@ def taken(data: Any) -> pl.LightningDataModule:
         ValueError: it is none of these; the message says what wraps it.
 
     """
-    if all(hasattr(data, name) for name in ("ordered", "fingerprint", "classes")):
+    if all(hasattr(type(data), name) for name in ("ordered", "fingerprint")):
         return data  # type: ignore[no-any-return]  # a data module of the batch law
     if isinstance(data, pl.LightningDataModule):
         return Adapted(data)
@@ -169,8 +169,9 @@ def _unshuffled(loader: Any) -> Any:
     """Go through a loader's items in their own order, without random sampling, where it has a data set with one."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or loader.batch_size is None:
         return loader
-    how = {"num_workers": loader.num_workers, "collate_fn": loader.collate_fn, "pin_memory": loader.pin_memory}
-    return DataLoader(loader.dataset, loader.batch_size, shuffle=False, **how)
+    return DataLoader(
+        loader.dataset, loader.batch_size, shuffle=False, num_workers=loader.num_workers, collate_fn=loader.collate_fn
+    )
 
 
 class _InOrder:

@@ -99,7 +99,7 @@ class Pretrainer(Host):
             return grade(mapped(_whole, prediction), puzzle.answer)
 
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
-        key = (self.global_rank, self.current_epoch, batch_idx)
+        batch, key = self.lawful(batch), (self.global_rank, self.current_epoch, batch_idx)
         x = self.train_input(batch["x"], batch_idx)
         with together():  # each rank poses with its own key; what grades compare and divide by is of all ranks
             grades = {n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}
@@ -116,6 +116,7 @@ class Pretrainer(Host):
 
     def predict_step(self, batch: dict[str, Tree], batch_idx: int) -> dict[str, Tensor]:
         """Return the pooled features (N, D) of a batch beside the indices of its items, of several modalities each."""
+        batch = self.lawful(batch)
         x, index = batch["x"], batch["index"]
         if not isinstance(self.backbone, MultiModal):
             return {"index": index, "pooled": by_item(self.look(self.inputs.eval_input(x)).pooled.float(), len(index))}
@@ -141,6 +142,7 @@ class Pretrainer(Host):
         return [(name, task) for name, task in named if name not in self.weighting.off]
 
     def _examine(self, batch: dict[str, Tree], batch_idx: int, split: str) -> None:
+        batch = self.lawful(batch)
         x = self.inputs.centre(batch["x"])
         # Rank 0 and the number among the batches of all ranks: the puzzles of one process. Epoch 0: the same ones in
         # every epoch, so that curves compare.

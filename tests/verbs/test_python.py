@@ -204,7 +204,7 @@ def test_a_search_and_a_benchmark_are_functions(tmp_path):
         "data": {"class_path": "datamodules.Digits", "init_args": {"size": 8, "batch_size": 32}},
         "trainer": {"accelerator": "cpu"},
     }
-    options = {"candidates": 1, "steps": 1, "items": 40, "probe": False, "searcher": "random"}
+    options = {"candidates": 1, "steps": 1, "items": 1000, "probe": False, "searcher": "random"}
     results = pretext.evolve(config, tmp_path / "search", options)
     assert {c.state for c in results.candidates} == {"done"}
     assert (tmp_path / "search" / "best.yaml").is_file()

@@ -31,7 +31,7 @@ def fit(data, module=None, **options):
 
 
 def probe(data, net=None, **options):
-    return pretext.probe(net or TinyNet(), data, folder="probe", protocols=("knn",), **options)
+    return pretext.probe(net or TinyNet(), data, **{"folder": "probe", "protocols": ("knn",)} | options)
 
 
 class Named(torch.utils.data.Dataset):
