@@ -53,13 +53,11 @@ ALWAYS = ("interval",)
 def glossary(tables: Iterable[Table], described: Iterable[Description], words: Iterable[str] = ()) -> dict[str, str]:
     """Explain the headings of tables, and some more words, in the order in which they come."""
     said = _of_protocols(described)
-    headings = [column.title for table in tables for column in table.columns]
-    found: dict[str, str] = {}
-    for word in (*headings, *words, *ALWAYS):
-        for term, meaning in (*SHORT.items(), *said.items()):
-            if word == term or word.startswith((f"{term} ", f"{term},")):
-                found.setdefault(term, meaning)
-    return found
+    every = [*(column.title for table in tables for column in table.columns), *words, *ALWAYS]
+    known = SHORT | dict(said)
+    longest = sorted(known, key=len, reverse=True)  # "Linear probe" before "Linear"
+    begin = (next((t for t in longest if f"{word} ".startswith((f"{t} ", f"{t},"))), None) for word in every)
+    return {term: known[term] for term in begin if term is not None}
 
 
 def _of_protocols(described: Iterable[Description]) -> Mapping[str, str]:

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,9 +29,9 @@ ACROSS = 6  # panels side by side: puzzles of few panels share a line
 WIDEST = 3  # places that a wide picture, such as a strip of frames, may take up
 LIMIT = 30_000  # the longest side; Agg refuses 2**16
 
-# Dark words with a light rim on a transparent ground, which read on light and on dark pages alike. Bluish green and
-# red stay apart for colour-blind readers, and the tick or cross says the same without colour.
-INK, RIM, RIGHT, WRONG = "#1b1e23", "#ffffff", "#009e73", "#d6402b"
+# Dark words on white, on a transparent ground: they read on light and on dark pages alike. Bluish green and red stay
+# apart for colour-blind readers, and the tick or cross says the same without colour.
+INK, PAPER, RIGHT, WRONG = "#1b1e23", "#ffffff", "#009e73", "#d6402b"
 FONT = "DejaVu Sans"  # comes with matplotlib, so that tick and cross exist on every machine
 
 
@@ -56,7 +55,7 @@ def paint(drawings: Mapping[str, Rows], out: Path) -> None:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     for title, y in titles:
-        axes.text(MARGIN, y, title, size=32 * 72 / DPI, va="top", **_words(5))
+        axes.text(MARGIN, y, title, size=32 * 72 / DPI, va="top", **WORDS)
     for p in placed:
         _paint_panel(axes, p)
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")  # data coordinates are pixels, from the upper left
@@ -80,16 +79,18 @@ def _paint_panel(axes: Axes, placed: _Placed) -> None:
     pixels = placed.image.permute(1, 2, 0).numpy()
     axes.imshow(pixels, extent=(x, x + w, y + h, y), origin="upper", interpolation="nearest")
     for number, line in enumerate(placed.caption.splitlines(), start=1):
-        axes.text(x, y + h + LINE * number, line, size=18 * 72 / DPI, **_words(4))
+        axes.text(x, y + h + LINE * number, line, size=18 * 72 / DPI, **WORDS)
     if right is not None:
         colour = RIGHT if right else WRONG
         axes.add_patch(Rectangle((x - 2, y - 2), w + 4, h + 4, fill=False, edgecolor=colour, linewidth=4 * 72 / DPI))
 
 
-def _words(rim: float) -> dict[str, Any]:
-    """Say how words are written, with a rim of so many pixels."""
-    stroke = withStroke(linewidth=rim * 72 / DPI, foreground=RIM)
-    return {"color": INK, "family": FONT, "parse_math": False, "path_effects": [stroke]}
+WORDS: dict[str, Any] = {
+    "color": INK,
+    "family": FONT,
+    "parse_math": False,
+    "bbox": {"facecolor": PAPER, "edgecolor": "none", "pad": 2 * 72 / DPI},
+}
 
 
 def _layout(drawings: Mapping[str, Rows]) -> tuple[list[tuple[str, int]], list[_Placed]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pretext.evaluation.available import descriptions
 from pretext.report.colours import bars
 from pretext.report.glossary import glossary
 from pretext.report.page import Tile, breakable, write_page
@@ -70,7 +71,7 @@ def _tiles(results: Results) -> list[Tile]:
 def _glossary(results: Results) -> dict[str, str]:
     """Explain the words of all tables."""
     tables = filter(None, [_controls(results), _every(results), _importance(results.importance)])
-    return glossary(tables, (), ["control"])
+    return glossary(tables, descriptions(), ["control"])
 
 
 def _controls(results: Results) -> Table | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from pretext.benchmark.measures import Measure, ranked_by
@@ -25,7 +26,12 @@ def of_probe(result: ProbeResult) -> list[str]:
     if not compared:
         found = sorted({str(row.features) for row in result.stages})
         return [f"{where}: nothing to compare; measured was {' and '.join(found) or 'nothing'}."]
-    return [f"{where}: {of_comparison(one)}" for one in compared]
+    said = []
+    for _, own in groupby(compared, key=lambda one: one.measured):
+        first, *rest = own
+        beside = (f" {one.outcome[:1].upper()}{one.outcome[1:]} {_other(one)}." for one in rest)
+        said.append(f"{where}: {of_comparison(first)}{''.join(beside)}")
+    return said
 
 
 def of_comparison(one: Comparison) -> str:
@@ -38,6 +44,11 @@ def of_comparison(one: Comparison) -> str:
         how += " (the intervals overlap)" if bounded(one.trained.value) else " (no intervals)"
     sides = (f"{_with_interval(p.value, metric)} at {p.stage}" for p in (one.trained, one.other))
     return f"{how}: {' against '.join(sides)}."
+
+
+def _other(one: Comparison) -> str:
+    """Name what was compared with, with its value."""
+    return f"{WHOM[one.other.features]}, {_with_interval(one.other.value, one.measured.metric)}"
 
 
 def of_board(board: Board, found: BoardVerdict) -> str:

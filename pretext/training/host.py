@@ -56,11 +56,11 @@ class Host(Built, pl.LightningModule, ABC):
 
     def lawful(self, batch: Any) -> dict[str, Any]:
         """Bring what a user's own loader yields to a batch, and look at the first one. Raises as `batches.lawful`."""
-        batch = lawful(batch)
+        brought = lawful(batch)
         if not self._looked:
             self._looked = True
-            check_first(batch["x"], self.backbone)
-        return batch
+            check_first(brought["x"], self.backbone)
+        return brought
 
     def train_input(self, x: Tree, batch_idx: int) -> Tree:
         """Turn a loaded batch into what training sees; epoch and batch are the key of what is random in it."""

@@ -75,7 +75,9 @@ class _Own(Built, pl.LightningDataModule, ABC):
     def _needed(self, split: Literal["train", "test"]) -> Any:
         found = self.loader(split)
         found = self.loader("val") if found is None and split == "test" else found
-        require(found is not None, self, f"no {split} data", f"give {split}=, a DataLoader")
+        require(
+            found is not None, self, f"no {split} data", f"give {split}=DataLoader(...), or define {split}_dataloader"
+        )
         return found
 
 

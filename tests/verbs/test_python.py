@@ -195,7 +195,7 @@ def test_a_network_is_exported(run):
     exported = pretext.export(run, "safetensors")
     assert exported.file == run.folder / "backbone.safetensors"
     assert exported.file.is_file()
-    assert "mean" in exported.about
+    assert "TinyNet" in exported.about
 
 
 def test_a_search_and_a_benchmark_are_functions(tmp_path):

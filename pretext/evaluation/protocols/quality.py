@@ -9,11 +9,11 @@ from pretext.evaluation.protocol import Description, Metric, Protocol, Sets
 from pretext.evaluation.quality import quality, quality_of_views
 from pretext.evaluation.results import Score
 
-RANKME = "RankMe: how many directions the features use, from 1 (collapse) up. A random network can use many."
-ALPHA_REQ = "alpha-ReQ: how fast the spectrum of the features decays; its paper found values near 1 best."
+RANKME = "How many directions the features use, from 1 (collapse) up. A random network can use many."
+ALPHA_REQ = "How fast the spectrum of the features decays; its paper found values near 1 best."
 UNIFORMITY = "How evenly the features are spread on a sphere: 0 where all are equal, lower the more even."
 ZIPF_KL = "How far the sizes of the features' clusters are from Zipf's law: 0 where they follow it."
-LIDAR = "LiDAR: as RankMe, but of differences between items, beside those between augmented views of one item."
+LIDAR = "As RankMe, but of differences between items, beside those between augmented views of one item."
 ALIGNMENT = "Mean distance of two augmented views of one item: 0 where they look the same to the network."
 
 
