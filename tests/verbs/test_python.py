@@ -153,7 +153,7 @@ def test_the_command_line_says_why_it_cannot_build_such_a_run(own, capsys):
         assert "Sequential" in line
 
 
-def test_a_probe_of_other_data_takes_nobodys_place(run):
+def test_a_probe_of_other_data_takes_nobodys_place(run, capsys):
     before = (run.folder / "probe.json").read_bytes() if (run.folder / "probe.json").exists() else None
     if before is None:
         pretext.probe(run, **FAST)
@@ -166,6 +166,9 @@ def test_a_probe_of_other_data_takes_nobodys_place(run):
     assert sorted(json.loads(file.read_text())["data"]["class"] for file in files) == ["Digits", "Loaders"]
     pretext.probe(run, (loader, loader), **FAST)  # the same again replaces itself
     assert sorted(run.folder.glob("probe-*.json")) == files
+    assert main(["show", str(run.folder)]) == 0
+    told = capsys.readouterr().out
+    assert all(f"{file}: On " in told for file in [run.folder / "probe.json", *files])
     page = pretext.write_report(run).read_text()
     for result in others:
         assert f"{100 * result.rows()[0]['knn/accuracy']:.1f}" in page
@@ -189,6 +192,33 @@ def test_a_plain_module_and_any_data_module_are_probed(tmp_path):
     result = pretext.probe(net, Plain(), folder=tmp_path, **FAST)
     assert result.data == {"class": "Adapted", "train": 48, "test": 24, "classes": ["0", "1"]}
     assert (tmp_path / "probe.json").is_file()
+
+
+PLAIN = """
+import pytorch_lightning as pl, torch
+from torch.utils.data import DataLoader, TensorDataset
+
+class Plain(pl.LightningDataModule):
+    def __init__(self, count: int = 16):
+        super().__init__()
+        self.count = count
+
+    def train_dataloader(self):
+        y = torch.arange(self.count) % 2
+        x = torch.ones(self.count, 3, 16, 16) * (y / 2 + 0.1)[:, None, None, None]
+        return DataLoader(TensorDataset(x, y), batch_size=8)
+
+    val_dataloader = train_dataloader
+"""
+
+
+def test_the_command_line_probes_any_data_module(run, tmp_path, monkeypatch):
+    (tmp_path / "plain.py").write_text(PLAIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    data = ["--data", "plain.Plain", "--data.count", "24"]
+    assert main(["probe", str(run.folder), *data, "--protocols", "knn", "--out", str(tmp_path)]) == 0
+    told = json.loads((tmp_path / "probe.json").read_text())
+    assert told["data"] == {"class": "Adapted", "train": 24, "test": 24, "classes": ["0", "1"]}
 
 
 def test_a_network_is_exported(run):
