@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, NamedTuple, cast
+
+from pretext.evaluation.flat import flat, frame
 
 
 class Value(NamedTuple):
@@ -163,7 +164,7 @@ class ProbeResult:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a flat dict for each stage of each network: {"features", "stage", "linear/accuracy", "knn/k", ...}."""
-        return [_flat(row.to_json()) for row in self.stages]
+        return [dict(flat(row.to_json())) for row in self.stages]
 
     def to_pandas(self) -> Any:
         """Return `rows` as a `pandas.DataFrame`.
@@ -192,20 +193,6 @@ class ProbeResult:
         return cls(rows, curves_from_json(plain, {*facts, "rows"}), **cast(dict[str, Any], facts))
 
 
-def frame(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Make a `pandas.DataFrame` of flat rows.
-
-    Raises:
-        ImportError: pandas is not installed.
-
-    """
-    try:
-        pandas: Any = import_module("pandas")
-    except ImportError as error:
-        raise ImportError("to_pandas needs pandas: pip install pandas; rows() gives plain dicts") from error
-    return pandas.DataFrame(rows)
-
-
 def curves_to_json(curves: Curves) -> dict[str, Any]:
     """Return the points of every curve as plain data, by name."""
     return {name: [point.to_json() for point in points] for name, points in curves.items()}
@@ -215,14 +202,6 @@ def curves_from_json(plain: Mapping[str, Any], others: set[str]) -> Curves:
     """Read all curves from plain data, which are all its lists but those under the names of `others`."""
     lists = {name: value for name, value in plain.items() if name not in others and isinstance(value, list)}
     return {name: tuple(map(Point.from_json, points)) for name, points in lists.items()}
-
-
-def _flat(row: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Bring nested dicts to one, whose keys are paths."""
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        flat |= _flat(value, f"{path}{key}/") if isinstance(value, Mapping) else {f"{path}{key}": value}
-    return flat
 
 
 def _number(value: object) -> float:

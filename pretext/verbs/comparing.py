@@ -17,7 +17,7 @@ from pretext.benchmark.runner import work
 from pretext.benchmark.scores import every_score
 from pretext.benchmark.suite import Suite, read_suite
 from pretext.core.files import write_whole
-from pretext.evaluation.results import frame
+from pretext.evaluation.flat import frame
 from pretext.evaluation.shards import Crew
 from pretext.report.leaderboard import markdown, write_csv
 from pretext.report.leaderboard_page import write_html

@@ -18,7 +18,7 @@ from datamodules import Digits
 from datamodules.options import Splitting
 from pretext import Augment, Loaders, Optim, Pretrainer, Rotation
 from pretext.__main__ import main
-from pretext.evaluation.results import frame
+from pretext.evaluation.flat import frame
 from pretext.training.run import build, read
 
 QUICK = {"max_steps": 3, "max_epochs": -1, "accelerator": "cpu", "limit_val_batches": 1, "log_every_n_steps": 1}
