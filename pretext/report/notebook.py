@@ -23,6 +23,8 @@ WIDTH = 110  # letters of a line
 
 def probe_text(result: ProbeResult) -> str:
     """Write a probe for a terminal: what was found, and its tables."""
+    if not result.data:  # of an early release
+        return f"ProbeResult of {len(result.stages)} stages, of which data is not known"
     return _text([*of_probe(result), "", *(part for table in tables(result) for part in (table.rich(), ""))])
 
 
