@@ -67,14 +67,21 @@ def test_a_protocol_of_ones_own_measures_and_stands_in_the_glossary(tmp_path, mo
 
 
 def test_a_task_of_ones_own_keeps_the_contract_and_trains(tmp_path, monkeypatch):
-    (tmp_path / "bright.py").write_text(blocks("task")[0])
+    (tmp_path / "swapped.py").write_text(blocks("task")[0])
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    from bright import Bright
+    from swapped import Swapped
 
     torch.manual_seed(0)
-    check_task(Bright, TinyNet(), torch.rand(16, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
-    options = ["--model.tasks.bright", "bright.Bright", "--trainer.max_steps", "1", "--trainer.default_root_dir", "run"]
+    check_task(Swapped, TinyNet(), torch.rand(16, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
+    options = [
+        "--model.tasks.swapped",
+        "swapped.Swapped",
+        "--trainer.max_steps",
+        "1",
+        "--trainer.default_root_dir",
+        "run",
+    ]
     assert main(["fit", "-c", str(DOCS.parent / "configs" / "image" / "digits.yaml"), *options]) == 0
 
 
