@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from pretext.training.renamed import Hint, flow, groups_of, moved, tell, translated
+from pretext.training.renamed import PARTS, Hint, flow, groups_of, moved, tell, translated
 
 
 def todays(options: Sequence[str], config: Mapping[str, Any] | None = None) -> list[str]:
@@ -45,6 +45,14 @@ def named_data(options: Sequence[str]) -> str | None:
             value = _value(text)
             named = value.get("class_path") if isinstance(value, dict) else text
     return moved(named) if isinstance(named, str) else None
+
+
+def data_of(options: Sequence[str], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Put what options say of data (--data.root DIR, or a file of them) into a class and its arguments."""
+    whole = _known(options, {"data": dict(data)})["data"]
+    apart = {key: value for key, value in whole.items() if key not in PARTS}
+    args = merged(dict(whole.get("init_args") or {}), apart)
+    return {**{key: value for key, value in whole.items() if key in PARTS}, "init_args": args}
 
 
 def _known(options: Sequence[str], config: Mapping[str, Any]) -> dict[str, Any]:

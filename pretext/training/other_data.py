@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from pretext.training.options import named_data
+from pretext.training.options import data_of, named_data
 from pretext.training.renamed import current, resolved_class
 
 PACKAGED = ("configs", "pretext/configs")
@@ -24,7 +24,8 @@ def with_own_data(config: Mapping[str, Any], options: Sequence[str]) -> dict[str
     """Return a config in which data that `options` name (--data X) starts from its own defaults.
 
     Of the options of the data before only those stay that belong to the network and not to the data: what of an item
-    it is shown (a data module's `shown`, such as "canvas"). Without `--data X` the config stays as it is.
+    it is shown (a data module's `shown`, such as "canvas"). What `options` say of the data is put in already: a class
+    without what it needs would be refused. Without `--data X` the config stays as it is.
     """
     named, data = named_data(options), config.get("data")
     if named is None or not isinstance(data, Mapping):
@@ -38,7 +39,7 @@ def with_own_data(config: Mapping[str, Any], options: Sequence[str]) -> dict[str
     kept: dict[str, Any] = {}
     for path in both:
         _put(kept, path.split("."), before.get("init_args") or {})
-    return {**config, "data": {"class_path": named, "init_args": kept}}
+    return {**config, "data": data_of(options, {"class_path": named, "init_args": kept})}
 
 
 def _put(kept: dict[str, Any], path: Sequence[str], options: Mapping[str, Any]) -> None:

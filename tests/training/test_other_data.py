@@ -33,17 +33,25 @@ SHOWN = {
 
 
 @pytest.mark.parametrize(
-    "options", [["--data", "datamodules.Clips"], ["--data=datamodules.Clips"], ["--data", "configs/data/arid6.yaml"]]
+    "options",
+    [["--data", "datamodules.Clips"], ["--data=datamodules.Clips"], ["--data.class_path", "datamodules.Clips"]],
 )
-def test_named_data_keeps_what_belongs_to_the_network_alone(options, monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[2])
+def test_named_data_keeps_what_belongs_to_the_network_alone(options):
     config = with_own_data({"model": 1, "data": LRWAR}, options)
     assert config == {"model": 1, "data": {"class_path": "datamodules.Clips", "init_args": SHOWN}}
 
 
+def test_a_file_of_data_brings_its_own_options(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    options = ["--data", "configs/data/arid6.yaml", "--data.root", "elsewhere", "--data.split.limit=5"]
+    args = with_own_data({"data": LRWAR}, options)["data"]["init_args"]
+    own = {"train_list": "train.txt", "test_list": "validate.txt", "columns": {"label": 1, "file": 2}}
+    assert args == {**SHOWN, "root": "elsewhere", "layout": "lists", "lists": own, "split": {"limit": 5}}
+
+
 def test_data_of_another_kind_takes_what_both_know():
     config = with_own_data({"data": LRWAR}, ["--data", "datamodules.ImageFolder", "--data.root", "x"])
-    assert config["data"] == {"class_path": "datamodules.ImageFolder", "init_args": {"canvas": 64}}
+    assert config["data"] == {"class_path": "datamodules.ImageFolder", "init_args": {"canvas": 64, "root": "x"}}
     config = with_own_data({"data": LRWAR}, ["--data", "datamodules.CIFAR10"])
     assert config["data"]["init_args"] == {}
 

@@ -221,6 +221,18 @@ def test_the_command_line_probes_any_data_module(run, tmp_path, monkeypatch):
     assert told["data"] == {"class": "Adapted", "train": 24, "test": 24, "classes": ["0", "1"]}
 
 
+def test_a_file_of_data_starts_from_its_own_defaults(run, tmp_path):
+    (tmp_path / "few.yaml").write_text("class_path: datamodules.Digits\ninit_args: {split: {limit: 50}}\n")
+    for options, told in (([], {"size": 16, "split.limit": 50}), (["--data.split.limit", "40"], {"split.limit": 40})):
+        data = ["--data", str(tmp_path / "few.yaml"), *options]
+        out = tmp_path / str(len(options))
+        assert main(["probe", str(run.folder), *data, "--protocols", "knn", "--out", str(out)]) == 0
+        found = json.loads((out / "probe.json").read_text())
+        assert found["options"] == {"size": 16, **told}
+        assert found["data"]["train"] == told["split.limit"]
+    assert main(["validate", str(run.folder), *data]) == 0
+
+
 def test_a_network_is_exported(run):
     exported = pretext.export(run, "safetensors")
     assert exported.file == run.folder / "backbone.safetensors"
