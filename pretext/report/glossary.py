@@ -35,6 +35,7 @@ SHORT = {
     "Weight": "A factor of a task's loss in the mixture.",
     "Share": "Share of the spread in fitness that a weight explains.",
     "control": "A mixture with fixed weights, to compare the search with.",
+    "Curve": "Entries that differ in an amount alone, such as the number of images that they were trained on.",
     "Kind": "Whether the search drew a candidate, or it is a control with fixed weights.",
     "State": "What became of a candidate: done, pruned (stopped early, far behind others), failed, running or waiting.",
     "Number": "A candidate's number, in the order in which they were made.",

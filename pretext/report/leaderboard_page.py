@@ -45,6 +45,7 @@ def write_html(boards: Sequence[Board], file: Path, heading: str, command: str, 
 def _glossary(sections: Sequence[Mapping[str, Any]], boards: Sequence[Board]) -> dict[str, str]:
     """Explain the words of all tables."""
     tables = [section[name] for section in sections for name in ("table", "cost", "others", "runs") if section[name]]
+    tables += [section["amounts"]["table"] for section in sections if section["amounts"]]
     described = [own for board in boards for own in board.descriptions]
     return glossary(tables, described, ["random", "raw", "chance"])
 
