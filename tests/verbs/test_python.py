@@ -76,6 +76,7 @@ def test_a_run_of_python_is_a_run_of_the_command_line(run, monkeypatch, capsys):
     assert (run.folder / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_same_config_trains_the_same_weights_on_the_command_line(run, tmp_path):
     """Where Python seeds as the command line does before it builds."""
     pl.seed_everything(3, verbose=False)
@@ -240,6 +241,7 @@ def test_a_network_is_exported(run):
     assert "TinyNet" in exported.about
 
 
+@pytest.mark.slow
 def test_a_search_and_a_benchmark_are_functions(tmp_path):
     config = {
         "model": {"backbone": {"class_path": "nets.TinyNet"}, "tasks": {"turn": {"class_path": "pretext.Rotation"}}},
