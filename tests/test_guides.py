@@ -73,15 +73,16 @@ def test_a_task_of_ones_own_keeps_the_contract(tmp_path, monkeypatch):
 
     torch.manual_seed(0)
     check_task(Swapped, TinyNet(), torch.rand(16, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
-    options = [
-        "--model.tasks.swapped",
-        "swapped.Swapped",
-        "--trainer.max_steps",
-        "1",
-        "--trainer.default_root_dir",
-        "run",
-    ]
-    assert main(["fit", "-c", str(DOCS.parent / "configs" / "image" / "digits.yaml"), *options]) == 0
+
+
+@pytest.mark.slow
+def test_a_task_of_ones_own_trains_beside_the_others(tmp_path, monkeypatch):
+    (tmp_path / "swapped.py").write_text(blocks("task")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    config, place = DOCS.parent / "configs" / "image" / "digits.yaml", ["--trainer.default_root_dir", "run"]
+    task = ["--model.tasks.swapped", "swapped.Swapped", "--trainer.max_steps", "1"]
+    assert main(["fit", "-c", str(config), *task, *place]) == 0
 
 
 def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
