@@ -17,9 +17,9 @@ Training, validation and test batches hold one row of an item: of a longer one a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from functools import partial, wraps
+from typing import Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -44,6 +44,15 @@ class DataModule(LightningDataModule, ABC):
         seed: of the order of training, and of nothing else.
 
     """
+
+    shown: ClassVar[tuple[str, ...]] = ()
+    """Options that say what of an item a network is shown ("canvas", "sampling.rate"). They belong to the network: who
+    measures it on another set of data keeps them, and takes that set's own defaults for everything else."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            setattr(cls, "__init__", _remembering(vars(cls)["__init__"]))  # noqa: B010  # mypy refuses a plain one
 
     def __init__(self, batch_size: int, val: float, limit: int | None, seed: int) -> None:
         super().__init__()
@@ -136,6 +145,17 @@ class DataModule(LightningDataModule, ABC):
         held, kept = held_out(n, self.val, "val")
         require(self, len(kept) > 0, f"val={self.val} of {n} items", "some items left to train on")
         return kept, held
+
+
+def _remembering(begin: Callable[..., None]) -> Callable[..., None]:
+    """Let a constructor note in `built_with` what it was given, so that a result or a config can say it."""
+
+    @wraps(begin)
+    def noting(self: DataModule, *args: Any, **options: Any) -> None:
+        self.__dict__.setdefault("built_with", partial(type(self), *args, **options))
+        begin(self, *args, **options)
+
+    return noting
 
 
 def _of_equal_batches(items: Tensor, batch_size: int) -> tuple[Tensor, int]:

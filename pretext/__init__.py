@@ -2,7 +2,7 @@
 
 import lazy_loader
 
-from pretext import _moved
+from pretext import _moved, _shown
 
 __version__ = "0.1.0"
 
@@ -11,3 +11,4 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 _moved.install()
+_shown.attach()

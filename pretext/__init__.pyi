@@ -18,6 +18,7 @@ from .core.types import Panel as Panel
 from .core.types import Puzzle as Puzzle
 from .core.types import Task as Task
 from .core.types import axis as axis
+from .evaluation.results import ProbeResult as ProbeResult
 from .supervised.finetune import FineTune as FineTune
 from .supervised.linear_probe import LinearProbe as LinearProbe
 from .supervised.segmentation import Segmentation as Segmentation
@@ -43,7 +44,17 @@ from .tasks import ShuffleAndLearn as ShuffleAndLearn
 from .tasks import SplitBrain as SplitBrain
 from .tasks import SuperResolution as SuperResolution
 from .training.execution import Execution as Execution
+from .training.fitting import Run as Run
+from .training.fitting import fit as fit
+from .training.loaders import Loaders as Loaders
 from .training.optimization import Optim as Optim
 from .training.pretrainer import Pretrainer as Pretrainer
 from .training.run import load as load
+from .verbs.comparing import bench as bench
+from .verbs.comparing import compare as compare
+from .verbs.looking import export as export
+from .verbs.looking import show as show
+from .verbs.looking import write_report as write_report
+from .verbs.probing import probe as probe
+from .verbs.searching import evolve as evolve
 from .views.augment import Augment as Augment

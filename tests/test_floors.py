@@ -16,8 +16,9 @@ FLOORS = {
     4: ["jobs", "audit"],
     5: ["search", "transfer", "benchmark"],
     6: ["report"],
-    7: ["cli", "__main__"],
-    8: ["__init__", "callbacks"],  # the public names of all floors
+    7: ["verbs"],
+    8: ["cli", "__main__"],
+    9: ["__init__", "callbacks", "_shown"],  # the public names of all floors
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 BESIDE = {  # room -> what it may import of its own floor
@@ -25,8 +26,9 @@ BESIDE = {  # room -> what it may import of its own floor
     "supervised": ["training"],  # evaluators load runs
     "testing": ["tasks"],
     "__main__": ["cli"],
+    "__init__": ["_shown"],
 }
-FACES = ("report", "cli", "__main__")
+FACES = ("report", "verbs", "cli", "__main__")
 ABSTRACT = {  # what only some rooms know by more than its abstract type
     "pretext.tasks": ("tasks", "__init__"),
     "pretext.evaluation.protocols": ("evaluation", "__init__"),

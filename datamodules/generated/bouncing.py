@@ -72,6 +72,8 @@ class Bouncing(DataModule):
 
     """
 
+    shown = ("modalities", "canvas", "windows", "sampling.rate")
+
     def __init__(
         self,
         root: str | Path | None = None,
@@ -109,6 +111,11 @@ class Bouncing(DataModule):
         """Where these very videos lie."""
         videos = self.videos
         return self.root / f"bouncing-{balls.VERSION}-{videos.content}-{videos.train_videos}-{videos.test_videos}"
+
+    @property
+    def rate(self) -> int | None:
+        """Samples per second of the sound that it yields, if any."""
+        return self._clips.rate
 
     @property
     def classes(self) -> list[str]:

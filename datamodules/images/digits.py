@@ -33,6 +33,8 @@ class Digits(DataModule):
 
     """
 
+    shown = ("size",)
+
     def __init__(self, size: int = 32, batch_size: int = 64, split: Splitting = SPLITTING, seed: int = 0) -> None:
         super().__init__(batch_size, split.val, split.limit, seed)
         split.refuse_folds(self)

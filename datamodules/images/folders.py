@@ -45,6 +45,8 @@ class ImageFolder(DataModule):
 
     """
 
+    shown = ("canvas",)
+
     def __init__(
         self,
         root: str | Path,
@@ -101,6 +103,8 @@ class Photos(DataModule):
             least recently used first.
 
     """
+
+    shown = ("canvas",)
 
     def __init__(
         self,

@@ -58,6 +58,8 @@ class Pets(DataModule):
 
     """
 
+    shown = ("canvas",)
+
     def __init__(
         self,
         root: str | Path,

@@ -72,6 +72,8 @@ class VOC07(DataModule):
 
     """
 
+    shown = ("canvas",)
+
     def __init__(
         self,
         root: str | Path,

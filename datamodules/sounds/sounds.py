@@ -64,6 +64,8 @@ class Sounds(DataModule):
 
     """
 
+    shown = ("seconds", "sampling.rate")
+
     def __init__(
         self,
         root: str | Path,
@@ -97,6 +99,11 @@ class Sounds(DataModule):
         self.how.check(self)
         reading.check(self)
         self.disk.check(self)
+
+    @property
+    def rate(self) -> int:
+        """Samples per second of what it yields."""
+        return self.how.rate
 
     @property
     def classes(self) -> list[str]:

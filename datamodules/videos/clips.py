@@ -73,6 +73,8 @@ class Clips(DataModule):
 
     """
 
+    shown = ("modalities", "canvas", "windows", "sampling.rate")
+
     def __init__(
         self,
         root: str | Path,
@@ -101,6 +103,11 @@ class Clips(DataModule):
         self._opencv = flow.check() if "flow" in several else None  # now, not in a worker for every file
 
     @property
+    def rate(self) -> int | None:
+        """Samples per second of the sound that it yields, if any."""
+        return self.how.rate if "audio" in self.how.modalities else None
+
+    @property
     def classes(self) -> list[str]:
         return self._files[0]
 
@@ -119,9 +126,8 @@ class Clips(DataModule):
         how, disk = self.how, self.disk
         if disk.folder is None:
             return None
-        rate = how.rate if "audio" in how.modalities else None
-        settings = (_VERSION, av.__version__, self._opencv, self.root.resolve(), how.stored, how.fps, how.canvas, rate)
-        return ClipCache(disk.folder, (*settings, how.motion), disk.limit)
+        settings = (_VERSION, av.__version__, self._opencv, self.root.resolve(), how.stored, how.fps, how.canvas)
+        return ClipCache(disk.folder, (*settings, self.rate, how.motion), disk.limit)
 
     @cached_property
     def _files(self) -> tuple[list[str], Listing, Listing]:

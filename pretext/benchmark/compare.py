@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pretext.benchmark.cells import kind_of
 from pretext.benchmark.results import Board, CellResult
+from pretext.evaluation.kept import kept
 from pretext.evaluation.results import ProbeResult
 from pretext.training.run import CONFIG, find
 
@@ -22,15 +24,18 @@ def compared(runs: Sequence[str | Path]) -> list[Board]:
     """
     boards: dict[str, Board] = {}
     for run in map(find, runs):
-        file = run / "probe.json"
-        if not file.is_file():
+        probes = kept(run)
+        if not probes:
             raise FileNotFoundError(f"{run} was not probed yet; run `pretext probe {run}` first")
-        probe = ProbeResult.from_json(json.loads(file.read_text(encoding="utf-8")))
-        data, protocol = probe.data or {}, probe.protocol or {}
-        key = json.dumps([data, protocol])
-        name = " · ".join(filter(None, (data["class"], data.get("modality"), protocol["view"])))
-        board = boards.setdefault(key, Board(name, data, protocol, 0, ()))
-        boards[key] = _with(board, run, list(_cells(run, probe)))
+        counted = Counter[str]()
+        for probe in probes.values():
+            data, protocol = probe.data or {}, probe.protocol or {}
+            what = json.dumps([data, protocol])
+            counted[what] += 1  # of two sets of data that are described alike
+            key, again = f"{what} {counted[what]}", f" · {counted[what]}" if counted[what] > 1 else ""
+            name = " · ".join(filter(None, (data["class"], data.get("modality"), protocol["view"])))
+            board = boards.setdefault(key, Board(name + again, data, protocol, 0, ()))
+            boards[key] = _with(board, run, list(_cells(run, probe)))
     return list(boards.values())
 
 
@@ -50,13 +55,13 @@ def _with(board: Board, run: Path, cells: Sequence[CellResult]) -> Board:
 
 def _cells(run: Path, probe: ProbeResult) -> Iterator[CellResult]:
     """Turn a probe to cells: the run, and what it is compared with."""
-    for features in dict.fromkeys(row.features for row in probe.rows):
+    for features in dict.fromkeys(row.features for row in probe.stages):
         trained, kind = features == "trained", str(features)
         yield CellResult(
             kind=kind_of(run / CONFIG) if trained else kind,
             seed=0,
             entry=str(run) if trained else kind,
-            rows=tuple(replace(row, features=None) for row in probe.rows if row.features == features),
+            rows=tuple(replace(row, features=None) for row in probe.stages if row.features == features),
             curves={
                 name: tuple(replace(point, features=None) for point in points if point.features == features)
                 for name, points in probe.curves.items()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pretext.benchmark.results import Board, CellResult
+from pretext.evaluation.flat import flat
 from pretext.evaluation.protocol import Description
 
 
@@ -23,13 +24,13 @@ def every_score(boards: Sequence[Board]) -> tuple[list[str], list[list[Any]]]:
 
 def _rows(board: Board, cell: CellResult) -> Iterator[dict[str, Any]]:
     run = {"board": board.name, "entry": cell.entry, "kind": cell.kind, "seed": cell.seed}
-    costs = dict(_flat({"pretext": cell.pretext, "seconds": cell.seconds, "test": cell.test}))
+    costs = dict(flat({"pretext": cell.pretext, "seconds": cell.seconds, "test": cell.test}))
     if not cell.finished:
         yield {**run, "failed": cell.reason or "no rows", **costs}
         return
     for row in cell.rows:
         along = {own.name: _points(cell, own, row.stage) for own in board.descriptions if own.curve}
-        yield {**run, "chosen": False, **dict(_flat({**row.to_json(), **along})), **costs}
+        yield {**run, "chosen": False, **dict(flat({**row.to_json(), **along})), **costs}
 
 
 def _points(cell: CellResult, own: Description, stage: str) -> dict[str, Any]:
@@ -37,11 +38,3 @@ def _points(cell: CellResult, own: Description, stage: str) -> dict[str, Any]:
     key = own.curve.name if own.curve else ""
     here = [point.score.figures for point in cell.curves.get(own.name, ()) if point.stage == stage]
     return {score[key]: {k: v for k, v in score.items() if k != key} for score in here}
-
-
-def _flat(scores: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in scores.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{path}{key}/")
-        elif value is not None:
-            yield f"{path}{key}", value

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 
 from pretext.benchmark.measures import Measure, measures, ranked_by
 from pretext.benchmark.results import KINDS, Board, CellResult
+from pretext.evaluation.measured import Measured
 from pretext.evaluation.protocol import Description
 from pretext.evaluation.results import Point, Value
 from pretext.evaluation.statistics.correlation import Correlation, spearman
 from pretext.evaluation.statistics.ranking import Figure, lies_above, mean_over_seeds, places
+from pretext.evaluation.verdict import best_row
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class EntrySummary:
         main: what the board ranks by, see `ranked_by`.
         chosen: stage -> how many seeds chose it.
         stages: what the board ranks by, at every stage.
-        others: every other score of the chosen stage, by the keys of `measures`, such as "knn" and "quality/rankme".
+        others: every other score by the keys of `measures`, such as "knn" and "quality/rankme": headlines at the stage
+            that their own validation chose, everything else at the chosen stage.
         curves: by protocol, such as "low_label": its points, from left to right.
         skill: the share of a blind guess's loss that training removed.
         seconds: what it took, such as {"train": 212.0, "probe": 14.0}.
@@ -126,7 +129,7 @@ def _entry(
 ) -> EntrySummary:
     done = [cell for cell in cells if cell.finished]
     rows = [row for cell in done if (row := cell.chosen)]
-    means = {one.key: mean_over_seeds([one.of(row) for row in rows], one.metric.unit == "%") for one in others}
+    means = {one.key: mean_over_seeds([_of(cell, one) for cell in done], one.metric.unit == "%") for one in others}
     seconds = [{part: _alone(taken) for part, taken in (cell.seconds or {}).items()} for cell in done]
     return EntrySummary(
         name=name,
@@ -141,6 +144,14 @@ def _entry(
         failed=[f"seed {cell.seed}: {cell.reason}" for cell in cells if cell.failed],
         test=mean_over_seeds(_tested(cell) for cell in done),
     )
+
+
+def _of(cell: CellResult, one: Measure) -> Value | None:
+    """Read a measure: a protocol's headline at the stage that it chose itself, anything else at the chosen one."""
+    row = cell.chosen
+    if one.headline and not one.setting:
+        row = best_row(cell.rows, None, Measured(one.protocol, one.metric)) or row
+    return one.of(row) if row else None
 
 
 def _tested(cell: CellResult) -> Value | None:

@@ -23,6 +23,7 @@ def main(args: list[str]) -> None:
     from rich.console import Console
 
     from pretext.evaluation.available import protocols_named
+    from pretext.evaluation.kept import file_of
     from pretext.evaluation.probe import ProbePlan, assist, probe_run
     from pretext.report.probe import plot, tables
     from pretext.training.networks import from_pretrained, from_run
@@ -36,13 +37,14 @@ def main(args: list[str]) -> None:
     plan = ProbePlan(protocols, own.views, own.dims)
     with crew_of(own, args, folder, lambda crew: assist(crew, lambda _: (networks, probed), plan)) as crew:
         result = probe_run(networks, probed, folder, shlex.join(["pretext", *args]), plan, crew)
-    with whole(folder / "probe.png") as draft:
+    file = file_of(result, folder)
+    with whole(file.with_suffix(".png")) as draft:
         plot(result).savefig(draft, dpi=150, format="png")
     Console().print(*(part for table in tables(result) for part in (table.rich(), "")))
     if skipped := getattr(probed.data, "skipped", {}):
         print(f"{len(skipped)} files could not be read, or only in part, such as {next(iter(skipped))}")
     page = "" if name is None else f"; a page: pretext report {folder}; side by side: pretext compare {folder} RUN"
-    print(f"wrote {folder / 'probe.json'} and probe.png{page}")
+    print(f"wrote {file} and {file.with_suffix('.png').name}{page}")
 
 
 def _parser(about: str | None) -> Parser:

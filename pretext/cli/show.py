@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from pretext.cli.parser import Parser, run_of
 from pretext.cli.preflight import ready
 from pretext.core.runs import CONFIG, LAST, find
-
-PAGE = 9  # tasks of a picture: more would be too high to look at
 
 
 def main(args: list[str]) -> None:
@@ -24,33 +21,22 @@ def main(args: list[str]) -> None:
         raise ValueError("give either a run, before any option, or -c CONFIG")
     run = find(name) if name else None
     own, options = parser.parse_known_args(ready(rest))
-    from pretext.report.puzzles import paint
-    from pretext.training.pretrainer import Pretrainer
-    from pretext.training.puzzles import puzzles
+    from pretext.evaluation.kept import kept
+    from pretext.report.verdicts import of_probe
+    from pretext.training.loaders import taken
+    from pretext.training.other_data import with_own_data
     from pretext.training.run import build, read, restore
+    from pretext.verbs.looking import draw
 
-    module, data = build(read(run / CONFIG if run else own.config), options)
+    config = read(run / CONFIG if run else own.config)
+    module, data = build(with_own_data(config, options) if run else config, options)
     if data is None:
         raise ValueError("the config names no data; add --data CLASS")
-    if not isinstance(module, Pretrainer):
-        raise ValueError(f"{type(module).__name__} poses no puzzles; show wants a run or config of pretext tasks")
     trained = run is not None and (run / LAST).exists()
     if run is not None and trained:
         restore(module, run)
-    data.prepare_data()
-    data.setup("validate")
-    held_out = next(iter(data.val_dataloader()), None)  # what the head answers to items that it was not trained on
-    first = held_out or next(iter(data.train_dataloader()))
-    out, drawn = own.out or (run or Path()) / "puzzles.png", puzzles(module, first, own.count, trained)
-    pages = list(_pages(list(drawn), out))
-    for names, page in pages:
-        paint({name: drawn[name] for name in names}, page)
-    files = ", ".join(str(page) for _, page in pages)
+    pages = draw(module, taken(data), own.count, trained, own.out or (run or Path()) / "puzzles.png")
+    files = ", ".join(map(str, pages))
     print(f"look: {files}; {f'measure: pretext probe {run}' if run else f'train: pretext fit -c {own.config}'}")
-
-
-def _pages(tasks: list[str], out: Path) -> Iterator[tuple[list[str], Path]]:
-    """Divide tasks to pictures of a few each: puzzles.png, puzzles-2.png ..."""
-    for number, start in enumerate(range(0, len(tasks), PAGE), start=1):
-        name = out.name if number == 1 else f"{out.stem}-{number}{out.suffix}"
-        yield tasks[start : start + PAGE], out.with_name(name)
+    for file, result in (kept(run) if run else {}).items():
+        print(f"{file}: {of_probe(result)[0]}")

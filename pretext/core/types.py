@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from torch import Generator, Tensor, nn
 
+from pretext.core.built import Built
+
 Tree = Any
 """A tensor, or a tuple or dict of trees. Typed loosely because a task alone knows the structure of its own answer."""
 
@@ -58,7 +60,7 @@ class Panel(NamedTuple):
     """None: nothing to judge, no frame."""
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(Built, nn.Module, ABC):
     """A network that turns unnormalised input in [0, 1] into features; it does its own normalisation.
 
     `dim` is the width of `Features.pooled`, `axes` the input axes it reads ("hw" images, "thw" clips, "t" waveforms, ""

@@ -36,7 +36,7 @@ class Measured(NamedTuple):
 def measured(result: ProbeResult, apart: bool = False) -> list[Measured]:
     """List what was measured at every stage: the headlines, or what stands `apart`."""
     every = (Measured(d, metric) for d in descriptions(result.described) for metric in d.metrics if d.apart == apart)
-    return [one for one in every if any(one.of(row) for row in result.rows)]
+    return [one for one in every if any(one.of(row) for row in result.stages)]
 
 
 def preferred(result: ProbeResult) -> list[Measured]:

@@ -19,12 +19,12 @@ import torch
 from rich.console import Console
 from torch import Generator, Tensor
 
-from pretext.core.files import write_json
 from pretext.core.types import Backbone
 from pretext.evaluation.augmented import Augmented, Batches
 from pretext.evaluation.available import DEFAULT, plugins_described, protocols_named
 from pretext.evaluation.embed import DIMS, Cache, Embedded, View, embed, looking
 from pretext.evaluation.folds import VALIDATION_SHARE
+from pretext.evaluation.kept import keep
 from pretext.evaluation.measure import Measured, measure
 from pretext.evaluation.protocol import Protocol
 from pretext.evaluation.results import Point, ProbeResult, StageRow
@@ -64,6 +64,8 @@ class ProbedData(NamedTuple):
     """Turns such crops into what the backbone is shown."""
     augment_key: str = ""
     """Says how `augment` makes crops; part of a cached feature's name."""
+    options: Mapping[str, Any] = {}
+    """Those of the data that are not its defaults, to be shown beside the result."""
 
 
 class ProbePlan(NamedTuple):
@@ -99,7 +101,7 @@ def probe_run(
     plan: ProbePlan | None = None,
     crew: Crew | None = None,
 ) -> ProbeResult:
-    """Probe every stage, write probe.json into `folder`, keep the features there, and return what was measured.
+    """Probe every stage, keep the result (see `kept`) and the features in `folder`, and return what was measured.
 
     `networks`: "trained", "random" (the same backbone at random initialisation) and "raw" (`baselines.raw_input`). A
     `crew` embeds together; its helpers run `assist` meanwhile.
@@ -119,8 +121,10 @@ def probe_run(
             curves.setdefault(name, []).extend(replace(point, features=features) for point in points)
     seconds = round(time.perf_counter() - begin, 2)
     joined = {name: tuple(points) for name, points in curves.items()}
-    result = ProbeResult(tuple(rows), joined, **facts(probed, plan, measured), seconds=seconds, command=command)
-    write_json(folder / "probe.json", result.to_json())
+    prints = {split: probed.data.fingerprint(split) for split in SPLITS}
+    about = {**facts(probed, plan, measured), "options": dict(probed.options) or None, "fingerprints": prints}
+    result = ProbeResult(tuple(rows), joined, **about, seconds=seconds, command=command)
+    keep(result, folder)
     return result
 
 

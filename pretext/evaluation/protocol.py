@@ -29,6 +29,7 @@ class Metric:
         unit: "%" for a share between 0 and 1, which is shown times 100; "" for a number that is shown as it is.
         better: which values are better.
         interval: how the 95 % interval, "low" and "high" of the score, is computed; "" where there is none.
+        about: what it says, in a sentence, for a glossary.
 
     """
 
@@ -38,6 +39,7 @@ class Metric:
     unit: Literal["%", ""] = ""
     better: Literal["larger", "smaller", "neither"] = "larger"
     interval: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True)

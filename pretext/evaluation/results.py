@@ -1,4 +1,4 @@
-"""What a probe finds, as plain typed data, and its place in probe.json."""
+"""What a probe finds, as plain typed data, and its place in probe.json (`evaluation.kept` says in which file)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
+
+from pretext.evaluation.flat import flat, frame
 
 
 class Value(NamedTuple):
@@ -129,42 +131,64 @@ Curves = Mapping[str, tuple[Point, ...]]
 """By the name of a protocol that is measured once ("low_label"): its points."""
 
 
+FACTS = ("data", "protocol", "seconds", "command", "described", "options", "fingerprints")
+"""What a result holds beside rows and curves."""
+
+
 @dataclass(frozen=True)
 class ProbeResult:
     """What is written to probe.json. Whatever a file of an earlier release lacks is None, or is not in `curves`.
 
     Args:
-        rows: a row for each stage of each network.
+        stages: a row for each stage of each network, "rows" in probe.json.
         curves: "low_label", and those of plug-ins.
         data: {"class", "train", "test", "classes"} and, of several networks, "modality".
         protocol: how it was measured, in words by name, and "chance", the accuracy of a blind guess.
         seconds: how long it took.
         command: which made it.
         described: by name, what protocols say of themselves that are not this project's own (`Description.to_json`).
+        options: of the data, those that are not its defaults.
+        fingerprints: of "train" and "test": equal ones promise equal items.
 
     """
 
-    rows: tuple[StageRow, ...] = ()
+    stages: tuple[StageRow, ...] = ()
     curves: Curves = field(default_factory=dict)
     data: Mapping[str, Any] | None = None
     protocol: Mapping[str, Any] | None = None
     seconds: float | None = None
     command: str | None = None
     described: Mapping[str, Mapping[str, Any]] | None = None
+    options: Mapping[str, Any] | None = None
+    fingerprints: Mapping[str, str] | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a flat dict for each stage of each network: {"features", "stage", "linear/accuracy", "knn/k", ...}."""
+        return [dict(flat(row.to_json())) for row in self.stages]
+
+    def to_pandas(self) -> Any:
+        """Return `rows` as a `pandas.DataFrame`.
+
+        Raises:
+            ImportError: pandas is not installed.
+
+        """
+        return frame(self.rows())
 
     def to_json(self) -> dict[str, Any]:
         """Return what probe.json holds."""
+        last = {key: getattr(self, key) for key in FACTS[2:]}
         return {
             **_given({"data": self.data, "protocol": self.protocol}),
-            "rows": [row.to_json() for row in self.rows],
+            "rows": [row.to_json() for row in self.stages],
             **curves_to_json(self.curves),
-            **_given({"seconds": self.seconds, "command": self.command, "described": self.described}),
+            **_given(last),
         }
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> ProbeResult:
         """Read what probe.json holds; a file of an earlier release may lack parts."""
-        facts = {key: plain.get(key) for key in ("data", "protocol", "seconds", "command", "described")}
+        facts = {key: plain.get(key) for key in FACTS}
         rows = tuple(map(StageRow.from_json, plain.get("rows", ())))
         return cls(rows, curves_from_json(plain, {*facts, "rows"}), **cast(dict[str, Any], facts))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 
+from pretext.report.labels import Box, covered
 from pretext.report.plot import LETTER, Axis, Frame, Point, figure, group, svg, tag, text
 
 MANY, DOTS = 800, 40  # points that a line is drawn with at most (of more, every n-th), and that get a dot each
@@ -63,10 +65,13 @@ class Chart(NamedTuple):
         return figure(escape(self.title) + note, svg(self.title, 400, 238 if self.names else 230, *parts))
 
     def _words(self, level: Level, frame: Frame) -> Markup:
-        """Write a level's words at the end where the lines are further away."""
-        start, end = (min((abs(s.points[at][1] - level.y) for s in self.series), default=0.0) for at in (0, -1))
-        place = (frame.x.end, "end") if end >= start else (frame.x.start, "start")
-        return text(place[0], frame.y.at(level.y) - 5, level.words, place[1], "words")
+        """Write a level's words above or below it, where they cover the least of what is drawn."""
+        wide, y = LETTER * len(level.words), frame.y.at(level.y)
+        last = frame.x.end - wide
+        places = [(x, y + down) for down in (-5, 13) for x in (last, frame.x.start, *_between(frame.x.start, last))]
+        taken = [box for line in self.series for box in _boxes(line, frame)]
+        left, bottom = min(places, key=lambda at: covered((at[0], at[1] - 10, at[0] + wide, at[1] + 2), taken))
+        return text(left, bottom, level.words, kind="words")
 
     def paint(self, axes: Axes, looks: Mapping[str, Mapping[str, Any]]) -> None:
         """Paint it with matplotlib; `looks` are the options of each kind of line and level."""
@@ -82,6 +87,22 @@ class Chart(NamedTuple):
             axes.set_xticks(range(len(self.names)), self.names, rotation=30 if max(map(len, self.names)) > 7 else 0)
         axes.set_title(self.title, fontsize="medium")
         axes.grid(axis="y", alpha=0.3)
+
+
+def _between(start: float, end: float) -> list[float]:
+    return [start + (end - start) * part / 6 for part in range(1, 6)]
+
+
+def _boxes(line: Series, frame: Frame) -> Iterator[Box]:
+    """Bound what a line draws, piece by piece."""
+    for (x, _), (low, high) in zip(line.points, line.intervals, strict=False):
+        if not math.isnan(low + high):
+            yield frame.x.at(x) - 1, frame.y.at(high), frame.x.at(x) + 1, frame.y.at(low)
+    for (x0, y0), (x1, y1) in pairwise([(frame.x.at(x), frame.y.at(y)) for x, y in line.points if math.isfinite(y)]):
+        steps = max(1, round((x1 - x0) / 8))
+        for step in range(steps + 1):
+            x, y = x0 + (x1 - x0) * step / steps, y0 + (y1 - y0) * step / steps
+            yield x - 4, y - 3, x + 4, y + 3
 
 
 def _drawn(line: Series, frame: Frame) -> list[Markup]:

@@ -34,12 +34,12 @@ def names(words: Sequence[str], spots: Sequence[Point], width: float, taken: Ite
         places = [(x + 8, y - 4), (x - 8 - wide, y - 4), (x + 8, y + 12), (x - 8 - wide, y + 12)]
         places += [(x - wide / 2, y - 10), (x - wide / 2, y + 18)]
         tried = [(left, bottom - 10, left + wide, bottom + 2) for left, bottom in places]
-        boxes.append(min(tried, key=lambda box: _covered(box, boxes) + 9 * max(0, 44 - box[0], box[2] - width + 4)))
+        boxes.append(min(tried, key=lambda box: covered(box, boxes) + 9 * max(0, 44 - box[0], box[2] - width + 4)))
         parts.append(text(boxes[-1][0], boxes[-1][3] - 2, name, kind="words"))
     return Markup("").join(parts)
 
 
-def _covered(box: Box, boxes: Iterable[Box]) -> float:
+def covered(box: Box, boxes: Iterable[Box]) -> float:
     """Add up how much of some boxes one covers."""
     sides = ((min(box[2], o[2]) - max(box[0], o[0]), min(box[3], o[3]) - max(box[1], o[1])) for o in boxes)
     return sum(max(0.0, across) * max(0.0, along) for across, along in sides)

@@ -61,6 +61,8 @@ def skill(board: Board, entries: Sequence[EntrySummary], levels: Mapping[str, fl
         parts.append(group(entry.kind, *intervals, frame.mark(own.value, main.value, hover, size=4)))
     taken = [bounds(frame, own[:3], main[:1]) for _, own, main in both]
     taken += [bounds(frame, own[:1], main[:3]) for _, own, main in both]
+    # Lines across are thin here: a name had better cover one than a dot or another name.
+    taken += [(x.start, frame.y.at(at) - 0.01, x.end, frame.y.at(at) + 0.01) for at in levels.values()]
     spots = [(x.at(own.value), frame.y.at(main.value)) for _, own, main in both]
     parts.append(names([entry.name for entry, *_ in both], spots, 530, taken))
     heading = f"{ranked_by(board).title}, %, against the pretext skill"

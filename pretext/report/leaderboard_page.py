@@ -12,16 +12,20 @@ from pretext.benchmark.amounts import amount_curves
 from pretext.benchmark.measures import measures, ranked_by
 from pretext.benchmark.results import Board, CellResult
 from pretext.benchmark.summary import EntrySummary, correlation, summary
+from pretext.benchmark.verdict import verdict
 from pretext.report import leaderboard
 from pretext.report.colours import Shades, bars
+from pretext.report.glossary import glossary
 from pretext.report.leaderboard import column, every_stage, over, ranking, spearman, title, warned
 from pretext.report.leaderboard_amounts import amounts_charts, amounts_table
 from pretext.report.leaderboard_figures import KEYS, curves, levels_of, skill, strips
 from pretext.report.page import write_page
 from pretext.report.plot import legend, tag
 from pretext.report.table import Cell, Column, Row, Table, of_value
+from pretext.report.verdicts import of_board
 from pretext.report.words import date, duration, protocol_facts
 
+NONE = "Nothing was measured yet."
 ENTRY = Column("Entry", words=True, first="ascending")
 
 
@@ -32,8 +36,18 @@ def write_html(boards: Sequence[Board], file: Path, heading: str, command: str, 
     total = f"{len(boards)} data sets, {len(cells)} runs, {duration(seconds)} in all"
     about = " · ".join(filter(None, (total, date(environment))))
     summaries = [(board, summary(board)) for board in boards]
-    content = {"boards": [_section(*each) for each in summaries], "overview": _overview(summaries)}
+    content: dict[str, Any] = {"boards": [_section(*each) for each in summaries], "overview": _overview(summaries)}
+    content |= {"verdict": [of_board(board, verdict(entries)) for board, entries in summaries] or [NONE]}
+    content |= {"glossary": _glossary(content["boards"], boards)}
     write_page(file, "leaderboard.html", heading, about, **content, command=command, environment=environment)
+
+
+def _glossary(sections: Sequence[Mapping[str, Any]], boards: Sequence[Board]) -> dict[str, str]:
+    """Explain the words of all tables."""
+    tables = [section[name] for section in sections for name in ("table", "cost", "others", "runs") if section[name]]
+    tables += [section["amounts"]["table"] for section in sections if section["amounts"]]
+    described = [own for board in boards for own in board.descriptions]
+    return glossary(tables, described, ["random", "raw", "chance"])
 
 
 def _overview(boards: Sequence[tuple[Board, Sequence[EntrySummary]]]) -> Table:

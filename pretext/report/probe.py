@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from pretext.evaluation.measured import Measured, curves, measured, preferred
 from pretext.evaluation.protocol import Curve
-from pretext.evaluation.results import Point, ProbeResult, StageRow, Value
+from pretext.evaluation.results import Point, ProbeResult, Value
+from pretext.evaluation.verdict import best_row
 from pretext.report.chart import Chart, Level, Series
 from pretext.report.page import Tile
 from pretext.report.plot import Key, legend
@@ -44,12 +45,20 @@ def about(result: ProbeResult) -> str:
 def tables(result: ProbeResult) -> list[Table]:
     """Lay out what a probe measured: scores by stage, scores along a curve, what each protocol keeps apart."""
     shown = measured(result)
-    drawn = [_by_stage(result, about(result), shown, CAPTION)] if shown else []
+    drawn = [_by_stage(result, about(result), shown, f"{CAPTION}{_options(result)}")] if shown else []
     drawn += [_by_point(*each) for each in curves(result)]
     for protocol, own in groupby(measured(result, apart=True), key=lambda one: one.protocol):
         title = protocol.title if shown else f"{about(result)}. {protocol.title}"
         drawn.append(_by_stage(result, title, list(own)))
     return drawn
+
+
+def _options(result: ProbeResult) -> str:
+    """Name the options of the data that are not its defaults."""
+    if not result.options:
+        return ""
+    named = ", ".join(f"{name} {value}" for name, value in result.options.items())
+    return f". Options of the data that are not its defaults: {named}"
 
 
 def _by_stage(result: ProbeResult, title: str, shown: Sequence[Measured], caption: str = "") -> Table:
@@ -61,7 +70,7 @@ def _by_stage(result: ProbeResult, title: str, shown: Sequence[Measured], captio
         name = one.metric.short or one.metric.key if apart else f"{one.protocol.heading} {one.metric.short}".strip()
         columns += [of_metric(name, one.metric), *(Column(heading) for _, heading in own)]
     rows = []
-    for row in result.rows:
+    for row in result.stages:
         cells: list[Content] = [row.features, Cell(row.stage, star=STAR * bool(row.chosen)), *[row.dims] * (not apart)]
         for one, own in zip(shown, settings, strict=True):
             score = row.score(one.protocol.name)
@@ -86,10 +95,12 @@ def _by_point(one: Measured, curve: Curve, points: Sequence[Point]) -> Table:
 def section(result: ProbeResult) -> dict[str, Any]:
     """Draw a probe for the page of a run."""
     return {
-        "legend": legend(KEYS, {row.features or "" for row in result.rows}),
+        "title": about(result),
+        "legend": legend(KEYS, {row.features or "" for row in result.stages}),
         "charts": [chart for _, chart in charts(result)],
         "tables": tables(result),
         "facts": protocol_facts(result.data, result.protocol)
+        | {f"option: {name}": value for name, value in (result.options or {}).items()}
         | ({} if result.seconds is None else {"seconds": result.seconds}),
     }
 
@@ -99,8 +110,8 @@ def headline(result: ProbeResult) -> Iterator[Tile]:
     for one in preferred(result):
         chosen = {
             kind: row
-            for kind in dict.fromkeys(row.features for row in result.rows)
-            if (row := _best(result, kind, one))
+            for kind in dict.fromkeys(row.features for row in result.stages)
+            if (row := best_row(result.stages, kind, one))
         }
         best = chosen.pop("trained", None)
         if best and (value := one.of(best)):
@@ -115,26 +126,13 @@ def headline(result: ProbeResult) -> Iterator[Tile]:
             yield f"{name} · {best.stage}", said(value.value, unit), notes
 
 
-def _best(result: ProbeResult, features: str | None, one: Measured) -> StageRow | None:
-    """Find the stage that a protocol's own validation chose; where it has none, that which was chosen for all."""
-    rows = [row for row in result.rows if row.features == features and one.of(row)]
-    judged = [
-        (value, row)
-        for row in rows
-        if (score := row.score(one.protocol.name)) and (value := score.validation) is not None
-    ]
-    if judged:
-        return max(judged, key=lambda pair: pair[0])[1]
-    return next((row for row in rows if row.chosen), None)
-
-
 def charts(result: ProbeResult) -> Iterator[tuple[Measured, Chart]]:
     """Chart scores by stage, the preferred first, those of the raw input as levels, and scores along curves."""
-    stages = list(dict.fromkeys(row.stage for row in result.rows if row.features != "raw"))
+    stages = list(dict.fromkeys(row.stage for row in result.stages if row.features != "raw"))
     for one in preferred(result):
-        spots = [(r.features or "", stages.index(r.stage), one.of(r)) for r in result.rows if r.stage in stages]
+        spots = [(r.features or "", stages.index(r.stage), one.of(r)) for r in result.stages if r.stage in stages]
         levels = []
-        for row in result.rows:
+        for row in result.stages:
             if row.features == "raw" and (value := one.of(row)):
                 words, shown = f"{row.stage} {said(value.value, one.metric.unit)}", _scaled(value, one)
                 levels.append(Level("raw", shown.value, words, shown[1:]))
@@ -166,7 +164,7 @@ def plot(result: ProbeResult) -> Figure:
     panels = list(charts(result))
     stages = max((len(chart.names) for _, chart in panels), default=0)
     figure = Figure(figsize=(max(4.5 * len(panels), 1.1 * stages + 3), 4.2), layout="constrained")
-    best = next((row for row in result.rows if row.features == "trained" and row.chosen), None)
+    best = next((row for row in result.stages if row.features == "trained" and row.chosen), None)
     shared = len({one.metric.unit for one, _ in panels}) == 1
     every = figure.subplots(1, max(1, len(panels)), sharey=shared, squeeze=False)[0]
     for axes, (one, chart) in zip(every, panels, strict=False):

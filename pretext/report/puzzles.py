@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,9 +29,9 @@ ACROSS = 6  # panels side by side: puzzles of few panels share a line
 WIDEST = 3  # places that a wide picture, such as a strip of frames, may take up
 LIMIT = 30_000  # the longest side; Agg refuses 2**16
 
-# Mid-tones on a transparent ground, so that the picture reads on light and on dark pages alike. Bluish green and
-# red stay apart for colour-blind readers, and the tick or cross says the same without colour.
-INK, RIGHT, WRONG = "#7f7f7f", "#009e73", "#d6402b"
+# Dark words on white, on a transparent ground: they read on light and on dark pages alike. Bluish green and red stay
+# apart for colour-blind readers, and the tick or cross says the same without colour.
+INK, PAPER, RIGHT, WRONG = "#1b1e23", "#ffffff", "#009e73", "#d6402b"
 FONT = "DejaVu Sans"  # comes with matplotlib, so that tick and cross exist on every machine
 
 
@@ -55,7 +55,7 @@ def paint(drawings: Mapping[str, Rows], out: Path) -> None:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     for title, y in titles:
-        axes.text(MARGIN, y, title, size=32 * 72 / DPI, va="top", color=INK, family=FONT, parse_math=False)
+        axes.text(MARGIN, y, title, size=32 * 72 / DPI, va="top", **WORDS)
     for p in placed:
         _paint_panel(axes, p)
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")  # data coordinates are pixels, from the upper left
@@ -79,10 +79,18 @@ def _paint_panel(axes: Axes, placed: _Placed) -> None:
     pixels = placed.image.permute(1, 2, 0).numpy()
     axes.imshow(pixels, extent=(x, x + w, y + h, y), origin="upper", interpolation="nearest")
     for number, line in enumerate(placed.caption.splitlines(), start=1):
-        axes.text(x, y + h + LINE * number, line, size=18 * 72 / DPI, color=INK, family=FONT, parse_math=False)
+        axes.text(x, y + h + LINE * number, line, size=18 * 72 / DPI, **WORDS)
     if right is not None:
         colour = RIGHT if right else WRONG
         axes.add_patch(Rectangle((x - 2, y - 2), w + 4, h + 4, fill=False, edgecolor=colour, linewidth=4 * 72 / DPI))
+
+
+WORDS: dict[str, Any] = {
+    "color": INK,
+    "family": FONT,
+    "parse_math": False,
+    "bbox": {"facecolor": PAPER, "edgecolor": "none", "pad": 2 * 72 / DPI},
+}
 
 
 def _layout(drawings: Mapping[str, Rows]) -> tuple[list[tuple[str, int]], list[_Placed]]:

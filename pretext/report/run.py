@@ -11,11 +11,13 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
-from pretext.evaluation.results import ProbeResult
+from pretext.evaluation.available import descriptions
 from pretext.report import probe
 from pretext.report.chart import Chart, Level, Series
+from pretext.report.glossary import glossary
 from pretext.report.page import Tile, data_uri, write_page
 from pretext.report.plot import Key, legend
+from pretext.report.verdicts import UNPROBED, of_probe, of_test
 from pretext.report.words import date, figure
 from pretext.training.logs import HELD_OUT, ONLINE, SPLITS, Logs, intervals, read_logs
 
@@ -33,17 +35,24 @@ def write_report(run: Path) -> Path:
 
     """
     logs = read_logs(run)
+    sections = [probe.section(one) for one in logs.probes.values()]
     return write_page(
         run / "report.html",
         "run.html",
         _name(run),
         " · ".join(filter(None, (", ".join(logs.tasks), date(logs.environment)))),
         run=shlex.quote(str(run)),
+        verdict=_verdict(logs),
         numbers=list(_numbers(logs)),
         puzzles=_picture(run / "puzzles.png"),
         evaluator=bool(logs.score),
         training=_training(logs),
-        probe=probe.section(ProbeResult.from_json(logs.probe)) if logs.probe else None,
+        probes=sections,
+        glossary=glossary(
+            (table for section in sections for table in section["tables"]),
+            (own for one in logs.probes.values() for own in descriptions(one.described)),
+            [*_legends(logs), *(str(row.features) for one in logs.probes.values() for row in one.stages)],
+        ),
         skipped=logs.skipped,
         commands=list(_commands(logs)),
         config=_text(run / "config.yaml"),
@@ -65,6 +74,17 @@ def _name(run: Path) -> str:
 # ---- The headline
 
 
+def _verdict(logs: Logs) -> list[str]:
+    """Say what is known of the run's worth, the most important first."""
+    said = [sentence for one in logs.probes.values() for sentence in of_probe(one)]
+    return [*filter(None, [of_test(logs.score)]), *said] or [UNPROBED]
+
+
+def _legends(logs: Logs) -> list[str]:
+    """Name what stands in the legends of the training charts."""
+    return ["blind guess"] if logs.chance and logs.curves else []
+
+
 def _numbers(logs: Logs) -> Iterator[Tile]:
     yield from _test_numbers(logs.score)
     for task in logs.tasks:
@@ -73,8 +93,9 @@ def _numbers(logs: Logs) -> Iterator[Tile]:
             unit, guess = "%" * (score == "accuracy"), logs.chance.get(task, {}).get(score)
             beside = [] if guess is None else [f"blind guess {figure(guess, unit)}"]
             yield f"{task} · {score}", figure(value, unit), [f"{SPLITS[split]}, step {step}", *beside]
-    if logs.probe:
-        yield from probe.headline(ProbeResult.from_json(logs.probe))
+    for one in logs.probes.values():
+        whose = f"{(one.data or {}).get('class', '')} · " if len(logs.probes) > 1 else ""
+        yield from ((f"{whose}{label}", words, notes) for label, words, notes in probe.headline(one))
 
 
 def _test_numbers(score: Mapping[str, Any]) -> Iterator[Tile]:
@@ -139,7 +160,8 @@ def _commands(logs: Logs) -> Iterator[str]:
     folder = shlex.quote(str(logs.folder))
     yield str(logs.environment.get("command", f"pretext fit -c {shlex.quote(str(logs.folder / 'config.yaml'))}"))
     yield f"pretext {'test' if logs.score else 'show'} {folder}"  # an evaluator poses no puzzles
-    yield str(logs.probe.get("command", f"pretext probe {folder}"))
+    probes = [one.command or f"pretext probe {folder}" for one in logs.probes.values()]
+    yield from dict.fromkeys(probes or [f"pretext probe {folder}"])
     yield f"pretext report {folder}"
 
 

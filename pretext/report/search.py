@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pretext.evaluation.available import descriptions
 from pretext.report.colours import bars
+from pretext.report.glossary import glossary
 from pretext.report.page import Tile, breakable, write_page
 from pretext.report.plot import tag
 from pretext.report.search_figures import against_probe, over_time, weight_map, weight_panels
@@ -16,8 +18,7 @@ from pretext.report.table import Cell, Column, Row, Table
 from pretext.report.words import duration, rho
 from pretext.search.analysis import fact_names, fitness, probe_share
 from pretext.search.importance import SHUFFLES, Importance
-from pretext.search.results import Results
-from pretext.search.space import ZERO
+from pretext.search.results import Results, reward, verdict
 from pretext.search.study import Candidate
 
 ORDER = {state: place for place, state in enumerate(("done", "pruned", "running", "failed", "waiting"))}
@@ -36,9 +37,10 @@ def write_search(results: Results, file: Path, title: str, facts: Mapping[str, A
         file, "search.html", title, about,
         results=results, counted=counted, described=described, label=label, number=number, percent=percent, rho=rho,
         tried=[c for c in candidates if c.control is None and c.state != "waiting"], tiles=_tiles(results),
-        random_network=ZERO, over_time=over_time(results), panels=weight_panels(results), map=weight_map(results),
+        verdict=verdict(results), reward=reward(results),
+        over_time=over_time(results), panels=weight_panels(results), map=weight_map(results),
         against_probe=against_probe(results), shuffles=SHUFFLES, importance_table=_importance(results.importance),
-        controls=_controls(results), late_controls=late, candidates=_every(results),
+        controls=_controls(results), late_controls=late, candidates=_every(results), glossary=_glossary(results),
         command=facts.get("command"), config=facts.get("config"), facts=facts,
     )  # fmt: skip
 
@@ -64,6 +66,12 @@ def _tiles(results: Results) -> list[Tile]:
 
 
 # ---- Tables
+
+
+def _glossary(results: Results) -> dict[str, str]:
+    """Explain the words of all tables."""
+    tables = filter(None, [_controls(results), _every(results), _importance(results.importance)])
+    return glossary(tables, descriptions(), ["control"])
 
 
 def _controls(results: Results) -> Table | None:

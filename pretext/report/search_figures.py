@@ -127,6 +127,8 @@ def against_probe(results: Results) -> Markup:
     spots = [(x.at(fitness(c)), frame.y.at(percents[c.index][0])) for c in named]
     others = [(x.at(fitness(c)), frame.y.at(percents[c.index][0])) for c in shown if c not in named]
     taken = [(left - 4, top - 4, left + 4, top + 4) for left, top in others]
+    bars = ((x.at(fitness(c)), *map(frame.y.at, percents[c.index][1:])) for c in shown)
+    taken += [(at - 1, high, at + 1, low) for at, low, high in bars if not math.isnan(low + high)]
     parts.append(names(["fittest" if c is best else label(c) for c in named], spots, 560, taken))
     title = "Probe accuracy, %, against the fitness"
     kinds = ["searched"] * any(c.control is None for c in shown) + ["control"] * any(c.control for c in shown)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pretext.evaluation.statistics.correlation import Correlation
 from pretext.search import analysis
 from pretext.search.importance import Importance, importance
+from pretext.search.space import ZERO
 from pretext.search.study import Candidate
 
 
@@ -45,6 +47,36 @@ class Results:
     importance: Importance
     agreement: Correlation
     agreement_of_all: Correlation
+
+
+Verdict = Literal["nothing", "no control", "search", "equal", "control"]
+"""What is the fittest: nothing is done yet; no control is done; a mixture of the search; neither; a control."""
+
+
+def verdict(results: Results) -> Verdict:
+    """Say what is the fittest. A fitness has no interval, so a small lead may be luck."""
+    best, control = results.best, next(iter(results.controls), None)
+    if best is None:
+        return "nothing"
+    if control is None:
+        return "no control"
+    ours, theirs = analysis.fitness(best), analysis.fitness(control)
+    return "search" if ours > theirs else "equal" if ours == theirs else "control"
+
+
+Reward = Literal["unknown", "nothing", "hardly", "training"]
+"""What a fitness rewards: not known; a random network at least as much as all that was trained; as every control."""
+
+
+def reward(results: Results) -> Reward:
+    """Say whether something trained is fitter than the random network, which is a control itself."""
+    zero = next((c for c in results.controls if c.control == ZERO), None)
+    trained = [analysis.fitness(c) for c in results.controls if c is not zero]
+    if zero is None:
+        return "unknown"
+    if results.best and analysis.fitness(zero) >= analysis.fitness(results.best):
+        return "nothing"
+    return "hardly" if trained and analysis.fitness(zero) >= trained[0] else "training"
 
 
 def results_of(candidates: Sequence[Candidate]) -> Results:

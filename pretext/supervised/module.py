@@ -94,6 +94,7 @@ class Supervised(Host, ABC):
         return self
 
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
+        batch = self.lawful(batch)
         x = self.inputs.for_network(self.train_input(_part(self, batch["x"]), batch_idx))
         logits = _averaged(self.logits(x), len(batch["index"]))
         with together():
@@ -105,12 +106,14 @@ class Supervised(Host, ABC):
         return loss
 
     def validation_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
+        batch = self.lawful(batch)
         self.scores.add(_eval_logits(self, batch), batch, batch_idx)
 
     test_step = validation_step
 
     def predict_step(self, batch: dict[str, Tree], batch_idx: int) -> dict[str, Tensor]:
         """Return the logits (N, K) of each classifier beside the indices of its items."""
+        batch = self.lawful(batch)
         logits = _eval_logits(self, batch)
         return {"index": batch["index"], **{f"logits.{name}".strip("."): rows for name, rows in logits.items()}}
 

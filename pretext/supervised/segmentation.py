@@ -122,6 +122,7 @@ class Segmentation(Host):
         return F.interpolate(self.head(stage).float(), (height, width), mode="bilinear")
 
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
+        batch = self.lawful(batch)
         x, answer = self.train_input(batch["x"], batch_idx), _masks(batch)
         if self.flip:
             generator = rng(self.device, self.seed, "train", "flip", self.global_rank, self.current_epoch, batch_idx)
@@ -135,12 +136,14 @@ class Segmentation(Host):
         return loss
 
     def validation_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
+        batch = self.lawful(batch)
         self.scores.add(predicted(self, batch), batch, batch_idx, len(self.classes))
 
     def on_validation_epoch_end(self) -> None:
         self.scores.validated(self, len(self.classes))
 
     def test_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
+        batch = self.lawful(batch)
         masks = predicted(self, batch)
         self.scores.add(masks, batch, batch_idx, len(self.classes))
         self.scores.show(masks, batch, self.number_of(batch_idx))

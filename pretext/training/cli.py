@@ -20,34 +20,20 @@ from pretext.core.checkpoint_file import read_checkpoint
 from pretext.core.configs import with_files
 from pretext.core.files import write_whole
 from pretext.core.stop import STOP
-from pretext.training.batch_norm import SyncedBatchNorm
-from pretext.training.callbacks import (
-    AtomicCheckpointIO,
-    Board,
-    Checkpoint,
-    Divergence,
-    History,
-    Predictions,
-    Progress,
-    Questions,
-    Record,
-    Revalidation,
-    Stagnation,
-    Throughput,
-)
+from pretext.training.callbacks import Checkpoint, Stagnation
+from pretext.training.companions import TRAINER, loggers, plugins, watchers
 from pretext.training.host import Host
 from pretext.training.interruption import alone_with_signals
 from pretext.training.loggers import Elsewhere, Paint, going_on
 from pretext.training.options import merged, todays
 from pretext.training.parser import Parser
 from pretext.training.pretrainer import Pretrainer
-from pretext.training.run import CONFIG, LAST, evaluates, find, link_seed
+from pretext.training.run import CONFIG, LAST, evaluates, find, link_seed, refuse_unwritten
 from pretext.training.run_folder import RunFolder, home_of
 
 VERBS = ("fit", "validate", "test", "predict")
 
 
-QUIET = {"enable_model_summary": False}  # Record says what is trained in one line
 UNSAID = {"sync_batchnorm": None}  # then `SyncedBatchNorm` does what is right
 
 
@@ -89,14 +75,15 @@ class PretextCLI(LightningCLI):
         args = _with_run(with_files(args))
         known: dict[str, Any] = reduce(merged, _configs(args), {})
         self.named = evaluates(known)
+        other = args if resumes and args[0] != "fit" else ()  # `fit` goes on with what it began with
         try:
-            self._run(args, known, resumes)
+            self._run(args, known, resumes, other)
         finally:
             self.folder.give_back()
 
-    def _run(self, args: Sequence[str], known: dict[str, Any], resumes: bool) -> None:
+    def _run(self, args: Sequence[str], known: dict[str, Any], resumes: bool, other: Sequence[str]) -> None:
         """Do what the words say: Lightning's command line does so where it is built."""
-        reading = {"known": known, "silent": CONFIG if resumes else None, "allow_abbrev": False}
+        reading = {"known": known, "silent": CONFIG if resumes else None, "other": other, "allow_abbrev": False}
         super().__init__(
             Host if self.named else Pretrainer,
             pl.LightningDataModule,
@@ -104,7 +91,7 @@ class PretextCLI(LightningCLI):
             subclass_mode_data=True,
             seed_everything_default=0,
             save_config_callback=SaveConfig,
-            trainer_defaults={"max_epochs": 10, "log_every_n_steps": 10, "num_sanity_val_steps": 0, **QUIET, **UNSAID},
+            trainer_defaults={**TRAINER, **UNSAID},
             parser_class=Parser,
             parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False, args[0]: reading},
             args=[args[0], *todays(args[1:], known)],
@@ -163,27 +150,15 @@ class PretextCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Add logs, progress and record unless the config says otherwise."""
         config = self.config_init[self.subcommand].trainer
-        terminal = sys.stderr.isatty()
-        extra: list[pl.Callback] = [Questions(), Divergence(), Throughput(), Record(self.command)]
-        extra += [Predictions(), Revalidation()]
-        if config.enable_progress_bar is not False and not terminal:
-            extra.append(Progress())
+        lines = config.enable_progress_bar is not False and not sys.stderr.isatty()
         fits, own = self.subcommand == "fit", [] if config.logger in (None, True) else _listed(config.logger)
-        if fits and own:
-            extra.append(Elsewhere(own, self.paint))
-        if config.logger is not False:  # beside loggers of a user's own the history is kept: reports are made of it
-            kwargs["logger"] = [*(own or [self._board()]), self._history()] if fits else own or False
-        kwargs["callbacks"] = [*(config.callbacks or []), *extra]
-        norm = [SyncedBatchNorm()] if config.sync_batchnorm is None else []
-        kwargs["plugins"] = [*_listed(config.plugins), AtomicCheckpointIO(), *norm]
+        if config.logger is not False:
+            kwargs["logger"] = loggers(self.run_dir, self.resumed_at, own, waits=True) if fits else own or False
+        elsewhere = [Elsewhere(own, self.paint)] if fits and own else []
+        kwargs["callbacks"] = [*(config.callbacks or []), *watchers(self.command, lines), *elsewhere]
+        kwargs["plugins"] = plugins(_listed(config.plugins), config.sync_batchnorm)
         kwargs["enable_checkpointing"] = False  # Checkpoint does it
         return alone_with_signals(super().instantiate_trainer(**kwargs))
-
-    def _board(self) -> Board:
-        return Board(str(self.run_dir), self.resumed_at)
-
-    def _history(self) -> History:
-        return History(str(self.run_dir), self.resumed_at or 0, waits=True)
 
     def after_fit(self) -> None:
         """Tell where the run is and what comes next; a signal that came too late to stop it ends the process now.
@@ -255,6 +230,7 @@ def _with_run(args: list[str]) -> list[str]:
     if not _takes_run(args):
         return args
     run = find(args[1])
+    refuse_unwritten(run / CONFIG)
     ckpt = "last" if args[0] == "fit" else str(run / LAST)
     known = ["-c", str(run / CONFIG), "--trainer.default_root_dir", str(run), "--ckpt_path", ckpt]
     return [args[0], *known, *args[2:]]

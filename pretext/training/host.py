@@ -10,16 +10,18 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from pretext.core.built import Built
 from pretext.core.rng import rng, seed_torch
 from pretext.core.tree import mapped
 from pretext.core.types import Seen, Tree
+from pretext.training.batches import check_first, lawful
 from pretext.training.execution import Execution
 from pretext.training.figures import Figures
 from pretext.training.inputs import InputPipeline
 from pretext.training.optimization import LearningRates, Optim
 
 
-class Host(pl.LightningModule, ABC):
+class Host(Built, pl.LightningModule, ABC):
     """A module whose backbone is trained, probed or fine-tuned.
 
     An heir says in Lightning's `configure_optimizers` which parameters it trains: `self.rates.optimizer(groups)`.
@@ -41,6 +43,7 @@ class Host(pl.LightningModule, ABC):
         self.execution = execution
         self.seed = seed
         self.figures = Figures()
+        self._looked = False  # at a batch
 
     def setup(self, stage: str) -> None:
         self.execution.prepare(self.backbone)
@@ -50,6 +53,14 @@ class Host(pl.LightningModule, ABC):
         dtype = next(self.backbone.parameters()).dtype  # bfloat16 where the weights are
         question = mapped(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, question)
         return self.backbone(self.execution.lay_out(question))
+
+    def lawful(self, batch: Any) -> dict[str, Any]:
+        """Bring what a user's own loader yields to a batch, and look at the first one. Raises as `batches.lawful`."""
+        brought = lawful(batch)
+        if not self._looked:
+            self._looked = True
+            check_first(brought["x"], self.backbone)
+        return brought
 
     def train_input(self, x: Tree, batch_idx: int) -> Tree:
         """Turn a loaded batch into what training sees; epoch and batch are the key of what is random in it."""

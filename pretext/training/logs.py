@@ -8,6 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pretext.evaluation.kept import kept
+from pretext.evaluation.results import ProbeResult
 from pretext.evaluation.statistics.intervals import wilson
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -26,7 +28,8 @@ class Logs(NamedTuple):
     curves: Curves
     chance: dict[str, Any]
     """Of each task, what a blind guess scores."""
-    probe: dict[str, Any]
+    probes: dict[Path, ProbeResult]
+    """By their files, see `evaluation.kept`."""
     score: dict[str, Any]
     environment: dict[str, Any]
 
@@ -62,8 +65,8 @@ def read_logs(run: Path) -> Logs:
     """
     if not run.is_dir():
         raise FileNotFoundError(f"report: {run} is not a folder; give the folder of a run, such as runs/rotation/0")
-    plain = (_json(run / f"{name}.json") for name in ("chance", "probe", "score", "environment"))
-    return Logs(run, _curves(run / "metrics.csv"), *plain)
+    chance, score, environment = (_json(run / f"{name}.json") for name in ("chance", "score", "environment"))
+    return Logs(run, _curves(run / "metrics.csv"), chance, kept(run), score, environment)
 
 
 def intervals(curves: Curves, column: str) -> list[tuple[float, float]]:

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 
 from pretext.backbones.pretrained.build import pretrained
 from pretext.core.types import Backbone
 from pretext.evaluation.baselines import raw_input
 from pretext.evaluation.probe import Labelled, ProbedData
+from pretext.training.host import Host
 from pretext.training.inputs import InputPipeline
+from pretext.training.loaders import taken
+from pretext.training.other_data import hint_of_config, options_of, with_own_data
 from pretext.training.run import CONFIG, build, build_data, find, read, restore
 from pretext.views.augment import Augment
 
@@ -23,9 +27,13 @@ Networks = dict[str, Backbone]
 
 
 def from_run(
-    name: str | Path, options: Sequence[str] = (), modality: str | None = None, dims: int | None = None
+    name: str | Path,
+    options: Sequence[str] = (),
+    modality: str | None = None,
+    dims: int | None = None,
+    data: Any = None,
 ) -> tuple[Networks, ProbedData, Path]:
-    """Find what to probe of a run: its networks, its data or other data by `options`, and its folder.
+    """Find what to probe of a run: its networks, `data`, else its own data or other data by `options`, and its folder.
 
     Raises:
         FileNotFoundError: no such run, or no checkpoint in it.
@@ -38,11 +46,49 @@ def from_run(
     restore(trained, run)
     network, modality = trained.inputs.network(modality)
     model, source = untrained(config)
-    fresh, data = build({**config, "model": model}, options, modality)
+    if data is None:
+        hint_of_config(options)
+        fresh, data = build(with_own_data({**config, "model": model}, options), options, modality)
+    else:
+        fresh, _ = build({"model": model, "seed_everything": config.get("seed_everything", 0)})
     if data is None:
         raise ValueError("the run names no data; add --data CLASS")
     networks = {"trained": network, "random": fresh.inputs.network(source or modality)[0], "raw": _raw(network, dims)}
     return networks, probed_data(trained.inputs, data, modality), run
+
+
+def from_module(
+    module: Host, data: Any, modality: str | None = None, dims: int | None = None
+) -> tuple[Networks, ProbedData]:
+    """Find what to probe of a module in memory, whose config may not be known.
+
+    The random network is a copy whose every layer draws its parameters anew; it is left out where some cannot.
+    """
+    network, modality = module.inputs.network(modality)
+    fresh = reset(network)
+    networks = {"trained": network} | ({} if fresh is None else {"random": fresh}) | {"raw": _raw(network, dims)}
+    return networks, probed_data(module.inputs, data, modality)
+
+
+def from_backbone(backbone: Backbone, data: Any, dims: int | None = None) -> tuple[Networks, ProbedData]:
+    """Find what to probe of a network in memory, which sees canvases as they are loaded."""
+    fresh = reset(backbone)
+    networks = {"trained": backbone} | ({} if fresh is None else {"random": fresh}) | {"raw": _raw(backbone, dims)}
+    return networks, probed_data(InputPipeline(backbone), data, None)
+
+
+def reset(network: Backbone) -> Backbone | None:
+    """Copy a network with parameters drawn anew; None where a layer has some and no `reset_parameters`."""
+    copy = deepcopy(network)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for module in copy.modules():
+            draw = getattr(module, "reset_parameters", None)
+            if callable(draw):
+                draw()
+            elif next(module.parameters(recurse=False), None) is not None:
+                return None
+    return copy
 
 
 def untrained(config: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
@@ -76,6 +122,7 @@ def from_pretrained(
         ValueError: as in `pretrained.build.pretrained`, or `options` name no data.
 
     """
+    hint_of_config(options)
     data = build_data(options)
     network = pretrained(spec, weights, crop)
     pl.seed_everything(0, verbose=False)
@@ -89,6 +136,7 @@ def from_pretrained(
 
 def probed_data(inputs: InputPipeline, data: Any, modality: str | None) -> ProbedData:
     """Look at data as a module does in evaluation."""
+    data = taken(data)
     return ProbedData(
         cast(Labelled, data),  # the batch law's methods, which Lightning does not know
         partial(inputs.eval_input, modality=modality),
@@ -97,6 +145,7 @@ def probed_data(inputs: InputPipeline, data: Any, modality: str | None) -> Probe
         None if inputs.augment is None else inputs.augmented,
         partial(inputs.for_network, modality=modality),
         repr(inputs.augment),
+        options_of(data),
     )
 
 

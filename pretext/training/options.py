@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from pretext.core.configs import with_files
-from pretext.training.renamed import Hint, flow, groups_of, tell, translated
+from pretext.training.renamed import PARTS, Hint, flow, groups_of, moved, tell, translated
 
 
 def todays(options: Sequence[str], config: Mapping[str, Any] | None = None) -> list[str]:
@@ -38,6 +38,24 @@ def renamed(options: Sequence[str], config: Mapping[str, Any]) -> tuple[list[str
         words += _written(new, value, text, joined=len(written) == 1) if told else written
         hints += [_in_file(hint, path, text) for hint in told] if _is_file(text) else told
     return words, hints
+
+
+def named_data(options: Sequence[str]) -> str | None:
+    """Return the class path of the data that options name, themselves (--data X) or in a file; None where none is."""
+    named = None
+    for path, text, _ in _parted(options):
+        if path in ("data", "data.class_path") and text is not None:
+            value = _value(text)
+            named = value.get("class_path") if isinstance(value, dict) else text
+    return moved(named) if isinstance(named, str) else None
+
+
+def data_of(options: Sequence[str], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Put what options say of data (--data.root DIR, or a file of them) into a class and its arguments."""
+    whole = _known(options, {"data": dict(data)})["data"]
+    apart = {key: value for key, value in whole.items() if key not in PARTS}
+    args = merged(dict(whole.get("init_args") or {}), apart)
+    return {**{key: value for key, value in whole.items() if key in PARTS}, "init_args": args}
 
 
 def _known(options: Sequence[str], config: Mapping[str, Any]) -> dict[str, Any]:

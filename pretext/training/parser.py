@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 from pytorch_lightning.cli import LightningArgumentParser
 from yaml import YAMLError
 
+from pretext.training.options import named_data
+from pretext.training.other_data import with_own_data
 from pretext.training.renamed import tell, translated
 
 
@@ -21,13 +23,20 @@ class Parser(LightningArgumentParser):
     Args:
         known: what all config files and options say together: of which classes the options are.
         silent: name of a file that a program wrote, whose old names nobody is told of.
+        other: options that may name other data than that file, which then starts from its own defaults.
         options: those of Lightning's parser.
 
     """
 
-    def __init__(self, known: Mapping[str, Any] | None = None, silent: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        known: Mapping[str, Any] | None = None,
+        silent: str | None = None,
+        other: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self.known, self.silent = known or {}, silent
+        self.known, self.silent, self.other = known or {}, silent, other
 
     def parse_string(self, content: str, path: str | os.PathLike[str] = "", *rest: Any, **options: Any) -> Namespace:
         """Parse the text of a config file; jsonargparse's own signature."""
@@ -37,7 +46,10 @@ class Parser(LightningArgumentParser):
             config = None
         if isinstance(config, dict):
             new, hints = translated({str(key): value for key, value in config.items()}, self.known)
-            if hints:
+            if Path(path).name == self.silent and named_data(self.other):
+                new = with_own_data(new, self.other)
+                content = OmegaConf.to_yaml(OmegaConf.create(new))
+            elif hints:
                 content = OmegaConf.to_yaml(OmegaConf.create(new))
             if Path(path).name != self.silent:
                 tell(hints, Path(path).name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pretext.backbones.multimodal import MultiModal
+from pretext.core.errors import require
 from pretext.core.ranks import together
 from pretext.core.rng import rng
 from pretext.core.tree import mapped
@@ -39,7 +40,8 @@ class Pretrainer(Host):
         seed: first part of the key of every random draw.
 
     Raises:
-        ValueError: there is no task, or one has a name that torch uses itself.
+        ValueError: there is no task, or one has a name that torch uses itself, or is built already; the backbone is a
+            plain module.
 
     """
 
@@ -54,6 +56,7 @@ class Pretrainer(Host):
         execution: Execution = PLAIN,
         seed: int = 0,
     ) -> None:
+        _check(backbone, tasks)
         super().__init__(InputPipeline(backbone, augment), optim, execution, seed)
         if not tasks:
             raise ValueError(
@@ -96,7 +99,7 @@ class Pretrainer(Host):
             return grade(mapped(_whole, prediction), puzzle.answer)
 
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
-        key = (self.global_rank, self.current_epoch, batch_idx)
+        batch, key = self.lawful(batch), (self.global_rank, self.current_epoch, batch_idx)
         x = self.train_input(batch["x"], batch_idx)
         with together():  # each rank poses with its own key; what grades compare and divide by is of all ranks
             grades = {n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}
@@ -113,6 +116,7 @@ class Pretrainer(Host):
 
     def predict_step(self, batch: dict[str, Tree], batch_idx: int) -> dict[str, Tensor]:
         """Return the pooled features (N, D) of a batch beside the indices of its items, of several modalities each."""
+        batch = self.lawful(batch)
         x, index = batch["x"], batch["index"]
         if not isinstance(self.backbone, MultiModal):
             return {"index": index, "pooled": by_item(self.look(self.inputs.eval_input(x)).pooled.float(), len(index))}
@@ -138,6 +142,7 @@ class Pretrainer(Host):
         return [(name, task) for name, task in named if name not in self.weighting.off]
 
     def _examine(self, batch: dict[str, Tree], batch_idx: int, split: str) -> None:
+        batch = self.lawful(batch)
         x = self.inputs.centre(batch["x"])
         # Rank 0 and the number among the batches of all ranks: the puzzles of one process. Epoch 0: the same ones in
         # every epoch, so that curves compare.
@@ -154,6 +159,23 @@ class Pretrainer(Host):
         losses = {n: grade.loss if scales[n] == 1 else grade.loss / scales[n] for n, grade in grades.items()}
         loss: Tensor = self.weighting(losses)
         return loss
+
+
+def _check(backbone: object, tasks: object) -> None:
+    """Refuse what can be given from Python alone: a config's parser would have told."""
+    kind = type(backbone).__name__
+    wrap = "wrap it: pretext.Wrapped(module, image_size=32)" if isinstance(backbone, nn.Module) else "give a network"
+    require(isinstance(backbone, Backbone), "Pretrainer", f"backbone is a {kind}, which is no pretext.Backbone", wrap)
+    named = 'give them by name, as in {"turn": pretext.Rotation}'
+    require(isinstance(tasks, dict), "Pretrainer", f"tasks is a {type(tasks).__name__}", named)
+    for name, task in cast(dict[str, object], tasks).items():
+        what = f"tasks[{name!r}] is {'a ' if isinstance(task, Task) else ''}{_named(task)}"
+        advice = "give the class, or functools.partial(class, options): it is built from the backbone"
+        require(callable(task) and not isinstance(task, Task), "Pretrainer", what, advice)
+
+
+def _named(task: object) -> str:
+    return f"{type(task).__name__} that is built already" if isinstance(task, Task) else repr(task)
 
 
 def _measured(grades: dict[str, Grade], split: str) -> dict[str, Tensor]:

@@ -94,7 +94,7 @@ class _Node(NamedTuple):
             return value
         known = {"class_path": known} if isinstance(known, str) else known if isinstance(known, dict) else {}
         name = value.get("class_path", known.get("class_path"))
-        build = _resolved(moved(name)) if isinstance(name, str) else default
+        build = resolved_class(name) if isinstance(name, str) else default
         named = {key: part for key, part in value.items() if key in PARTS} if isinstance(name, str) else {}
         result = {key: self._below(key).translated(part, None) for key, part in named.items() if key != "init_args"}
         if isinstance(args := named.get("init_args"), dict):
@@ -107,7 +107,7 @@ class _Node(NamedTuple):
     def _arguments(self, args: Mapping[str, Any], known: Mapping[str, Any], build: Any) -> dict[str, Any]:
         """Translate arguments of what `build` builds, if that is known."""
         args = self._ruled(args, build)
-        taken = {} if build is None else _parameters(build)
+        taken = {} if build is None else parameters_of(build)
         around = {**known, **(known.get("init_args") or {})}
         result: dict[str, Any] = {}
         groups: dict[str, dict[str, Any]] = {}
@@ -146,9 +146,9 @@ def flow(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
-def _resolved(path: str) -> Any:
-    """Import what a class path names; None where that fails, of which the parser will tell."""
-    module, _, name = path.rpartition(".")
+def resolved_class(path: str) -> Any:
+    """Import what a class path names, perhaps an old one; None where that fails, of which the parser will tell."""
+    module, _, name = moved(path).rpartition(".")
     try:
         return getattr(import_module(module), name, None)
     except Exception:  # a plug-in may raise anything
@@ -156,7 +156,7 @@ def _resolved(path: str) -> Any:
 
 
 @cache
-def _parameters(build: Any) -> dict[str, Any]:
+def parameters_of(build: Any) -> dict[str, Any]:
     """Return the arguments of a class or function with their types, those of base classes that get **kwargs too."""
     makers = [vars(c).get("__init__") for c in build.__mro__] if isinstance(build, type) else [build]
     taken: dict[str, Any] = {}
@@ -186,8 +186,8 @@ def _without(args: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, An
 
 def groups_of(class_path: str) -> dict[str, type]:
     """Return the groups of options that a class takes, each with its dataclass."""
-    build = _resolved(moved(class_path))
-    return {} if build is None else _groups(_parameters(build))
+    build = resolved_class(class_path)
+    return {} if build is None else _groups(parameters_of(build))
 
 
 def _groups(taken: Mapping[str, Any]) -> dict[str, type]:

@@ -22,6 +22,8 @@ from pretext.training.options import todays
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.renamed import current, tell, translated
 
+UNWRITTEN = "unwritten"
+"""Key of a config under which stands what it could not say."""
 HostT = TypeVar("HostT", bound=Host)
 
 
@@ -32,7 +34,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such config.
-        ValueError: it describes no model, or is a picture.
+        ValueError: it describes no model, or one of parts that no config can name, or is a picture.
 
     """
     path = find_config(path)
@@ -40,9 +42,31 @@ def read(path: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict) or "model" not in config:
         raise ValueError(f"{path} is no config of a run: it has no `model`")
     plain = {str(key): value for key, value in config.items()}
+    refuse_unwritten(path, plain)
     if not (path.name == CONFIG and path.with_name("environment.json").is_file()):  # else a run wrote it
         tell(translated(plain)[1], str(path))
     return plain
+
+
+def refuse_unwritten(path: str | Path, config: Mapping[str, Any] | None = None) -> None:
+    """Refuse the config of a run made in Python from parts that no config can name.
+
+    Raises:
+        ValueError: there are such parts; the message names them.
+
+    """
+    if parts := (read_plain(path) if config is None else config).get(UNWRITTEN):
+        named = "; ".join(f"{where} ({what})" for where, what in parts.items())
+        raise ValueError(
+            f"{path}: the run was made in Python from what no config can name: {named}; use the run that pretext.fit "
+            "returned, as in pretext.probe(run), or build it from classes that can be imported"
+        )
+
+
+def read_plain(path: str | Path) -> dict[str, Any]:
+    """Read a config file as it is."""
+    config = OmegaConf.to_container(OmegaConf.load(path))
+    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
 
 
 def build(

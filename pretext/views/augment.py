@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
+from pretext.core.built import Built
 from pretext.core.types import Tree
 from pretext.ops.geometric import uniform_to_int
 from pretext.ops.temporal import FLOW_CHANNELS, STILL, opposite
@@ -19,7 +20,7 @@ from pretext.views.crop import Border, boxes, check_box, resized_crop, window
 LOUDEST = 2**15  # of a sound in 16 bits
 
 
-class Augment(nn.Module):
+class Augment(Built, nn.Module):
     """Crop, flip and colour jitter for batches of square images or clips, with per-sample draws.
 
     With `scale=(1, 1)` the crop is a window of `crop` x `crop` pixels at native resolution, anywhere in the canvas,

@@ -70,7 +70,7 @@ def run(tmp_path_factory, trained):
 
 
 def of(result, features):
-    return {row.stage: row.to_json() for row in result.rows if row.features == features}
+    return {row.stage: row.to_json() for row in result.stages if row.features == features}
 
 
 def test_what_was_learnt_shows_beside_random_and_pixels(run):
@@ -86,7 +86,7 @@ def test_what_was_learnt_shows_beside_random_and_pixels(run):
 
 
 def test_every_accuracy_stands_in_its_interval(run):
-    for row in run[1].rows:
+    for row in run[1].stages:
         for name in ("knn", "linear"):
             accuracy, *interval = row.score(name).value("accuracy")
             assert tuple(interval) == wilson(round(accuracy * 500), 500)
@@ -119,7 +119,7 @@ def test_files_hold_the_result_and_a_second_run_looks_at_nothing(run, trained):
     again = probed(trained, Digits(size=8), folder, protocols=OF_ROWS)
     hook.remove()
     assert passes == []
-    assert again.rows == result.rows
+    assert again.stages == result.stages
 
 
 def test_the_picture_is_wide_and_not_empty(run, tmp_path):
@@ -132,7 +132,7 @@ def test_the_picture_is_wide_and_not_empty(run, tmp_path):
 def test_another_view_is_another_set_of_features(run, trained):
     folder, result = run
     upside_down = probed(trained, Digits(size=8), folder, lambda x: view(x).flip(2), "flipped", protocols=OF_ROWS)
-    assert upside_down.rows != result.rows
+    assert upside_down.stages != result.stages
 
 
 def test_the_table_fits_a_narrow_terminal_and_a_pipe(run):
@@ -144,7 +144,7 @@ def test_the_table_fits_a_narrow_terminal_and_a_pipe(run):
     assert max(map(len, lines)) <= 80
     assert "…" not in out.getvalue()
     assert "\x1b" not in out.getvalue()
-    for row in result.rows:
+    for row in result.stages:
         share, low, _ = row.score("linear").value("accuracy")
         accuracy = f"{100 * share:.1f} ({100 * low:.1f}-"
         assert any(row.stage in line and accuracy in line for line in lines)
@@ -154,7 +154,7 @@ def test_markdown_has_a_row_for_each_stage(run):
     _, result = run
     accuracies, few, quality = (table.markdown() for table in tables(result))
     rows = accuracies.splitlines()
-    assert len(rows) == 2 + len(result.rows)
+    assert len(rows) == 2 + len(result.stages)
     assert len({line.strip("|").count("|") for line in rows}) == 1
     assert sum("★" in line for line in rows) == 3
     assert "5 per class" in few
@@ -217,6 +217,6 @@ def test_views_of_a_held_out_item_are_held_out_too(trained, tmp_path):
 
     data = ProbedData(Shuffled(), view, "whole", augment=lambda x, generator: view(x), augment_key="the same again")
     result = probe_run({"trained": trained}, data, tmp_path, "", ProbePlan(("linear",), views=3, device="cpu"))
-    for row in result.rows:
+    for row in result.stages:
         assert row.score("linear").validation < 0.2
         assert row.score("linear").value("accuracy").value < 0.2

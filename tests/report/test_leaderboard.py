@@ -14,10 +14,12 @@ from scipy import stats
 
 from pretext.benchmark.results import Board
 from pretext.benchmark.summary import correlation, summary
+from pretext.benchmark.verdict import verdict
 from pretext.evaluation.statistics.intervals import wilson
 from pretext.report import leaderboard_figures as figures
 from pretext.report.leaderboard import markdown, spearman, table, write_csv
 from pretext.report.leaderboard_page import write_html
+from pretext.report.verdicts import of_board
 
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
 TESTED = 2000
@@ -328,6 +330,33 @@ class TestText:
 def scatter(board):
     entries = summary(board)
     return figures.skill(board, entries, figures.levels_of(board, entries)).partition("<figure>")[2]
+
+
+def test_the_verdict_is_what_intervals_allow():
+    def seeds(entry, best, spread=0.001, kind="trained"):
+        return [cell(entry, seed, best + spread * seed, kind=kind) for seed in range(3)]
+
+    known = [*seeds("rotation", 0.6), *seeds("jigsaw", 0.5), *seeds("random", 0.4, kind="random")]
+    made = board(known)
+    told = of_board(made, verdict(summary(made))).replace("\u00a0", " ")
+    reach = stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
+    assert told == (
+        f"cifar10, linear probe: rotation (60.1 % ({60.1 - reach:.1f} to {60.1 + reach:.1f})) leads. 2 of 2 entries "
+        f"trained without labels beat random initialisation (40.1 % ({40.1 - reach:.1f} to {40.1 + reach:.1f}))."
+    )
+    close = board([*seeds("rotation", 0.6, 0.05), *seeds("jigsaw", 0.59), *seeds("random", 0.7, kind="random")])
+    found = verdict(summary(close))
+    assert (found.leader.name, found.level, found.beating, found.outcome) == (
+        "rotation",
+        ("jigsaw",),
+        (),
+        "cannot be told from",
+    )
+    assert "is first, but cannot be told from jigsaw" in of_board(close, found)
+    nothing = board(seeds("random", 0.4, kind="random"))
+    assert "no entry that is trained without labels" in of_board(nothing, verdict(summary(nothing)))
+    alone = board([*seeds("rotation", 0.4), *seeds("random", 0.6, kind="random")])
+    assert "does not beat random initialisation" in of_board(alone, verdict(summary(alone)))
 
 
 class TestPage:

@@ -23,7 +23,7 @@ class TestPage:
         assert page.text.count(EVIL) == 3  # title, heading and the line below it
 
     def test_what_a_template_wants_must_be_given(self, tmp_path):
-        with pytest.raises(UndefinedError, match="boards"):
+        with pytest.raises(UndefinedError, match="verdict"):
             write_page(tmp_path / "page.html", "leaderboard.html", "name", "about")
         assert not list(tmp_path.iterdir())
 

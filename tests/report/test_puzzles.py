@@ -72,7 +72,7 @@ class TestPaint:
             assert mine in colours(picture)
             assert other not in colours(picture)
             frame = (picture[:3] == torch.tensor(mine).view(3, 1, 1)).all(0)
-            below[right] = picture[3, frame.nonzero()[:, 0].max() + 1 :]
+            below[right] = picture[0, frame.nonzero()[:, 0].max() + 1 :]  # words are dark on white in both
         assert below[True].any()
         assert not torch.equal(below[True], below[False])  # the caption's tick or cross, colour aside
 

@@ -8,8 +8,10 @@ import torch
 from html_page import Page, loads_nothing, only_its_own_script_may_run
 
 from pretext import Panel
+from pretext.evaluation.results import ProbeResult
 from pretext.report.puzzles import paint
 from pretext.report.run import summary, write_report
+from pretext.report.verdicts import UNPROBED, of_probe
 
 STAGES = ("stem", "layer1", "layer2")
 
@@ -138,6 +140,37 @@ class TestPage:
             "one & only",
         ):
             assert words in text
+
+    def test_it_begins_with_a_verdict(self, run):
+        told = of_probe(ProbeResult.from_json(PROBE))
+        text = page_of(run).text
+        assert text.index(told[0]) < text.index(told[1]) < text.index("Puzzles")
+        (run / "probe.json").unlink()
+        assert UNPROBED in page_of(run).text
+        score = {"task": "finetune", "accuracy": 0.6, "low": 0.5, "high": 0.7, "chance": 0.1}
+        (run / "score.json").write_text(json.dumps(score))
+        text = page_of(run).text.replace("\u00a0", " ")
+        assert "On the test items: beats chance, 60.0 % (50.0 to 70.0) against 10.0 %." in text
+        assert UNPROBED not in text
+
+    def test_it_explains_every_heading_of_its_tables(self, run):
+        page = page_of(run)
+        html = write_report(run).read_text(encoding="utf-8")
+        explained = re.findall("<dt>(.*?)</dt><dd>", html)
+        start = page.cells.index("Features")
+        for heading in page.cells[start : page.cells.index("L2") + 1]:
+            assert heading.split(",")[0] in explained
+        assert len(explained) == len(set(explained))
+
+    def test_several_probes_stand_side_by_side(self, run):
+        other = json.loads(json.dumps(PROBE))
+        other["data"] |= {"class": "Clips", "modality": "grey"}
+        other["options"] = {"split.limit": 60}
+        (run / "probe-Clips-grey-0.json").write_text(json.dumps(other))
+        text = page_of(run).text
+        assert "On Clips grey: " in text
+        assert "Options of the data that are not its defaults: split.limit 60" in text
+        assert text.count("1,437 train, 360 test items") >= 2
 
     def test_a_numbered_run_is_named_with_its_parent(self, tmp_path):
         (tmp_path / "rotation" / "3").mkdir(parents=True)

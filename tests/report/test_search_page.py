@@ -283,7 +283,8 @@ HALF_DONE = {
 def test_a_half_done_study_has_a_page(name, tmp_path):
     page = page_of(HALF_DONE[name], tmp_path, facts={})
     heads = ["Fitness over time", "Evolution of every weight", "Does the fitness say what labels would?",
-             "Importance of each weight", "Controls", "All candidates", "To repeat it", "Facts"]  # fmt: skip
+             "Importance of each weight", "Controls", "All candidates", "What the words mean",
+             "To repeat it", "Facts"]  # fmt: skip
     assert page.heads == heads
     assert not re.search(r"\b(nan|inf|None)\b", page.text.replace("failed: NaN", ""))
 

@@ -1,4 +1,12 @@
 "use strict";
+// Marks boxes that scroll, now and when the window changes.
+function mark() {
+  document.querySelectorAll(".box").forEach(function (box) {
+    box.classList.toggle("scrolls", box.scrollWidth > box.clientWidth + 1);
+  });
+}
+mark();
+window.addEventListener("resize", mark);
 // Makes the heads of sortable columns into buttons. Without it the tables stand as they are, best first.
 document.querySelectorAll("table").forEach(function (table) {
   var heads = table.tHead ? Array.from(table.tHead.rows[0].cells) : [];

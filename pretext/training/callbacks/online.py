@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pretext.core.types import Tree
 from pretext.evaluation.embed import embed
+from pretext.training.batches import lawful
 from pretext.training.callbacks.checkpoint import Checkpoint
 from pretext.training.callbacks.quiet import undisturbed
 from pretext.training.callbacks.scored import SCORES, Score, scored
@@ -100,7 +101,9 @@ class Online(pl.Callback):
     ) -> None:
         if trainer.global_step == trainer.current_epoch == batch_idx == 0:  # random weights: what all is compared with
             host = _host(pl_module)
-            host.inputs.canvas = canvas_of(batch["x"])  # as the step will: other data are shown as what is trained on
+            host.inputs.canvas = canvas_of(
+                lawful(batch)["x"]
+            )  # as the step will: other data are shown as what is trained on
             self._measure(trainer, host)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pretext.core.files import whole
 from pretext.core.ranks import in_turn
+from pretext.training.batches import lawful
 
 
 class Predictions(pl.Callback):
@@ -29,7 +30,7 @@ class Predictions(pl.Callback):
     def on_predict_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *rest: int
     ) -> None:
-        if not batch.get("spare"):
+        if not lawful(batch).get("spare"):
             self._batches.append({key: value.cpu() for key, value in outputs.items()})
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

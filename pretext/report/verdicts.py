@@ -1,0 +1,116 @@
+"""Verdicts in words: the sentences with which every page begins. What they say, procedures found out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from pretext.benchmark.measures import Measure, ranked_by
+from pretext.benchmark.results import Board
+from pretext.benchmark.verdict import BoardVerdict
+from pretext.evaluation.measured import Measured
+from pretext.evaluation.protocol import Metric
+from pretext.evaluation.results import ProbeResult, Value
+from pretext.evaluation.statistics.ranking import Figure
+from pretext.evaluation.verdict import Comparison, bounded, outcome, verdict
+from pretext.report.words import figure as said
+
+WHOM = {"random": "random initialisation", "raw": "the raw input"}
+UNPROBED = "Not probed yet: whether the backbone learned anything is not known."
+
+
+def of_probe(result: ProbeResult) -> list[str]:
+    """Say what a probe found, in sentences, the most important first."""
+    compared, where = verdict(result), _where(result)
+    if not compared:
+        found = sorted({str(row.features) for row in result.stages})
+        return [f"{where}: nothing to compare; measured was {' and '.join(found) or 'nothing'}."]
+    said = []
+    for _, own in groupby(compared, key=lambda one: one.measured):
+        first, *rest = own
+        beside = (f" {one.outcome[:1].upper()}{one.outcome[1:]} {_other(one)}." for one in rest)
+        said.append(f"{where}: {of_comparison(first)}{''.join(beside)}")
+    return said
+
+
+def of_comparison(one: Comparison) -> str:
+    """Say one comparison: "beats random initialisation on kNN by 3.6 points: 98.2 % (...) against 94.6 % (...)."."""
+    metric, whom = one.measured.metric, WHOM[one.other.features]
+    how = f"{one.outcome} {whom} on {_named(one.measured)}"
+    if one.outcome == "beats":
+        how += f" by {_amount(one.difference, metric)}"
+    if one.outcome == "cannot be told from":
+        how += " (the intervals overlap)" if bounded(one.trained.value) else " (no intervals)"
+    sides = (f"{_with_interval(p.value, metric)} at {p.stage}" for p in (one.trained, one.other))
+    return f"{how}: {' against '.join(sides)}."
+
+
+def _other(one: Comparison) -> str:
+    """Name what was compared with, with its value."""
+    return f"{WHOM[one.other.features]}, {_with_interval(one.other.value, one.measured.metric)}"
+
+
+def of_board(board: Board, found: BoardVerdict) -> str:
+    """Say what came out of a board in one sentence or two."""
+    measure = ranked_by(board)
+    if not found.leader:
+        return f"{board.name}: no entry that is trained without labels is finished yet."
+    best = f"{found.leader.name} ({_main(found.leader.main, measure)})"
+    leads = f"{best} leads" if not found.level else f"{best} is first, but cannot be told from {_listed(found.level)}"
+    if not found.random:
+        return f"{board.name}: {leads}; random initialisation was not measured."
+    against = f"random initialisation ({_main(found.random.main, measure)})"
+    if len(found.trained) == 1:
+        return f"{board.name}: {best} {found.outcome} {against} on {_lower(measure.title)}."
+    count = f"{len(found.beating)} of {len(found.trained)} entries trained without labels beat {against}"
+    return f"{board.name}, {_lower(measure.title)}: {leads}. {count}."
+
+
+def of_test(score: Mapping[str, Any]) -> str | None:
+    """Say what an evaluator's score on the test items is worth beside chance; None where it has no such score."""
+    rows = score.get("rows", [score]) if score else []
+    best = next((row for row in rows if row.get("chosen", True) and "low" in row), None)
+    name = next((key for key in ("accuracy", "map", "miou") if best and key in best), None)
+    if best is None or name is None or "chance" not in score:
+        return None
+    value, chance = Value(best[name], best["low"], best["high"]), float(score["chance"])
+    words = _with_interval(value, Metric(name, name, unit="%"))
+    return f"On the test items: {outcome(value, Value(*[chance] * 3))} chance, {words} against {said(chance)}."
+
+
+def _where(result: ProbeResult) -> str:
+    data = result.data or {}
+    return " ".join(filter(None, ("On", str(data.get("class", "the data")), str(data.get("modality", "")))))
+
+
+def _named(one: Measured) -> str:
+    """Name a metric in a sentence: "the linear probe", "kNN", "the linear SVM's mean average precision"."""
+    name = _lower(one.protocol.title)
+    name = f"the {name}" if name != one.protocol.title else name
+    return f"{name} ({one.metric.title})" if one.metric.short else name
+
+
+def _lower(title: str) -> str:
+    """Let a title go on a sentence: "linear probe", but "kNN"."""
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
+
+
+def _amount(value: float, metric: Metric) -> str:
+    return f"{100 * value:.1f} points" if metric.unit == "%" else f"{value:.4g}"
+
+
+def _with_interval(value: Value | Figure, metric: Metric) -> str:
+    words = said(value.value, metric.unit)
+    if not bounded(value):
+        return words
+    low, high = (said(end, metric.unit).removesuffix("\u00a0%") for end in (value.low, value.high))
+    return f"{words} ({low} to {high})"
+
+
+def _main(figure: Figure | None, measure: Measure) -> str:
+    return "" if figure is None else _with_interval(figure, measure.metric)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]

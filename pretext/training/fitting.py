@@ -1,0 +1,152 @@
+"""Training from Python: the same run folder as `pretext fit` makes."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+
+from pretext.backbones.audio import Sound
+from pretext.core.checkpoint_file import read_checkpoint
+from pretext.core.errors import require
+from pretext.core.files import write_whole
+from pretext.core.types import Backbone
+from pretext.training.callbacks import Checkpoint, Stagnation
+from pretext.training.companions import TRAINER, loggers, plugins, watchers
+from pretext.training.host import Host
+from pretext.training.interruption import alone_with_signals
+from pretext.training.loaders import taken
+from pretext.training.run import CONFIG, LAST, numbered
+from pretext.training.written import config_of
+
+COMMAND = "pretext.fit(...)"
+ADVICE: dict[str, type[Warning]] = {
+    # Lightning 2.6 asks torch's pytree in a way that torch 2.14 calls deprecated; a user can do nothing about it.
+    ".isinstance.treespec, LeafSpec": FutureWarning,
+    # An epoch that is shorter than ten steps is logged once, at its end.
+    "The number of training batches .* is smaller than the logging interval": UserWarning,
+    # Whether a loader of a user's own wants workers is theirs to know.
+    "The '.*_dataloader' does not have many workers": UserWarning,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: its folder, and in memory what it trained and on what.
+
+    Args:
+        folder: with config.yaml, checkpoints and logs.
+        module: trained, or as it is where training did not finish.
+        data: what it was trained on.
+
+    """
+
+    folder: Path
+    module: Host
+    data: pl.LightningDataModule
+
+    @property
+    def backbone(self) -> Backbone:
+        """The trained network."""
+        return self.module.backbone
+
+    def __fspath__(self) -> str:
+        """Let a run stand where a path is wanted."""
+        return str(self.folder)
+
+
+class _Config(pl.Callback):
+    """Write the config into the run before training."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
+        if stage == "fit" and trainer.is_global_zero and not trial:
+            write_whole(Path(trainer.default_root_dir) / CONFIG, self.text)
+
+
+def fit(module: Host, data: Any, folder: str | Path | None = None, *, resume: bool = False, **trainer: Any) -> Run:
+    """Train a module on data, and make a run folder: config, checkpoints, metrics, record.
+
+    Args:
+        module: a `pretext.Pretrainer`, or an evaluator such as `pretext.FineTune`.
+        data: a data module, a DataLoader, a pair (train, test) of them, or a dict of "train", "val" and "test". The
+            order of a data module that has a seed follows the module's.
+        folder: the run; none: the next free number in runs/python.
+        resume: go on where a run in this folder stopped, with the same module and data as then.
+        trainer: options of Lightning's Trainer, such as max_epochs=20 (default 10), max_steps, accelerator, precision.
+
+    Raises:
+        FileExistsError: the folder holds a run, and `resume` is false.
+        ValueError: the module is no `Host`, the data cannot be taken, or there is no batch.
+
+    """
+    require(isinstance(module, Host), "fit", f"module is a {type(module).__name__}", "give a pretext.Pretrainer")
+    data = taken(data)
+    check_rate(module.backbone, data)
+    run = _place(folder, resume)
+    if "seed" in getattr(getattr(data, "built_with", None), "keywords", {}) or hasattr(data, "seed"):
+        data.seed = module.seed  # one seed for weights, puzzles and order, as on the command line
+    options = {**TRAINER, **trainer}
+    saved = run / LAST
+    resumed_at = int(read_checkpoint(saved, mmap=True)["global_step"]) if resume and saved.exists() else None
+    text = yaml.safe_dump(config_of(module, data, options), sort_keys=False, width=120)
+    lightning = _trainer(run, options, resumed_at, text)
+    with warnings.catch_warnings():
+        for message, kind in ADVICE.items():
+            warnings.filterwarnings("ignore", message, kind)
+        lightning.fit(module, datamodule=data, ckpt_path=None if resumed_at is None else str(saved))
+    started = lightning.global_step > 0 or options.get("max_steps") == 0 or options["max_epochs"] == 0
+    require(started, "fit", "no batch to train on", "look at the data: batch_size, drop_last, limits")
+    return Run(run, module.eval(), data)
+
+
+def _trainer(run: Path, options: dict[str, Any], resumed_at: int | None, config: str) -> pl.Trainer:
+    own, logger = dict(options), options.get("logger")
+    listed = [] if logger in (None, True) else list(logger) if isinstance(logger, list | tuple) else [logger]
+    bar = own.get("enable_progress_bar", True) and not sys.stderr.isatty()
+    own |= {"default_root_dir": str(run), "enable_checkpointing": False}  # Checkpoint does it
+    own["logger"] = False if logger is False else loggers(run, resumed_at, listed)
+    more = [*watchers(COMMAND, bool(bar)), _Config(config), Checkpoint(), Stagnation()]
+    own["callbacks"] = [*_listed(own.get("callbacks")), *more]
+    own["plugins"] = plugins(_listed(own.get("plugins")), own.get("sync_batchnorm"))
+    own["sync_batchnorm"] = bool(own.get("sync_batchnorm"))
+    return alone_with_signals(pl.Trainer(**own))
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+
+
+def _place(folder: str | Path | None, resume: bool) -> Path:
+    """Choose the folder of a run."""
+    if folder is None:
+        home = Path("runs") / "python"
+        runs = numbered(home)
+        return home / str(int(runs[-1].name) + 1 if runs else 0)
+    run = Path(folder).expanduser()
+    if (run / LAST).exists() and not resume:
+        raise FileExistsError(f"fit: {run} already holds a run; go on with it by resume=True, or give another folder")
+    return run
+
+
+def check_rate(backbone: Backbone, data: object) -> None:
+    """Refuse sounds of another rate than a network hears.
+
+    Raises:
+        ValueError: as said.
+
+    """
+    rate = getattr(data, "rate", None)
+    for network in backbone.modules():
+        if isinstance(network, Sound) and rate is not None:
+            wanted = f"build the backbone with rate={rate}, or the data with {network.mel.rate} samples a second"
+            same = network.mel.rate == rate
+            require(same, "Sound", f"rate={network.mel.rate}, but {type(data).__name__} has {rate}", wanted)

@@ -1,0 +1,141 @@
+"""`pretext.show`, `export` and `write_report`: look at a run, and take its network elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pytorch_lightning as pl
+
+from pretext.backbones.export import export as write
+from pretext.core.errors import require
+from pretext.core.types import Backbone
+from pretext.report.puzzles import paint
+from pretext.report.run import write_report as write_page
+from pretext.training.batches import lawful
+from pretext.training.fitting import Run
+from pretext.training.host import Host
+from pretext.training.loaders import taken
+from pretext.training.pretrainer import Pretrainer
+from pretext.training.puzzles import puzzles
+from pretext.training.run import CONFIG, LAST, build, find, load, read, restore
+
+PAGE = 9  # tasks of a picture: more would be too high to look at
+
+
+class Picture(NamedTuple):
+    """A picture in a file, which a notebook shows."""
+
+    file: Path
+
+    def _repr_png_(self) -> bytes:
+        return self.file.read_bytes()
+
+
+class Exported(NamedTuple):
+    """A file with a network's weights, and what one must know to load them."""
+
+    file: Path
+    about: str
+
+
+def show(
+    run: Run | Pretrainer | str | Path, data: Any = None, *, count: int = 6, out: str | Path | None = None
+) -> Picture:
+    """Draw what the tasks of a run, or of a module before any training, ask and how they are answered.
+
+    Args:
+        run: what `pretext.fit` returned, the folder of a run, or a `pretext.Pretrainer`.
+        data: in any form that `pretext.fit` takes; none: the run's own.
+        count: puzzles per task.
+        out: the picture; none: puzzles.png, in the run if there is one.
+
+    Raises:
+        ValueError: no data, or nothing that poses puzzles.
+
+    """
+    module, own, folder, trained = _opened(run)
+    data = own if data is None else taken(data)
+    require(data is not None, "show", "no data", "give some as the second argument")
+    return Picture(draw(module, data, count, trained, Path(out or folder / "puzzles.png"))[0])
+
+
+def draw(module: Host, data: pl.LightningDataModule, count: int, trained: bool, out: Path) -> list[Path]:
+    """Draw puzzles from held-out items, or else from the first batch of training; of many tasks on several pictures.
+
+    Raises:
+        ValueError: the module poses no puzzles.
+
+    """
+    if not isinstance(module, Pretrainer):
+        raise ValueError(f"{type(module).__name__} poses no puzzles; show wants a run or config of pretext tasks")
+    data.prepare_data()
+    data.setup("validate")
+    held_out = next(iter(data.val_dataloader()), None)  # what the head answers to items that it was not trained on
+    first = held_out if held_out is not None else next(iter(data.train_dataloader()))
+    drawn = puzzles(module, lawful(first), count, trained)
+    pages = list(_pages(list(drawn), out))
+    for names, page in pages:
+        paint({name: drawn[name] for name in names}, page)
+    return [page for _, page in pages]
+
+
+def _pages(tasks: list[str], out: Path) -> Iterator[tuple[list[str], Path]]:
+    """Divide tasks to pictures of a few each: puzzles.png, puzzles-2.png ..."""
+    for number, start in enumerate(range(0, len(tasks), PAGE), start=1):
+        name = out.name if number == 1 else f"{out.stem}-{number}{out.suffix}"
+        yield tasks[start : start + PAGE], out.with_name(name)
+
+
+def _opened(run: Any) -> tuple[Host, Any, Path, bool]:
+    """Return the module, its data, its folder, and whether it is trained."""
+    if isinstance(run, Run):
+        return run.module, run.data, run.folder, True
+    if isinstance(run, Host):
+        return run, None, Path(), False
+    folder = find(run)
+    module, data = build(read(folder / CONFIG))
+    trained = (folder / LAST).exists()
+    return restore(module, folder) if trained else module, data, folder, trained
+
+
+def export(
+    run: Run | Host | Backbone | str | Path,
+    to: Literal["torchvision", "safetensors"] = "safetensors",
+    *,
+    out: str | Path | None = None,
+    modality: str | None = None,
+) -> Exported:
+    """Write the plain backbone to a file that needs nothing of this package.
+
+    Args:
+        run: what `pretext.fit` returned, the folder of a run, a module or a backbone.
+        to: the format.
+        out: the file; none: backbone.pth or backbone.safetensors, in the run if there is one.
+        modality: which network of a `MultiModal`.
+
+    Raises:
+        ValueError: as in `backbones.export.export`.
+
+    """
+    folder = run.folder if isinstance(run, Run) else find(run) if isinstance(run, str | Path) else Path()
+    opened = load(run) if isinstance(run, str | Path) else run
+    backbone = opened if isinstance(opened, Backbone) else getattr(opened, "backbone", None)
+    require(isinstance(backbone, Backbone), "export", f"run is a {type(run).__name__}", "give a run or a backbone")
+    assert isinstance(backbone, Backbone)
+    suffix = {"torchvision": ".pth", "safetensors": ".safetensors"}[to]
+    stem = f"backbone-{modality}" if modality else "backbone"
+    file = Path(out or folder / f"{stem}{suffix}")
+    return Exported(file, write(backbone, file, to, modality))
+
+
+def write_report(run: Run | str | Path) -> Path:
+    """Write one self-contained HTML page of a run and return its path.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: a file of the run cannot be read; the message names it.
+
+    """
+    return write_page(run.folder if isinstance(run, Run) else find(run))

@@ -1,0 +1,90 @@
+"""`pretext.probe`: measure what every stage of a network learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pretext.backbones.wrapped import Wrapped
+from pretext.core.errors import require
+from pretext.core.types import Backbone
+from pretext.evaluation.available import DEFAULT, protocols_named
+from pretext.evaluation.embed import DIMS
+from pretext.evaluation.probe import ProbedData, ProbePlan, probe_run
+from pretext.evaluation.protocol import Protocol
+from pretext.evaluation.results import ProbeResult
+from pretext.training.batches import check_first
+from pretext.training.fitting import Run, check_rate
+from pretext.training.host import Host
+from pretext.training.loaders import Adapted, Loaders, taken
+from pretext.training.networks import Networks, from_backbone, from_module, from_run
+from pretext.training.run import CONFIG, UNWRITTEN, read_plain
+
+COMMAND = "pretext.probe(...)"
+
+
+def probe(
+    run: Run | Host | nn.Module | str | Path,
+    data: Any = None,
+    *,
+    protocols: Sequence[str | Protocol] = DEFAULT,
+    views: int = 0,
+    dims: int = DIMS,
+    modality: str | None = None,
+    device: torch.device | str | None = None,
+    folder: str | Path | None = None,
+) -> ProbeResult:
+    """Measure every stage of a network beside the same one at random initialisation and the raw input.
+
+    Args:
+        run: what `pretext.fit` returned, the folder of a run, a module, a `pretext.Backbone` or any module that reads
+            images.
+        data: labelled data in any form that `pretext.fit` takes; none: the run's own.
+        protocols: by short name ("linear"), class path, or as objects.
+        views: augmented views of each training item to add.
+        dims: values that a stage is pooled to.
+        modality: which network of several; none: the first.
+        device: none: the accelerator if there is one.
+        folder: where the result and the features are kept; none: the run, or runs/probe/<class>.
+
+    Raises:
+        ValueError: no data, or none with labels; as in `evaluation.probe.probe_run`.
+
+    """
+    plan = ProbePlan(protocols_named(protocols), views, dims, device)
+    data = None if data is None else taken(data)
+    networks, probed, home = _found(run, data, modality, dims)
+    if isinstance(probed.data, Loaders | Adapted):
+        check_first(next(iter(probed.data.ordered("train")))["x"], next(iter(networks.values())))
+    check_rate(next(iter(networks.values())), probed.data)
+    return probe_run(networks, probed, Path(folder or home), COMMAND, plan)
+
+
+def _found(run: Any, data: Any, modality: str | None, dims: int) -> tuple[Networks, ProbedData, Path]:
+    """Find networks, data and folder."""
+    if isinstance(run, Run):
+        if UNWRITTEN not in read_plain(run.folder / CONFIG):
+            return from_run(run.folder, (), modality, dims, run.data if data is None else data)
+        return *from_module(run.module, run.data if data is None else data, modality, dims), run.folder
+    if isinstance(run, str | Path):
+        return from_run(run, (), modality, dims, data)
+    kind = type(run).__name__
+    require(isinstance(run, nn.Module), "probe", f"run is a {kind}", "give a run, its folder, or a network")
+    require(data is not None, "probe", f"a {kind} and no data", "give labelled data as the second argument")
+    home = Path("runs") / "probe" / kind
+    if isinstance(run, Host):
+        return *from_module(run, data, modality, dims), home
+    return *from_backbone(as_backbone(run, data), data, dims), home
+
+
+def as_backbone(module: nn.Module, data: Any) -> Backbone:
+    """Wrap a plain module, which is measured at the size of the data's pictures."""
+    if isinstance(module, Backbone):
+        return module
+    x = next(iter(data.ordered("train")))["x"]
+    require(isinstance(x, torch.Tensor) and x.ndim == 4, "Wrapped", "no pictures", "write a pretext.Backbone around it")
+    return Wrapped(module, image_size=int(x.shape[-1]))

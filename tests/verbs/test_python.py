@@ -1,0 +1,289 @@
+"""From Python: every verb is a function, and a run that Python made is one that the command line takes."""
+
+import csv
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+from nets import TinyNet
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import pretext
+from datamodules import Digits
+from datamodules.options import Splitting
+from pretext import Augment, Loaders, Optim, Pretrainer, Rotation
+from pretext.__main__ import main
+from pretext.evaluation.flat import frame
+from pretext.training.run import build, read
+
+QUICK = {"max_steps": 3, "max_epochs": -1, "accelerator": "cpu", "limit_val_batches": 1, "log_every_n_steps": 1}
+FAST = {"protocols": ("linear", "knn"), "dims": 16}
+
+
+def colours(count=48):
+    """Red and blue pictures with noise, float in [0, 1], and their classes."""
+    chance = torch.Generator().manual_seed(0)
+    y = torch.arange(count) % 2
+    x = torch.rand(count, 3, 16, 16, generator=chance) * 0.5
+    x[torch.arange(count), y * 2] += 0.4
+    return x, y
+
+
+def digits(seed=0):
+    return Digits(size=16, batch_size=16, split=Splitting(limit=64), seed=seed)
+
+
+def pretrainer(**options):
+    torch.manual_seed(3)
+    tasks = {"turn": Rotation, "again": partial(Rotation, turns="one")}
+    optim = Optim(optimizer=partial(torch.optim.SGD, lr=0.05), schedule="constant")
+    return Pretrainer(TinyNet(width=4), tasks, augment=Augment(crop=14), optim=optim, seed=3, **options)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that Python made of classes that can be imported."""
+    return pretext.fit(pretrainer(), digits(), tmp_path_factory.mktemp("python") / "mine", **QUICK)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A run of a plain module and plain loaders, of which no config can tell."""
+    x, y = colours()
+    loader = DataLoader(TensorDataset(x, y), batch_size=16, shuffle=True)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 8, 3, 2, 1), nn.ReLU())
+    backbone = pretext.Wrapped(net, image_size=16)
+    folder = tmp_path_factory.mktemp("own") / "run"
+    return pretext.fit(Pretrainer(backbone, {"turn": Rotation}), (loader, loader), folder, **QUICK)
+
+
+def test_a_run_of_python_is_a_run_of_the_command_line(run, monkeypatch, capsys):
+    assert {"config.yaml", "metrics.csv", "environment.json", "chance.json"} <= {p.name for p in run.folder.iterdir()}
+    again, data = build(read(run.folder / "config.yaml"))
+    assert again.tasks["again"].extra_repr() == run.module.tasks["again"].extra_repr()
+    assert (again.augment.crop, again.rates.optim.schedule, again.seed) == (14, "constant", 3)
+    assert (data.size, data.batch_size, data.limit, data.seed) == (16, 16, 64, 3)
+    loaded = pretext.load(run).backbone.state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in run.backbone.state_dict().items())
+    for verb in ("validate", "show", "report"):
+        assert main([verb, str(run.folder)]) == 0
+    assert (run.folder / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_same_config_trains_the_same_weights_on_the_command_line(run, tmp_path):
+    """Where Python seeds as the command line does before it builds."""
+    pl.seed_everything(3, verbose=False)
+    config = read(run.folder / "config.yaml")
+    module, data = build(config)
+    mine = pretext.fit(module, data, tmp_path / "python", **QUICK)
+    assert (
+        main(["fit", "-c", str(run.folder / "config.yaml"), "--trainer.default_root_dir", str(tmp_path / "cli")]) == 0
+    )
+    theirs = pretext.load(tmp_path / "cli").state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in mine.module.state_dict().items())
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path):
+    more = QUICK | {"max_steps": 4}
+    straight = pretext.fit(pretrainer(), digits(), tmp_path / "straight", **more)
+    pretext.fit(pretrainer(), digits(), tmp_path / "parted", **QUICK)
+    with pytest.raises(FileExistsError, match="resume=True"):
+        pretext.fit(pretrainer(), digits(), tmp_path / "parted", **more)
+    parted = pretext.fit(pretrainer(), digits(), tmp_path / "parted", resume=True, **more)
+    for name, value in straight.module.state_dict().items():
+        assert torch.equal(value, parted.module.state_dict()[name]), name
+    with (tmp_path / "parted" / "metrics.csv").open() as lines:
+        steps = [int(row["step"]) for row in csv.DictReader(lines) if row["train/loss"]]
+    assert steps == [0, 1, 2, 3]
+
+
+def test_a_probe_has_rows_and_shows_itself_as_a_table(run):
+    result = pretext.probe(run, **FAST)
+    assert isinstance(result, pretext.ProbeResult)
+    rows = result.rows()
+    assert [row["features"] for row in rows] == ["trained"] * 2 + ["random"] * 2 + ["raw"]
+    assert rows[0]["linear/accuracy"] == result.stages[0].score("linear").value("accuracy").value
+    assert json.loads((run.folder / "probe.json").read_text()) == result.to_json()
+    for face in (repr(result), str(result)):
+        assert "random initialisation" in face.splitlines()[0]
+        assert f"{100 * rows[0]['linear/accuracy']:.1f}" in face
+    html = result._repr_html_()
+    assert "<table" in html
+    assert f"{100 * rows[0]['linear/accuracy']:.1f}" in html
+
+
+def test_rows_become_a_data_frame_where_pandas_is(run):
+    rows = [{"stage": "conv1", "linear/accuracy": 0.5}]
+    try:
+        import pandas
+    except ImportError:
+        with pytest.raises(ImportError, match="pip install pandas"):
+            frame(rows)
+    else:
+        pandas.testing.assert_frame_equal(frame(rows), pandas.DataFrame(rows))
+
+
+def test_loaders_and_plain_modules_are_taken(own):
+    config = yaml.safe_load((own.folder / "config.yaml").read_text())
+    assert set(config["unwritten"]) == {
+        "model.init_args.backbone.init_args.module",
+        "data.init_args.train",
+        "data.init_args.test",
+    }
+    result = pretext.probe(own, **FAST)
+    best = max(r["linear/accuracy"] for r in result.rows() if r["features"] == "trained")
+    assert best > 0.9  # red against blue
+    assert {row["features"] for row in result.rows()} == {"trained", "random", "raw"}
+    assert result.data == {"class": "Loaders", "train": 48, "test": 48, "classes": ["0", "1"]}
+    assert pretext.show(own).file.stat().st_size > 1000
+    assert pretext.write_report(own).is_file()
+
+
+def test_the_command_line_says_why_it_cannot_build_such_a_run(own, capsys):
+    for verb in ("probe", "fit", "show"):
+        assert main([verb, str(own.folder)]) == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+        assert "what no config can name" in line
+        assert "Sequential" in line
+
+
+def test_a_probe_of_other_data_takes_nobodys_place(run, capsys):
+    before = (run.folder / "probe.json").read_bytes() if (run.folder / "probe.json").exists() else None
+    if before is None:
+        pretext.probe(run, **FAST)
+        before = (run.folder / "probe.json").read_bytes()
+    x, y = colours()
+    loader = DataLoader(TensorDataset(x, y), batch_size=16)
+    others = [pretext.probe(run, (loader, loader), **FAST), pretext.probe(run, protocols=("knn",), dims=16)]
+    assert (run.folder / "probe.json").read_bytes() == before
+    files = sorted(run.folder.glob("probe-*.json"))
+    assert sorted(json.loads(file.read_text())["data"]["class"] for file in files) == ["Digits", "Loaders"]
+    pretext.probe(run, (loader, loader), **FAST)  # the same again replaces itself
+    assert sorted(run.folder.glob("probe-*.json")) == files
+    assert main(["show", str(run.folder)]) == 0
+    told = capsys.readouterr().out
+    assert all(f"{file}: On " in told for file in [run.folder / "probe.json", *files])
+    page = pretext.write_report(run).read_text()
+    for result in others:
+        assert f"{100 * result.rows()[0]['knn/accuracy']:.1f}" in page
+    boards = pretext.compare(run)
+    assert len(boards.boards) == 3
+    assert {row["board"].split(" ")[0] for row in boards.rows()} == {"Digits", "Loaders"}
+    assert "Loaders" in repr(boards)
+    assert "<table" in boards._repr_html_()
+
+
+def test_a_plain_module_and_any_data_module_are_probed(tmp_path):
+    class Plain(pl.LightningDataModule):
+        def train_dataloader(self):
+            return DataLoader(TensorDataset(*colours()), batch_size=16, shuffle=True)
+
+        def test_dataloader(self):
+            return DataLoader(TensorDataset(*colours(24)), batch_size=16)
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 8, 3, 2, 1), nn.ReLU())
+    result = pretext.probe(net, Plain(), folder=tmp_path, **FAST)
+    assert result.data == {"class": "Adapted", "train": 48, "test": 24, "classes": ["0", "1"]}
+    assert (tmp_path / "probe.json").is_file()
+
+
+PLAIN = """
+import pytorch_lightning as pl, torch
+from torch.utils.data import DataLoader, TensorDataset
+
+class Plain(pl.LightningDataModule):
+    def __init__(self, count: int = 16):
+        super().__init__()
+        self.count = count
+
+    def train_dataloader(self):
+        y = torch.arange(self.count) % 2
+        x = torch.ones(self.count, 3, 16, 16) * (y / 2 + 0.1)[:, None, None, None]
+        return DataLoader(TensorDataset(x, y), batch_size=8)
+
+    val_dataloader = train_dataloader
+"""
+
+
+def test_the_command_line_probes_any_data_module(run, tmp_path, monkeypatch):
+    (tmp_path / "plain.py").write_text(PLAIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    data = ["--data", "plain.Plain", "--data.count", "24"]
+    assert main(["probe", str(run.folder), *data, "--protocols", "knn", "--out", str(tmp_path)]) == 0
+    told = json.loads((tmp_path / "probe.json").read_text())
+    assert told["data"] == {"class": "Adapted", "train": 24, "test": 24, "classes": ["0", "1"]}
+
+
+def test_a_file_of_data_starts_from_its_own_defaults(run, tmp_path):
+    (tmp_path / "few.yaml").write_text("class_path: datamodules.Digits\ninit_args: {split: {limit: 50}}\n")
+    for options, told in (([], {"size": 16, "split.limit": 50}), (["--data.split.limit", "40"], {"split.limit": 40})):
+        data = ["--data", str(tmp_path / "few.yaml"), *options]
+        out = tmp_path / str(len(options))
+        assert main(["probe", str(run.folder), *data, "--protocols", "knn", "--out", str(out)]) == 0
+        found = json.loads((out / "probe.json").read_text())
+        assert found["options"] == {"size": 16, **told}
+        assert found["data"]["train"] == told["split.limit"]
+    assert main(["validate", str(run.folder), *data]) == 0
+
+
+def test_a_network_is_exported(run):
+    exported = pretext.export(run, "safetensors")
+    assert exported.file == run.folder / "backbone.safetensors"
+    assert exported.file.is_file()
+    assert "TinyNet" in exported.about
+
+
+@pytest.mark.slow
+def test_a_search_and_a_benchmark_are_functions(tmp_path):
+    config = {
+        "model": {"backbone": {"class_path": "nets.TinyNet"}, "tasks": {"turn": {"class_path": "pretext.Rotation"}}},
+        "data": {"class_path": "datamodules.Digits", "init_args": {"size": 8, "batch_size": 32}},
+        "trainer": {"accelerator": "cpu"},
+    }
+    options = {"candidates": 1, "steps": 1, "items": 1000, "probe": False, "searcher": "random"}
+    results = pretext.evolve(config, tmp_path / "search", options)
+    assert {c.state for c in results.candidates} == {"done"}
+    assert (tmp_path / "search" / "best.yaml").is_file()
+    entry = {"backbone": "nets.TinyNet"}
+    suite = {
+        "title": "One net",
+        "dims": 16,
+        "protocols": ["knn"],
+        "seeds": [0],
+        "boards": {
+            "digits": {
+                "data": {"data": "datamodules.Digits", "data.size": 8},
+                "entries": {"net": entry},
+            }
+        },
+    }
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump(suite))
+    boards = pretext.bench(tmp_path / "suite.yaml", tmp_path / "bench")
+    assert boards.page == tmp_path / "bench" / "leaderboard.html"
+    assert {row["entry"] for row in boards.rows()} >= {"net"}
+
+
+def test_loaders_yield_each_item_once_in_order():
+    x, y = colours(20)
+    data = Loaders(DataLoader(TensorDataset(x, y), batch_size=8, shuffle=True))
+    batches = list(data.ordered("train"))
+    assert torch.equal(torch.cat([batch["x"] for batch in batches]), x)
+    assert torch.equal(torch.cat([batch["index"] for batch in batches]), torch.arange(20))
+    other = Loaders(DataLoader(TensorDataset(x, 1 - y), batch_size=8))
+    assert data.fingerprint("train") != other.fingerprint("train")
+    assert sum(len(batch["x"]) for batch in data.ordered("train", 8)) == 8
+
+
+def test_no_function_has_the_name_of_a_package():
+    names = {p.name for p in Path(pretext.__file__).parent.iterdir() if p.is_dir() or p.suffix == ".py"}
+    functions = {name for name in pretext.__all__ if callable(getattr(pretext, name)) and name.islower()}
+    assert {"fit", "probe", "show", "export", "compare", "bench", "evolve", "write_report", "load"} <= functions
+    assert functions.isdisjoint(names | {f"{name}.py" for name in functions} & names)
