@@ -10,7 +10,7 @@ from tolerance import LAB, NETWORK, assert_rounded
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # last: no script there hides a library
 
 from gpu_parts import contract, resume
-from gpu_parts.schedule import Clock
+from schedule import Clock
 from gpu_parts.setting import Setting
 
 from pretext import Augment, TorchVision
