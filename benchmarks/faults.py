@@ -30,7 +30,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH"))))
 
 import pytorch_lightning  # noqa: F401, E402  (first, as the command line does)
-from fault_parts import damaged, kills  # noqa: E402
+from fault_parts import calls, damaged, disk, hostile, kills, soak  # noqa: E402
 from fault_parts.setting import Setting  # noqa: E402
 from provenance import command, commit, found  # noqa: E402
 from schedule import FAILED, Book, Clock, Part, pages, work  # noqa: E402
@@ -38,7 +38,7 @@ from schedule import FAILED, Book, Clock, Part, pages, work  # noqa: E402
 from datamodules.options import cores  # noqa: E402
 from pretext.core.files import write_whole  # noqa: E402
 
-MAKERS = (damaged, kills)
+MAKERS = (damaged, kills, disk, hostile, calls, soak)
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "av", "pillow", "optuna")
 
 

@@ -57,7 +57,9 @@ def ask(setting: Setting, cell: Cell, clock: Clock, before: Answer) -> Answer:
         AssertionError: a good file was lost, or a bad one neither used nor told.
 
     """
-    found: Answer = go_through(cell) if setting.small else apart(go_through, cell, patience=PATIENCE)
+    found: Answer = (
+        go_through(cell) if setting.small else apart(setting.out / "files.txt", go_through, cell, patience=PATIENCE)
+    )
     wrong = {
         key: found[key] for key in ("good files lost", "neither used nor told", "told without a cause") if found[key]
     }
@@ -212,8 +214,8 @@ def _peak(pid: int) -> float:
 
 def table(answers: dict[str, Answer]) -> list[str]:
     """Lay the cells out, all kinds of damage of a format in a row."""
-    head = "| format | files | bad, told with a cause | decoders lost, files told | longest file, s | peak of a worker, MiB |"
-    lines = [head, "|---|---|---|---|---|---|"]
+    columns = ("format", "files", "bad, told", "decoders lost, file told", "longest file, s", "peak of a worker, MiB")
+    lines = [f"| {' | '.join(columns)} |", "|---|---|---|---|---|---|"]
     formats = dict.fromkeys(name.split(": ")[0] for name in answers)
     total = 0
     for name in formats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -63,7 +64,13 @@ def compare(setting: Setting, kind: str, name: str, number: int, clock: Clock, b
 
 
 def killed(
-    command: list[object], run: Path, log: Path, name: str, chance: np.random.Generator, took: tuple[float, float]
+    command: list[object],
+    run: Path,
+    log: Path,
+    name: str,
+    chance: np.random.Generator,
+    took: tuple[float, float],
+    before: Callable[[], None] | None = None,
 ) -> int:
     """Start a training and kill it at a moment drawn over its training (one of five: over its start); return its step.
 
@@ -76,7 +83,7 @@ def killed(
     """
     fresh = not run.exists()
     for _ in range(DRAWS):
-        process = begin(log, *command, **{TOKEN: run.parent.name})
+        process = begin(log, *command, before=before, **{TOKEN: run.parent.name})
         if early := chance.random() < 0.2:
             time.sleep(chance.random() * took[0])
         else:

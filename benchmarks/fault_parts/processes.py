@@ -5,6 +5,7 @@ So a start takes a tenth of a second instead of five. What is killed is a whole 
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import sys
@@ -74,14 +75,20 @@ def left_behind(token: str) -> list[int]:
     return found
 
 
+def _say_in(log: str) -> None:
+    """Let all that this process and its children print go to a file."""
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    with Path(log).open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
 def _command(args: list[str], log: str, environment: dict[str, str], before: Callable[[], None] | None) -> None:
     """Be `pretext ARGS`."""
     from pretext.__main__ import main
 
     os.environ.update(environment)
-    with Path(log).open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    _say_in(log)
     sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1)
     if before is not None:
         before()
@@ -91,9 +98,9 @@ def _command(args: list[str], log: str, environment: dict[str, str], before: Cal
 class _Room:
     """A process that calls functions one after the other, as long as it lives."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path) -> None:
         self.line, its = multiprocessing.Pipe()
-        self.process = FORKS.Process(target=_serve, args=(its,), daemon=True)
+        self.process = FORKS.Process(target=_serve, args=(its, str(log)), daemon=True)
         self.process.start()
         its.close()
 
@@ -111,8 +118,10 @@ class _Room:
 _rooms: list[_Room] = []
 
 
-def apart(function: Callable[..., Any], *args: Any, patience: float) -> Any:
+def apart(log: Path, function: Callable[..., Any], *args: Any, patience: float) -> Any:
     """Call a function in a process of its own, which serves the next calls too, and return what it returns.
+
+    What it prints goes to the file of the first call.
 
     Raises:
         RuntimeError: the process was lost, or the function raised.
@@ -120,7 +129,7 @@ def apart(function: Callable[..., Any], *args: Any, patience: float) -> Any:
 
     """
     if not _rooms:
-        _rooms.append(_Room())
+        _rooms.append(_Room(log))
     try:
         return _rooms[0].call(function, args, patience)
     except (EOFError, ConnectionError, TimeoutError) as error:
@@ -131,7 +140,9 @@ def apart(function: Callable[..., Any], *args: Any, patience: float) -> Any:
         raise RuntimeError(f"the process was lost (exit code {room.process.exitcode})") from error
 
 
-def _serve(line: Connection) -> None:
+def _serve(line: Connection, log: str) -> None:
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    _say_in(log)
     while True:
         try:
             function, args = line.recv()

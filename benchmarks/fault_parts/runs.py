@@ -1,4 +1,4 @@
-"""Runs that are stopped and go on, held against one that nobody disturbed: weights, momenta and metrics, bit for bit."""
+"""Runs that are stopped and go on, held against one that nobody disturbed: weights, momenta, metrics, bit for bit."""
 
 from __future__ import annotations
 

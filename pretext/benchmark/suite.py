@@ -9,6 +9,7 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pretext.core.yaml_file import read_yaml
 from pretext.evaluation.available import DEFAULT, protocols_named
 from pretext.evaluation.embed import DIMS
 
@@ -93,7 +94,7 @@ def read_suite(file: str | Path) -> Suite:
     if not Path(file).is_file():
         raise FileNotFoundError(f"bench: no file {file}")
     try:
-        content = OmegaConf.merge(OmegaConf.structured(Suite), OmegaConf.load(file))
+        content = OmegaConf.merge(OmegaConf.structured(Suite), read_yaml(file))
         suite = cast(Suite, OmegaConf.to_object(content))
     except OmegaConfBaseException as error:
         raise ValueError(f"bench: {file}: {str(error).splitlines()[0]}") from error

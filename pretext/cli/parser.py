@@ -19,6 +19,7 @@ NOISE = re.compile(
     r"Does not validate against|Subtypes:|Errors:|Given value type:|Given value: (NestedArg|Namespace)"
     r"|- Expected a <class 'NoneType'>|- Expected a path but"
 )
+_TENSORS = 4  # lines that are told of tensors that do not fit
 
 
 class Parser(argparse.ArgumentParser):
@@ -64,6 +65,8 @@ def is_users(error: BaseException) -> bool:
 def one_line(error: BaseException) -> str:
     """Say what is wrong in one line, however many a library used."""
     lines = [line.strip() for line in str(error).splitlines()]
+    if len(lines) > _TENSORS and lines[0].startswith("Error(s) in loading state_dict"):
+        lines[_TENSORS:] = [f"... and {len(lines) - _TENSORS} lines like these: the weights are of another network"]
     return " ".join(line.removeprefix("- ") for line in lines if line and not NOISE.match(line)) or repr(error)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from pretext.core.yaml_file import read_yaml
+
 
 def key_of(*facts: object) -> str:
     """Hash facts by their `repr`, to 8 hexadecimal digits."""
@@ -27,5 +29,5 @@ def with_contents(value: Any) -> Any:
     if not isinstance(value, str) or "\n" in value or not Path(value).is_file():
         return value
     if value.endswith((".yaml", ".yml")):
-        return value, OmegaConf.to_container(OmegaConf.load(value), resolve=True)
+        return value, OmegaConf.to_container(read_yaml(value), resolve=True)
     return value, Path(value).stat().st_size, Path(value).stat().st_mtime_ns

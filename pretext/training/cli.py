@@ -6,6 +6,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from pretext.core.checkpoint_file import read_checkpoint
 from pretext.core.files import write_whole
 from pretext.core.stop import STOP
+from pretext.core.yaml_file import read_yaml
 from pretext.training.batch_norm import SyncedBatchNorm
 from pretext.training.callbacks import (
     AtomicCheckpointIO,
@@ -35,6 +37,7 @@ from pretext.training.callbacks import (
 )
 from pretext.training.host import Host
 from pretext.training.interruption import alone_with_signals
+from pretext.training.one_writer import only_writer
 from pretext.training.options import merged, todays
 from pretext.training.parser import Parser
 from pretext.training.pretrainer import Pretrainer
@@ -145,6 +148,14 @@ class PretextCLI(LightningCLI):
     def _history(self) -> History:
         return History(str(self.run_dir), self.resumed_at or 0)
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run a verb; a run that is trained belongs to one process (of several ranks, to the first)."""
+        trainer = self.trainer
+        trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
+        first = trainer.node_rank == trainer.local_rank == 0  # global ranks are known later
+        with only_writer(self.run_dir) if subcommand == "fit" and first and not trial else nullcontext():
+            super()._run_subcommand(subcommand)
+
     def after_fit(self) -> None:
         """Tell where the run is; a signal that came too late to stop it ends the process now.
 
@@ -175,7 +186,7 @@ def _configs(args: Sequence[str]) -> list[dict[str, Any]]:
     """Read the config files that a command line names; one that cannot be read is the parser's to complain of."""
     files = [value for option, value in pairwise(args) if option in ("-c", "--config")]
     files += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
-    read = [OmegaConf.to_container(OmegaConf.load(file)) for file in files if Path(file).is_file()]
+    read = [OmegaConf.to_container(read_yaml(file)) for file in files if Path(file).is_file()]
     return [{str(key): value for key, value in config.items()} for config in read if isinstance(config, dict)]
 
 

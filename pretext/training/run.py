@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 from omegaconf import OmegaConf
 
 from pretext.core.checkpoint_file import read_checkpoint
+from pretext.core.yaml_file import read_yaml
 from pretext.training.host import Host
 from pretext.training.options import todays
 from pretext.training.pretrainer import Pretrainer
@@ -54,7 +55,7 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no config file {path}")
-    config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    config = OmegaConf.to_container(read_yaml(path), resolve=True)
     if not isinstance(config, dict) or "model" not in config:
         raise ValueError(f"{path} is no config of a run: it has no `model`")
     plain = {str(key): value for key, value in config.items()}

@@ -1,0 +1,41 @@
+"""One process trains a run: a second one that would write into its folder is refused."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def only_writer(run: Path) -> Iterator[None]:
+    """Hold a run's folder while it is trained; the system lets it go with the process, however that ends.
+
+    The folder itself is locked, so that no file is left in it. Where the disk knows no locks, nothing is held.
+
+    Raises:
+        BlockingIOError: another process trains the run.
+        OSError: the folder cannot be made.
+
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    folder = os.open(run, os.O_RDONLY)
+    try:
+        _lock(folder, run)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, run: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BlockingIOError(
+            f"another process is training {run}, and two would spoil each other's files; wait until it has ended, or "
+            "choose another folder with --trainer.default_root_dir"
+        ) from error
+    except OSError:
+        return  # a network folder without locks
