@@ -15,7 +15,7 @@ from shutil import rmtree
 import numpy as np
 from schedule import Answer, Clock, Part, Question
 
-from fault_parts.kills import killed
+from fault_parts.kills import DRAWS, killed
 from fault_parts.processes import begin, call, finish, last_lines
 from fault_parts.runs import differences, step_of, undisturbed, wait_for_start, words
 from fault_parts.setting import Setting
@@ -98,12 +98,15 @@ def full(setting: Setting, number: int, clock: Clock, before: Answer) -> Answer:
     log.unlink(missing_ok=True)
     with small_disk(setting.out / "disk" / "small") as disk:
         command = words(setting, "pictures", disk / "run", disk / "cache")
-        process = begin(log, *command)
-        if chance.random() < 0.2:
-            time.sleep(chance.random() * start)
-        else:
-            wait_for_start(disk / "run", process)
-            time.sleep(chance.random() * training * 0.8)
+        for _ in range(DRAWS):
+            process = begin(log, *command)
+            early = chance.random() < 0.2
+            began = time.monotonic() if early else wait_for_start(disk / "run", process)
+            process.join(chance.random() * (start if early else training))
+            if process.is_alive():
+                break
+            training = time.monotonic() - began  # it ended before the moment: anew, from as long as it took
+            rmtree(disk / "run")
         filler = fill(disk)
         code = finish(process, log)
         if code:

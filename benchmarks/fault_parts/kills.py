@@ -36,7 +36,7 @@ def part(setting: Setting) -> Part:
 
 
 def compare(setting: Setting, kind: str, name: str, number: int, clock: Clock, before: Answer) -> Answer:
-    """Kill a training (every other one twice, the second time after it went on), let it end, and compare.
+    """Kill a training (every fifth one twice, the second time after it went on), let it end, and compare.
 
     Raises:
         AssertionError: something differs, a process is left behind, or SIGTERM is not answered with its code.
@@ -48,9 +48,10 @@ def compare(setting: Setting, kind: str, name: str, number: int, clock: Clock, b
     rmtree(home, ignore_errors=True)
     run, cache, log = home / "run", home / "cache", home / "log.txt"
     chance = np.random.default_rng([setting.seed, kind == "videos", name == "TERM", number])
-    times, steps, left = 1 + number % 2, [], 0
+    times, steps, left = 1 + (number % 5 == 4), [], 0
     for _ in range(times):
-        steps.append(killed(words(setting, kind, run, cache), run, log, name, chance, (start, training)))
+        step = killed(words(setting, kind, run, cache), run, log, name, chance, (start, training))
+        steps += [] if step is None else [step]
         left += 0 if gone(home.name) else 1
     if code := call(log, *words(setting, kind, run, cache), **{TOKEN: home.name}):
         raise RuntimeError(f"it could not go on ({code}): {last_lines(log)}")
@@ -60,7 +61,7 @@ def compare(setting: Setting, kind: str, name: str, number: int, clock: Clock, b
     if odd:
         raise AssertionError(f"seed {setting.seed}, killed at {steps}: {'; '.join(odd)}")
     rmtree(home)
-    return {"kills": times, "resumed from": steps, "same": True}
+    return {"kills": len(steps), "resumed from": steps, "same": True}
 
 
 def killed(
@@ -71,24 +72,26 @@ def killed(
     chance: np.random.Generator,
     took: tuple[float, float],
     before: Callable[[], None] | None = None,
-) -> int:
+) -> int | None:
     """Start a training and kill it at a moment drawn over its training (one of five: over its start); return its step.
 
-    Where it ends before the moment, it begins anew and another moment is drawn.
+    Where a run that began here ends before the moment, it begins anew and another moment is drawn, from as long as it
+    took; one that went on is left as it is, and nothing is returned.
 
     Raises:
         RuntimeError: it ended before every moment, or by an error.
         AssertionError: it was asked to stop and left with another code.
 
     """
-    fresh = not run.exists()
+    fresh, (start, training) = not run.exists(), took
     for _ in range(DRAWS):
         process = begin(log, *command, before=before, **{TOKEN: run.parent.name})
+        began = time.monotonic()
         if early := chance.random() < 0.2:
-            time.sleep(chance.random() * took[0])
+            process.join(chance.random() * start)
         else:
-            wait_for_start(run, process) if fresh else time.sleep(took[0])
-            time.sleep(chance.random() * took[1] * (0.9 if fresh else 0.5))
+            began = wait_for_start(run, process) if fresh else began
+            process.join(chance.random() * (training if fresh else start + training))
         if process.is_alive():
             getattr(process, {"KILL": "kill", "TERM": "terminate"}[name])()
             process.join(60)
@@ -97,10 +100,10 @@ def killed(
             return step_of(run)
         if process.exitcode:
             raise RuntimeError(f"it ended with {process.exitcode} by itself: {last_lines(log)}")
-        if fresh:
-            rmtree(run)
-        else:
-            return step_of(run)  # it was nearly done
+        if not fresh:
+            return None
+        training = time.monotonic() - began
+        rmtree(run)
     raise RuntimeError("it ended before every moment")
 
 
