@@ -26,7 +26,7 @@ boards:
   b: {data: {data: datamodules.ImageFolder, data.root: pictures}, entries: {e: {config: config.yaml}}}
 """
 LONGEST = 1000  # characters of an answer
-SMALL = 8  # of all calls, so many are made in a small part
+SMALL = 6  # of all calls, so many are made in a small part
 
 
 def part(setting: Setting) -> Part:

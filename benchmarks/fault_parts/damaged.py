@@ -44,7 +44,7 @@ class Cell(NamedTuple):
 def part(setting: Setting) -> Part:
     """Make the part: every format with every kind of damage."""
     names = setting.size(list(FORMATS), ["JPEG", "PNG"])
-    files = setting.size(200, 16)
+    files = setting.size(200, 10)
     cells = [Cell(name, kind, files, setting.seed, str(setting.out / "files")) for name in names for kind in KINDS]
     asked = [Question(f"{cell.format}: {cell.kind}", partial(ask, setting, cell)) for cell in cells]
     return Part("files", ABOUT, 1.0, lambda: asked, table)

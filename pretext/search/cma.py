@@ -50,9 +50,7 @@ class CmaSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         done = self._done(study)
-        if all(
-            generation == 0 for generation in done
-        ):  # Optuna draws a seed that it does not use, until a state is kept
+        if not any(done):  # of a generation after the first: until then, Optuna draws a seed that it does not use
             self.generator.randint(1, 2**31 - 2)
         optimizer = self._replayed(done, study.direction)
         optimizer.reseed_rng(int(self.generator.randint(1, 2**16)) + trial.number)
@@ -82,7 +80,8 @@ class CmaSampler(BaseSampler):
         while len(generation := done.get(optimizer.generation, [])) >= self.population:
             told = [(self._point(t), sign * float(t.value or 0.0)) for t in generation[: self.population]]
             optimizer.tell(told)
-            optimizer = deepcopy(optimizer)  # which makes its matrix symmetric, as Optuna's way through a pickle does
+            if optimizer.generation in done:  # Optuna reads its state back then, which makes a matrix symmetric
+                optimizer = deepcopy(optimizer)
         return optimizer
 
     def _point(self, trial: FrozenTrial) -> Point:
