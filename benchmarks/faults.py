@@ -5,7 +5,7 @@
 Everything that is looked at is made in `--out`. Every answer goes at once into `faults.json` there; a second start asks
 what is still open, and `faults.md` has the tables. The exit code is 1 if anything failed. `--small` does a small part.
 
-Parts: files (damaged ones, through the data modules), kills, disk (full, read-only, two writers, a clock that jumps
+Parts: pictures, videos and sounds (damaged ones, through their data modules), kills, disk (full, read-only, two writers, a clock that jumps
 back), hostile (what others may have written), calls (wrong ones), soak.
 """
 
@@ -17,6 +17,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,10 @@ from schedule import FAILED, Book, Clock, Part, pages, work  # noqa: E402
 from datamodules.options import cores  # noqa: E402
 from pretext.core.files import write_whole  # noqa: E402
 
-MAKERS = (damaged, kills, disk, hostile, calls, soak)
+MAKERS: tuple[Callable[[Setting], Part], ...] = (
+    *(partial(damaged.part, module=module) for module in ("pictures", "videos", "sounds")),
+    *(maker.part for maker in (kills, disk, hostile, calls, soak)),
+)
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "av", "pillow", "optuna")
 
 
@@ -60,7 +64,7 @@ def chosen(setting: Setting, only: list[str] | None) -> list[Part]:
         ValueError: there is no part of such a name.
 
     """
-    parts = [maker.part(setting) for maker in MAKERS]
+    parts = [maker(setting) for maker in MAKERS]
     names = [part.name for part in parts]
     if unknown := sorted(set(only or ()) - set(names)):
         raise ValueError(f"--only names {', '.join(unknown)}; there are {', '.join(names)}")
@@ -91,7 +95,7 @@ def main(words: list[str] | None = None) -> int:
         print(f"faults.py: {error}", file=sys.stderr)
         return 2
     work(parts, book, Clock(time.monotonic() + own.seconds), partial(print, flush=True))
-    text = "\n".join([head(book), *pages([maker.part(setting) for maker in MAKERS], book)]) + "\n"
+    text = "\n".join([head(book), *pages([maker(setting) for maker in MAKERS], book)]) + "\n"
     write_whole(setting.out / "faults.md", text)
     print(text)
     return int(any(book.state(part.name) == FAILED for part in parts))

@@ -15,16 +15,16 @@ from fault_parts.calls import wrong_calls  # noqa: E402
 from fault_parts.damage import KINDS  # noqa: E402
 from fault_parts.samples import FORMATS, whole_files  # noqa: E402
 
-SLOWER = ("kills", "disk", "soak")  # in processes of their own
+SLOWER = ("videos", "sounds", "kills", "disk", "soak")  # in processes of their own
 
 
 def test_a_small_part_of_it_finds_nothing_and_a_second_start_asks_nothing_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    call = ["--small", "--out", str(tmp_path), "--only", "files", "hostile", "calls"]
+    call = ["--small", "--out", str(tmp_path), "--only", "pictures", "hostile", "calls"]
     assert faults.main(call) == 0, capsys.readouterr().out
     parts = json.loads((tmp_path / "faults.json").read_text())["parts"]
     assert {name: part["state"] for name, part in parts.items() if "state" in part} == dict.fromkeys(call[-3:], "done")
-    files = parts["files"]["answers"]
+    files = parts["pictures"]["answers"]
     assert len(files) == 2 * len(KINDS)
     assert all(answer["bad"] <= answer["files"] == 10 for answer in files.values())
     capsys.readouterr()
@@ -53,4 +53,8 @@ def test_there_is_a_file_of_every_suffix_family_and_many_wrong_calls():
 
 def test_a_part_that_is_not_there_is_said_in_a_line(tmp_path, capsys):
     assert faults.main(["--small", "--out", str(tmp_path), "--only", "luck"]) == 2
-    assert capsys.readouterr().err.strip().endswith("there are files, kills, disk, hostile, calls, soak")
+    assert (
+        capsys.readouterr()
+        .err.strip()
+        .endswith("there are pictures, videos, sounds, kills, disk, hostile, calls, soak")
+    )

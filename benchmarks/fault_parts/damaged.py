@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +23,7 @@ from fault_parts.processes import apart
 from fault_parts.samples import FORMATS, RATE, Format, whole_files
 from fault_parts.setting import Setting
 
-ABOUT = "damaged files through the data modules"
-TIME_LIMIT, MEMORY_LIMIT = 20.0, 1.0  # seconds and GiB that a file may take
+TIME_LIMIT, MEMORY_LIMIT = 120.0, 1.0  # seconds and GiB that a file may take
 CONTAINED = ("the decoder crashed", "the decoder exited", "needs more than", "took longer")
 PATIENCE = 600.0  # seconds of a cell, after which it hangs
 BATCH = 20
@@ -41,13 +39,14 @@ class Cell(NamedTuple):
     folder: str
 
 
-def part(setting: Setting) -> Part:
-    """Make the part: every format with every kind of damage."""
-    names = setting.size(list(FORMATS), ["JPEG", "PNG"])
+def part(setting: Setting, module: str) -> Part:
+    """Make the part of a data module's files, "pictures", "videos" or "sounds": every format with every damage."""
+    names = [form.name for form in FORMATS.values() if form.module == module]
+    names = setting.size(names, names[:3:2] if module == "pictures" else names[:1])
     files = setting.size(200, 10)
     cells = [Cell(name, kind, files, setting.seed, str(setting.out / "files")) for name in names for kind in KINDS]
     asked = [Question(f"{cell.format}: {cell.kind}", partial(ask, setting, cell)) for cell in cells]
-    return Part("files", ABOUT, 1.0, lambda: asked, table)
+    return Part(module, f"damaged {module} through their data module", 1.0, lambda: asked, table)
 
 
 def ask(setting: Setting, cell: Cell, clock: Clock, before: Answer) -> Answer:
@@ -163,14 +162,14 @@ def trained(form: Format, root: Path, cached: bool, epochs: int) -> Seen:
 
 
 def probed(form: Format, root: Path) -> tuple[Seen, float]:
-    """Go through the files as a probe does, one by one; tell how long the longest took beside one worker."""
+    """Go through the files as a probe does, one by one; tell how long the longest took of a processor."""
     data = module(form, root, False, 1)
-    names, used, longest = data._source("train").names, set(), 0.0
-    batches, began = iter(data.ordered("train")), perf_counter()
-    for batch in batches:
-        longest, began = max(longest, perf_counter() - began), perf_counter()
+    names, used, longest, before = data._source("train").names, set(), 0.0, time_of_workers()
+    for batch in data.ordered("train"):
+        now = time_of_workers()
+        longest, before = max(longest, now - before), now
         used |= {names[k] for k in batch["index"].tolist()}
-    return Seen(names, used, dict(data.skipped)), max(longest, perf_counter() - began)
+    return Seen(names, used, dict(data.skipped)), longest
 
 
 def judged(cell: Cell, good: set[str], passes: Iterable[Seen], seconds: float) -> Answer:
@@ -195,13 +194,30 @@ def judged(cell: Cell, good: set[str], passes: Iterable[Seen], seconds: float) -
     }
 
 
-def peak_of_workers() -> float:
-    """Read the most memory that a worker that lives has held, MiB."""
+def workers() -> list[int]:
+    """Number the processes that decode for this one."""
     server = CLIENT._server
     if server is None or not Path("/proc/self/task").is_dir():
+        return []
+    return [int(pid) for pid in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()]
+
+
+def time_of_workers() -> float:
+    """Read how long the workers that live have had a processor, seconds: other work of the machine does not count."""
+    return sum(map(_time, workers()))
+
+
+def _time(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
         return 0.0
-    workers = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    return max((_peak(int(pid)) for pid in workers), default=0.0)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_of_workers() -> float:
+    """Read the most memory that a worker that lives has held, MiB."""
+    return max(map(_peak, workers()), default=0.0)
 
 
 def _peak(pid: int) -> float:

@@ -333,7 +333,7 @@ FROZEN = ("knn", "linear", "trained", "random", "raw")
 
 
 def names(setting: Setting, clock: Clock, before: Answer) -> Answer:
-    """Train, probe, compare, rank and search where classes, files and tasks have markup in their names."""
+    """Train, probe, compare, rank and search where classes, files, boards and the run have markup in their names."""
     place = Place(setting, "names")
     data, number = place.home / "data", 0
     for split in ("train", "test"):
@@ -345,8 +345,7 @@ def names(setting: Setting, clock: Clock, before: Answer) -> Answer:
             (data / split / name / f"bad {name}.png").write_bytes(b"no picture")
     config = of_pictures(data, None, 1)
     config["data"]["init_args"]["reading"] = {"workers": 1, "max_bad": 0.5}
-    task = "turn <b>x</b> onerror=1"
-    config["model"]["tasks"] = {task: {"class_path": "pretext.Rotation"}, "split": {"class_path": "pretext.Contrast"}}
+    config["model"]["tasks"]["split"] = {"class_path": "pretext.Contrast"}  # names of tasks are plain words
     rank = {"class_path": "pretext.evaluation.fitness.EffectiveRank"}
     config["evolve"] = {"candidates": 4, "steps": 1, "items": 20, "fitness": rank}
     file, run = setting.write("hostile-names", config), place.home / f"run {NAMES[0]}"
@@ -377,7 +376,8 @@ class _Tags(HTMLParser):
         self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        data = tag == "img" and all((value or "").startswith("data:") for name, value in attrs if name == "src")
+        inside = (value or "" for name, value in attrs if name == {"img": "src", "link": "href"}.get(tag))
+        data = tag in ("img", "link") and all(value.startswith("data:") for value in inside)
         if tag in TAGS and not data:
             self.found.append(tag)
         self.found += [name for name, _ in attrs if name.startswith("on")]

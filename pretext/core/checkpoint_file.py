@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ def read_checkpoint(file: str | Path, map_location: Any = "cpu", mmap: bool = Fa
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which torch makes of a file that is cut off
             raise
+        if needs := re.search(r"GLOBAL ([\w.]*\w)", str(error)):
+            raise ValueError(
+                f"{file} holds {needs[1]}, and code from a file is never run here: a checkpoint is tensors and plain "
+                "data; give another file"
+            ) from error
         raise ValueError(
             f"{file} is not a whole checkpoint ({_first(error)}); it may have been cut off when it was copied: copy it "
             "again, or move it away and train anew"
@@ -54,4 +60,4 @@ def write_checkpoint(file: str | Path, content: dict[str, Any]) -> None:
 def _first(error: Exception) -> str:
     """Return an error's first sentence."""
     lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0].split(". ")[0].strip()[:200]
+    return lines[0].split(". ")[0].split(" (")[0].strip()[:200]

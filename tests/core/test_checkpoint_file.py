@@ -1,6 +1,7 @@
 """Files of tensors: what is broken is told in one line, and a full disk leaves what was there."""
 
 import contextlib
+import pickle
 import resource
 import signal
 
@@ -47,8 +48,12 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"holds a Tensor, but a checkpoint is a dict"):
         read_checkpoint(tmp_path / "a.ckpt")
     torch.save({"f": print}, tmp_path / "b.ckpt")
-    with pytest.raises(ValueError, match=r"b\.ckpt is not a whole checkpoint"):
+    with pytest.raises(ValueError, match=r"b\.ckpt holds builtins\.print, and code from a file is never run"):
         read_checkpoint(tmp_path / "b.ckpt")
+    (tmp_path / "c.ckpt").write_bytes(pickle.dumps({"step": 1}))  # no file of torch's
+    for mmap in (False, True):
+        with pytest.raises(ValueError, match=r"c\.ckpt is not a whole checkpoint"):
+            read_checkpoint(tmp_path / "c.ckpt", mmap=mmap)
     with pytest.raises(FileNotFoundError):
         read_checkpoint(tmp_path / "none.ckpt")
 
