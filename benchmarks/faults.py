@@ -5,8 +5,8 @@
 Everything that is looked at is made in `--out`. Every answer goes at once into `faults.json` there; a second start asks
 what is still open, and `faults.md` has the tables. The exit code is 1 if anything failed. `--small` does a small part.
 
-Parts: pictures, videos and sounds (damaged ones, through their data modules), kills, disk (full, read-only, two writers, a clock that jumps
-back), hostile (what others may have written), calls (wrong ones), soak.
+Parts: pictures, videos and sounds (damaged ones, through their data modules), kills, disk (full, read-only, two
+writers, a clock that jumps back), hostile (what others may have written), calls (wrong ones), soak.
 """
 
 from __future__ import annotations
