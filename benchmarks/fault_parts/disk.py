@@ -110,7 +110,7 @@ def full(setting: Setting, number: int, clock: Clock, before: Answer) -> Answer:
         filler = fill(disk)
         code = finish(process, log)
         if code:
-            one_line(log, os.strerror(errno.ENOSPC), "disk is full", "database or disk is full")
+            one_line(log, os.strerror(errno.ENOSPC), "bytes are free there")
         at = step_of(disk / "run")
         filler.unlink()
         if again := call(log, *command):
@@ -238,7 +238,7 @@ def table(answers: dict[str, Answer]) -> list[str]:
     for name, answer in answers.items():
         kind = name if name.startswith("read-only") else name.rstrip("0123456789 ")
         said = str(answer.get("said", answer.get("error", "")))
-        said = "no space" if "No space left" in said or "disk is full" in said else said
+        said = "no space" if "No space left" in said or "bytes are free" in said else said
         groups.setdefault((kind, answer.get("exit code", "-"), said.replace("|", "\\|")), []).append(answer)
     for (kind, code, said), mine in groups.items():
         same = f"{sum(bool(answer.get('same')) for answer in mine)} of {len(mine)}" if "same" in mine[0] else "-"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import re
 import traceback
 from argparse import ArgumentError
@@ -19,6 +20,10 @@ NOISE = re.compile(
     r"Does not validate against|Subtypes:|Errors:|Given value type:|Given value: (NestedArg|Namespace)"
     r"|- Expected a <class 'NoneType'>|- Expected a path but"
 )
+_DISK = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room and call it again"),
+    errno.EROFS: "nothing can be written there, choose another folder",
+}
 _TENSORS = 4  # lines that are told of tensors that do not fit
 
 
@@ -65,6 +70,9 @@ def is_users(error: BaseException) -> bool:
 def one_line(error: BaseException) -> str:
     """Say what is wrong in one line, however many a library used."""
     lines = [line.strip() for line in str(error).splitlines()]
+    if isinstance(error, OSError) and error.errno in _DISK:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{where}: {_DISK[error.errno]}; what was saved before is whole"
     if len(lines) > _TENSORS and lines[0].startswith("Error(s) in loading state_dict"):
         lines[_TENSORS:] = [f"... and {len(lines) - _TENSORS} lines like these: the weights are of another network"]
     return " ".join(line.removeprefix("- ") for line in lines if line and not NOISE.match(line)) or repr(error)
@@ -73,5 +81,7 @@ def one_line(error: BaseException) -> str:
 def hint(error: BaseException) -> str:
     """Point to the traceback where the error is not one that this package or a parser words for its users."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return ""
     ours = frame.f_globals.get("__name__", "").split(".")[0] in ("pretext", "datamodules", "jsonargparse", "argparse")
     return "" if ours or isinstance(error, ArgumentError) else " (PRETEXT_TRACEBACK=1 shows where)"

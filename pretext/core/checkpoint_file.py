@@ -6,6 +6,7 @@ import errno
 import pickle
 import re
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import torch
@@ -51,9 +52,10 @@ def write_checkpoint(file: str | Path, content: dict[str, Any]) -> None:
         try:
             torch.save(content, draft)
         except RuntimeError as error:  # torch's own writer does not say which error the system gave
+            free = disk_usage(draft.parent).free
             raise OSError(
-                f"{file} cannot be written ({_first(error)}); look whether the disk is full. What was saved before is "
-                "as it was: make room and go on with `pretext fit RUN`"
+                f"{file} cannot be written ({free:,} bytes are free there, or less for this user); what was saved before "
+                "is as it was: make room and go on with `pretext fit RUN`"
             ) from error
 
 

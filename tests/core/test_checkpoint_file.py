@@ -1,14 +1,18 @@
 """Files of tensors: what is broken is told in one line, and a full disk leaves what was there."""
 
 import contextlib
+import errno
 import pickle
 import resource
 import signal
+import threading
 
 import pytest
 import torch
 
+from pretext.cli.parser import one_line
 from pretext.core.checkpoint_file import read_checkpoint, write_checkpoint
+from pretext.core.threads import told_in_a_line
 
 
 @contextlib.contextmanager
@@ -65,3 +69,16 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
         write_checkpoint(file, {"w": torch.rand(100_000), "step": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
     assert read_checkpoint(file) == {"step": 1}
+
+
+def test_a_thread_that_a_full_disk_ends_says_so_in_a_line(capsys):
+    def write():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with told_in_a_line():
+        writer = threading.Thread(target=write)
+        writer.start()
+        writer.join()
+    assert capsys.readouterr().err == "a thread that writes has ended: [Errno 28] No space left on device\n"
+    said = one_line(OSError(errno.ENOSPC, "No space left on device"))
+    assert said == "No space left on device: make room and call it again; what was saved before is whole"
