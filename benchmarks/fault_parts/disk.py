@@ -17,7 +17,7 @@ from schedule import Answer, Clock, Part, Question
 
 from fault_parts.kills import DRAWS, killed
 from fault_parts.processes import begin, call, finish, last_lines
-from fault_parts.runs import differences, step_of, undisturbed, wait_for_start, words
+from fault_parts.runs import RECORD, differences, moment, step_of, undisturbed, wait_for, words
 from fault_parts.setting import Setting
 
 ABOUT = "a disk that is full or read-only, two writers, a clock that jumps back"
@@ -92,7 +92,7 @@ def full(setting: Setting, number: int, clock: Clock, before: Answer) -> Answer:
         AssertionError: it did not, or something was lost.
 
     """
-    whole, start, training = undisturbed(setting, "pictures")
+    whole, took = undisturbed(setting, "pictures")
     chance = np.random.default_rng([setting.seed, 11, number])
     log = setting.out / "disk" / f"full-{number}.txt"
     log.unlink(missing_ok=True)
@@ -100,12 +100,10 @@ def full(setting: Setting, number: int, clock: Clock, before: Answer) -> Answer:
         command = words(setting, "pictures", disk / "run", disk / "cache")
         for _ in range(DRAWS):
             process = begin(log, *command)
-            early = chance.random() < 0.2
-            began = time.monotonic() if early else wait_for_start(disk / "run", process)
-            process.join(chance.random() * (start if early else training))
+            lasted = moment(disk / "run", process, took, chance)
             if process.is_alive():
                 break
-            training = time.monotonic() - began  # it ended before the moment: anew, from as long as it took
+            took = took._replace(steps=lasted or took.steps)  # it ended before the moment: anew
             rmtree(disk / "run")
         filler = fill(disk)
         code = finish(process, log)
@@ -149,7 +147,7 @@ def read_only(setting: Setting, verb: str, clock: Clock, before: Answer) -> Answ
         AssertionError: neither.
 
     """
-    whole, *_ = undisturbed(setting, "pictures")
+    whole, _ = undisturbed(setting, "pictures")
     folder, log = setting.out / "disk" / "frozen", setting.out / "disk" / f"read-only-{verb}.txt"
     log.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,12 +172,12 @@ def two_writers(setting: Setting, kind: str, clock: Clock, before: Answer) -> An
         AssertionError: it was not refused in one line, or the first one differs.
 
     """
-    whole, *_ = undisturbed(setting, kind)
+    whole, _ = undisturbed(setting, kind)
     home = setting.out / "disk" / "shared"
     rmtree(home, ignore_errors=True)
     command = words(setting, kind, home / "run", home / "cache")
     first = begin(home / "first.txt", *command)
-    wait_for_start(home / "run", first)
+    wait_for(home / "run" / RECORD, first)
     said = []
     for k, again in enumerate((command, ["fit", home / "run"])):
         code = call(home / f"second-{k}.txt", *again)
@@ -203,12 +201,12 @@ def clock_back(setting: Setting, number: int, clock: Clock, before: Answer) -> A
         AssertionError: something was lost.
 
     """
-    whole, start, training = undisturbed(setting, "pictures")
+    whole, took = undisturbed(setting, "pictures")
     home = setting.out / "disk" / f"clock-{number}"
     rmtree(home, ignore_errors=True)
     run, log, chance = home / "run", home / "log.txt", np.random.default_rng([setting.seed, 12, number])
     command = words(setting, "pictures", run, home / "cache")
-    at = killed(command, run, log, "KILL", chance, (start, training), partial(jumping, DAY))
+    at = killed(command, run, log, "KILL", chance, took, partial(jumping, DAY))
     for file in [*run.rglob("*"), *(home / "cache").rglob("*")]:
         os.utime(file, (time.time() + DAY,) * 2)
     code = finish(begin(log, *command, before=partial(jumping, -DAY)), log)

@@ -13,7 +13,7 @@ import numpy as np
 from schedule import Answer, Clock, Part, Question
 
 from fault_parts.processes import TOKEN, begin, call, last_lines, left_behind
-from fault_parts.runs import differences, step_of, undisturbed, wait_for_start, words
+from fault_parts.runs import RECORD, Took, differences, moment, step_of, undisturbed, words
 from fault_parts.setting import Setting
 
 ABOUT = "trainings killed at random moments and resumed"
@@ -43,14 +43,14 @@ def compare(setting: Setting, kind: str, name: str, number: int, clock: Clock, b
         RuntimeError: the run could not go on.
 
     """
-    whole, start, training = undisturbed(setting, kind)
+    whole, took = undisturbed(setting, kind)
     home = setting.out / "killed" / f"{kind}-{name}-{number}"
     rmtree(home, ignore_errors=True)
     run, cache, log = home / "run", home / "cache", home / "log.txt"
     chance = np.random.default_rng([setting.seed, kind == "videos", name == "TERM", number])
     times, steps, left = 1 + (number % 5 == 4), [], 0
     for _ in range(times):
-        step = killed(words(setting, kind, run, cache), run, log, name, chance, (start, training))
+        step = killed(words(setting, kind, run, cache), run, log, name, chance, took)
         steps += [] if step is None else [step]
         left += 0 if gone(home.name) else 1
     if code := call(log, *words(setting, kind, run, cache), **{TOKEN: home.name}):
@@ -70,10 +70,10 @@ def killed(
     log: Path,
     name: str,
     chance: np.random.Generator,
-    took: tuple[float, float],
+    took: Took,
     before: Callable[[], None] | None = None,
 ) -> int | None:
-    """Start a training and kill it at a moment drawn over its training (one of five: over its start); return its step.
+    """Start a training and kill it at a random moment; return the step of its checkpoint.
 
     Where a run that began here ends before the moment, it begins anew and another moment is drawn, from as long as it
     took; one that went on is left as it is, and nothing is returned.
@@ -83,26 +83,25 @@ def killed(
         AssertionError: it was asked to stop and left with another code.
 
     """
-    fresh, (start, training) = not run.exists(), took
+    fresh = not run.exists()
     for _ in range(DRAWS):
         process = begin(log, *command, before=before, **{TOKEN: run.parent.name})
-        began = time.monotonic()
-        if early := chance.random() < 0.2:
-            process.join(chance.random() * start)
-        else:
-            began = wait_for_start(run, process) if fresh else began
-            process.join(chance.random() * (training if fresh else start + training))
+        if fresh:
+            lasted = moment(run, process, took, chance)
+        else:  # its first checkpoint is there already
+            process.join(chance.random() * (took.start + took.loading + took.steps / 2))
+        listens = (run / RECORD).exists()
         if process.is_alive():
             getattr(process, {"KILL": "kill", "TERM": "terminate"}[name])()
             process.join(60)
-            if name == "TERM" and not early and process.exitcode not in (0, TERM):
+            if name == "TERM" and listens and fresh and process.exitcode not in (0, TERM):
                 raise AssertionError(f"SIGTERM was answered with {process.exitcode}: {last_lines(log)}")
             return step_of(run)
         if process.exitcode:
             raise RuntimeError(f"it ended with {process.exitcode} by itself: {last_lines(log)}")
         if not fresh:
             return None
-        training = time.monotonic() - began
+        took = took._replace(steps=lasted or took.steps)
         rmtree(run)
     raise RuntimeError("it ended before every moment")
 

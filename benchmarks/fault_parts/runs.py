@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from numpy.random import Generator
 
-from fault_parts.processes import call, last_lines
+from fault_parts.processes import begin, call, finish, last_lines
 from fault_parts.setting import CONFIGS, Setting
 
 LAST = Path("checkpoints") / "last.ckpt"
+RECORD = "chance.json"  # written when a training begins
 TIMED = ("items/s",)  # columns that no two runs share
 Rows = dict[tuple[str, str], str]
 
@@ -24,35 +27,60 @@ def words(setting: Setting, kind: str, run: Path, cache: Path) -> list[object]:
     return ["fit", "-c", config, "--trainer.default_root_dir", run, "--ckpt_path", "last"]
 
 
-def undisturbed(setting: Setting, kind: str) -> tuple[Path, float, float]:
-    """Make the run that nobody disturbs, once; return it, and how long its start and its training took.
+class Took(NamedTuple):
+    """How long the parts of a training took, in seconds."""
+
+    start: float
+    """Until it has begun: its record is there."""
+    loading: float
+    """From then until the first checkpoint, most of which its decoders take to start."""
+    steps: float
+    """From then until its end."""
+
+
+def undisturbed(setting: Setting, kind: str) -> tuple[Path, Took]:
+    """Make the run that nobody disturbs, once; return it, and how long it took.
 
     Raises:
         RuntimeError: it failed.
 
     """
-    from fault_parts.processes import begin, finish
-
     home = setting.out / "whole"
     run, log, took = home / kind, home / f"{kind}.txt", home / f"{kind}.seconds"
     if not took.exists():
         call(home / "warm.txt", "--version")  # the server that forks imports what it needs
         began = monotonic()
         process = begin(log, *words(setting, kind, run, home / f"cache-{kind}"))
-        starts = wait_for_start(run, process)
-        code = finish(process, log)
-        if code:
+        moments = [began, *(wait_for(file, process) for file in (run / RECORD, run / LAST))]
+        if code := finish(process, log):
             raise RuntimeError(f"{kind}: the undisturbed run ended with {code}: {last_lines(log)}")
-        took.write_text(f"{starts - began} {monotonic() - starts}")
-    start, training = map(float, took.read_text().split())
-    return run, start, training
+        took.write_text(" ".join(str(end - start) for start, end in pairwise([*moments, monotonic()])))
+    return run, Took(*map(float, took.read_text().split()))
 
 
-def wait_for_start(run: Path, process: Any) -> float:
-    """Wait until a run has begun to train (its record is there), or has ended; return when."""
-    while process.is_alive() and not (run / "chance.json").exists():
+def wait_for(file: Path, process: Any) -> float:
+    """Wait until a process has written a file, or has ended; return when."""
+    while process.is_alive() and not file.exists():
         process.join(0.005)
     return monotonic()
+
+
+def moment(run: Path, process: Any, took: Took, chance: Generator) -> float:
+    """Wait for a random moment of a training, or its end; return how long its steps have lasted then, 0 if none.
+
+    One of five lies in its start, one before its first checkpoint, the others while it takes steps.
+    """
+    phase = chance.random()
+    if phase < 0.2:
+        process.join(chance.random() * took.start)
+        return 0.0
+    began = wait_for(run / RECORD, process)
+    if phase < 0.4:
+        process.join(chance.random() * took.loading)
+        return 0.0
+    began = wait_for(run / LAST, process)
+    process.join(chance.random() * took.steps)
+    return monotonic() - began
 
 
 def step_of(run: Path) -> int:

@@ -54,8 +54,8 @@ def write_checkpoint(file: str | Path, content: dict[str, Any]) -> None:
         except RuntimeError as error:  # torch's own writer does not say which error the system gave
             free = disk_usage(draft.parent).free
             raise OSError(
-                f"{file} cannot be written ({free:,} bytes are free there, or less for this user); what was saved before "
-                "is as it was: make room and go on with `pretext fit RUN`"
+                f"{file} cannot be written ({free:,} bytes are free there); what was saved before is as it was: make "
+                "room and go on with `pretext fit RUN`"
             ) from error
 
 

@@ -28,6 +28,13 @@ def whole(file: str | Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def remove_drafts(file: str | Path) -> None:
+    """Remove what writers of `file` left behind that were killed; nobody else may be writing it now."""
+    file = Path(file)
+    for draft in file.parent.glob(f".{file.name}.*.draft"):
+        draft.unlink(missing_ok=True)
+
+
 def _to_disk(draft: Path) -> None:
     """Wait until a file is on the disk, or a machine that loses power could keep its name without its content."""
     with draft.open("rb+") as file:

@@ -8,12 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pretext.core.files import remove_drafts
+
+WRITTEN = ("config.yaml", "environment.json", "chance.json", "metrics.csv", "checkpoints/last.ckpt")
+"""What training writes into a run; others, such as `pretext report`, may be writing other files meanwhile."""
+
 
 @contextmanager
 def only_writer(run: Path) -> Iterator[None]:
     """Hold a run's folder while it is trained; the system lets it go with the process, however that ends.
 
-    The folder itself is locked, so that no file is left in it. Where the disk knows no locks, nothing is held.
+    The folder itself is locked, so that no file is left in it. Where the disk knows no locks, nothing is held. Drafts
+    of a training that was killed while it wrote are removed.
 
     Raises:
         BlockingIOError: another process trains the run.
@@ -24,6 +30,8 @@ def only_writer(run: Path) -> Iterator[None]:
     folder = os.open(run, os.O_RDONLY)
     try:
         _lock(folder, run)
+        for name in WRITTEN:
+            remove_drafts(run / name)
         yield
     finally:
         os.close(folder)

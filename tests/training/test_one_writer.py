@@ -26,6 +26,17 @@ def test_a_second_training_of_a_run_is_refused_in_one_line_and_spoils_nothing(tm
     assert main(["fit", str(tmp_path / "run"), "--trainer.max_steps", "2"]) == 0
 
 
+def test_what_a_killed_training_had_begun_to_write_is_removed_and_nothing_else(tmp_path):
+    drafts = [tmp_path / "checkpoints" / ".last.ckpt.123.draft", tmp_path / ".metrics.csv.7.draft"]
+    others = [tmp_path / ".report.html.9.draft", tmp_path / "checkpoints" / "last.ckpt", tmp_path / "metrics.csv"]
+    (tmp_path / "checkpoints").mkdir()
+    for file in (*drafts, *others):
+        file.touch()
+    with only_writer(tmp_path):
+        assert not any(file.exists() for file in drafts)
+    assert all(file.exists() for file in others)
+
+
 def test_the_folder_is_free_again_however_its_writer_ends(tmp_path):
     with pytest.raises(RuntimeError), only_writer(tmp_path / "run"):
         raise RuntimeError
