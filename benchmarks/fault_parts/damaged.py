@@ -42,7 +42,7 @@ class Cell(NamedTuple):
 def part(setting: Setting, module: str) -> Part:
     """Make the part of a data module's files, "pictures", "videos" or "sounds": every format with every damage."""
     names = [form.name for form in FORMATS.values() if form.module == module]
-    names = setting.size(names, names[:3:2] if module == "pictures" else names[:1])
+    names = setting.size(names, names[:1])
     files = setting.size(200, 10)
     cells = [Cell(name, kind, files, setting.seed, str(setting.out / "files")) for name in names for kind in KINDS]
     asked = [Question(f"{cell.format}: {cell.kind}", partial(ask, setting, cell)) for cell in cells]

@@ -52,12 +52,12 @@ def part(setting: Setting) -> Part:
         for verb in setting.size([*VERBS], ["validate"])
     ]
     rest: dict[str, Callable[..., Answer]] = {
-        "checkpoint: names of classes": class_names,
         "weights of another project": weights,
         "YAML tags": yaml_tags,
     }
     if not setting.small:
         rest |= {
+            "checkpoint: names of classes": class_names,
             "cache of features": features,
             "cache of pictures": canvases,
             "study": study,

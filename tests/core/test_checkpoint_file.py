@@ -52,7 +52,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"holds a Tensor, but a checkpoint is a dict"):
         read_checkpoint(tmp_path / "a.ckpt")
     torch.save({"f": print}, tmp_path / "b.ckpt")
-    with pytest.raises(ValueError, match=r"b\.ckpt holds builtins\.print, and code from a file is never run"):
+    with pytest.raises(ValueError, match=r"b\.ckpt holds print, and code from a file is never run"):
         read_checkpoint(tmp_path / "b.ckpt")
     (tmp_path / "c.ckpt").write_bytes(pickle.dumps({"step": 1}))  # no file of torch's
     for mmap in (False, True):
