@@ -24,7 +24,7 @@ _DISK = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room and call it again"),
     errno.EROFS: "nothing can be written there, choose another folder",
 }
-_TENSORS = 4  # lines that are told of tensors that do not fit
+_TENSORS = 200  # characters of what is told of tensors that do not fit
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,8 +73,10 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in _DISK:
         where = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror}{where}: {_DISK[error.errno]}; what was saved before is whole"
-    if len(lines) > _TENSORS and lines[0].startswith("Error(s) in loading state_dict"):
-        lines[_TENSORS:] = [f"... and {len(lines) - _TENSORS} lines like these: the weights are of another network"]
+    if lines and lines[0].startswith("Error(s) in loading state_dict"):  # it names every tensor that does not fit
+        told = " ".join(lines[1:])
+        more = f" ... ({len(told):,} characters)" if len(told) > _TENSORS else ""
+        lines[1:] = [f"the weights are of another network: {told[:_TENSORS]}{more}"]
     return " ".join(line.removeprefix("- ") for line in lines if line and not NOISE.match(line)) or repr(error)
 
 
