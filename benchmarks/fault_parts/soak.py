@@ -33,11 +33,11 @@ class Held(NamedTuple):
 def part(setting: Setting) -> Part:
     """Make the part."""
     asked = [
-        Question("clips", partial(clips, setting, setting.size(STEPS, 30))),
-        Question("probes", partial(probes, setting, setting.size(PROBES, 3))),
-        Question("study", partial(study, setting, setting.size(CANDIDATES, 3))),
+        Question("probes", partial(probes, setting, PROBES)),
+        Question("study", partial(study, setting, CANDIDATES)),
+        Question("clips", partial(clips, setting, STEPS), least=120.0),
     ]
-    return Part("soak", ABOUT, 1.0, lambda: [] if setting.small else asked, table)
+    return Part("soak", ABOUT, 1.0, lambda: setting.size(asked, []), table)
 
 
 def clips(setting: Setting, steps: int, clock: Clock, before: Answer) -> Answer:
