@@ -242,5 +242,5 @@ def table(answers: dict[str, Answer]) -> list[str]:
         longest, peak = max(a["longest s"] for a in mine), max(a["peak MiB"] for a in mine)
         lines.append(f"| {name} | {files:,} | {sum(a['bad'] for a in mine):,} | {said} | {longest} | {peak:.0f} |")
         total += files
-    lines += ["", f"{total:,} damaged files of {len(formats)} formats, {os.cpu_count()} cores."]
+    lines += ["", f"{total:,} damaged files of {len(formats)} formats."]
     return lines
