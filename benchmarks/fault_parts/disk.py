@@ -38,12 +38,11 @@ MORE = {"export": ["--to", "safetensors"], "probe": ["--protocols", "knn"], "fit
 
 def part(setting: Setting) -> Part:
     """Make the part."""
-    kind = "pictures"
     asked = [Question(f"full disk {k}", partial(full, setting, k)) for k in range(setting.size(20, 1))]
     asked += [
         Question(f"read-only: {verb}", partial(read_only, setting, verb)) for verb in setting.size([*READERS], [])
     ]
-    asked.append(Question("two writers", partial(two_writers, setting, kind)))
+    asked.append(Question("two writers", partial(two_writers, setting)))
     asked += [Question(f"clock {k}", partial(clock_back, setting, k)) for k in range(setting.size(3, 0))]
     return Part("disk", ABOUT, 1.0, lambda: asked, table)
 
@@ -165,17 +164,17 @@ def read_only(setting: Setting, verb: str, clock: Clock, before: Answer) -> Answ
     return {"exit code": code, "said": told(log) if code else "did its work"}
 
 
-def two_writers(setting: Setting, kind: str, clock: Clock, before: Answer) -> Answer:
+def two_writers(setting: Setting, clock: Clock, before: Answer) -> Answer:
     """Train one run twice at a time: the second one is refused, the first one is not disturbed.
 
     Raises:
         AssertionError: it was not refused in one line, or the first one differs.
 
     """
-    whole, _ = undisturbed(setting, kind)
+    whole, _ = undisturbed(setting, "pictures")
     home = setting.out / "disk" / "shared"
     rmtree(home, ignore_errors=True)
-    command = words(setting, kind, home / "run", home / "cache")
+    command = words(setting, "pictures", home / "run", home / "cache")
     first = begin(home / "first.txt", *command)
     wait_for(home / "run" / RECORD, first)
     said = []

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import re
 import traceback
 from argparse import ArgumentError
 from typing import NoReturn
 
 from yaml import YAMLError
+
+from pretext.core.files import DRAFT
 
 # What a user can cause and mend. Anything else is our bug and deserves its traceback.
 USER_ERRORS = (ArgumentError, ValueError, TypeError, OSError, ImportError, FloatingPointError, YAMLError)
@@ -71,7 +74,7 @@ def one_line(error: BaseException) -> str:
     """Say what is wrong in one line, however many a library used."""
     lines = [line.strip() for line in str(error).splitlines()]
     if isinstance(error, OSError) and error.errno in _DISK:
-        where = f" ({error.filename})" if error.filename else ""
+        where = f" ({DRAFT.sub(r'\1', os.fsdecode(error.filename))})" if error.filename else ""
         return f"{error.strerror}{where}: {_DISK[error.errno]}; what was saved before is whole"
     if lines and lines[0].startswith("Error(s) in loading state_dict"):  # it names every tensor that does not fit
         told = " ".join(lines[1:])

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+DRAFT = re.compile(r"\.([^/]+)\.\d+\.draft$")
+"""How the name of a draft ends, which bears that of the file it is of and the number of its writer."""
 
 
 @contextmanager

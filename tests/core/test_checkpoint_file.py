@@ -80,5 +80,7 @@ def test_a_thread_that_a_full_disk_ends_says_so_in_a_line(capsys):
         writer.start()
         writer.join()
     assert capsys.readouterr().err == "a thread that writes has ended: [Errno 28] No space left on device\n"
+    frozen = OSError(errno.EROFS, "Read-only file system", b"/run/.report.html.123.draft")
+    assert one_line(frozen).startswith("Read-only file system (/run/report.html): nothing can be written there")
     said = one_line(OSError(errno.ENOSPC, "No space left on device"))
     assert said == "No space left on device: make room and call it again; what was saved before is whole"
