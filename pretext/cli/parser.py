@@ -74,7 +74,8 @@ def one_line(error: BaseException) -> str:
     """Say what is wrong in one line, however many a library used."""
     lines = [line.strip() for line in str(error).splitlines()]
     if isinstance(error, OSError) and error.errno in _DISK:
-        where = f" ({DRAFT.sub(r'\1', os.fsdecode(error.filename))})" if error.filename else ""
+        file = DRAFT.sub(r"\1", os.fsdecode(error.filename or ""))
+        where = f" ({file})" if file else ""
         return f"{error.strerror}{where}: {_DISK[error.errno]}; what was saved before is whole"
     if lines and lines[0].startswith("Error(s) in loading state_dict"):  # it names every tensor that does not fit
         told = " ".join(lines[1:])
