@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import pickle
 import re
+import warnings
 from pathlib import Path
 from shutil import disk_usage
 from typing import Any
@@ -23,7 +24,9 @@ def read_checkpoint(file: str | Path, map_location: Any = "cpu", mmap: bool = Fa
 
     """
     try:
-        content = torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a pickle that is no file of torch's: the error tells it
+            content = torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which torch makes of a file that is cut off
             raise
