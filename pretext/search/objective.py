@@ -200,7 +200,7 @@ class Objective:
         return self.judge(self.embed(trained, self.data, "train"))
 
 
-def _first(data: Any, items: int) -> Any:
+def _first(data: Any, items: int | None) -> Any:
     """Return the first batch of the chosen items in which one can be read.
 
     Raises:
@@ -209,4 +209,4 @@ def _first(data: Any, items: int) -> Any:
     """
     for batch in data.ordered("train", items):
         return batch
-    raise ValueError(f"evolve: none of {items} items of the training set can be used; the data module says why")
+    raise ValueError("evolve: no item of the training set can be used; the data module says why")
