@@ -145,7 +145,7 @@ def _refuse_damaged_png(data: memoryview) -> None:
     """Refuse a PNG of which a chunk that no decoder can do without (its name begins with a capital) was changed.
 
     At most such files torchvision's decoder crashes. A worker survives that, but starting another takes as long as
-    decoding many files; the checksums take a hundredth of decoding.
+    decoding many files; the checksums take a fortieth of decoding.
     """
     at = 8
     while at + 12 <= len(data):
