@@ -26,9 +26,6 @@ HERE = Path(__file__).resolve().parent
 # Nothing has to be installed; this folder comes last, so that no script in it hides a library. All that is imported
 # below is looked for there, so the path is set first (E402).
 sys.path[:] = [str(HERE.parent), *(path for path in sys.path if path != str(HERE)), str(HERE)]
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")  # of what is forked too: runs are compared bit for bit
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH"))))
 
 import pytorch_lightning  # noqa: F401, E402  (first, as the command line does)
 from fault_parts import calls, damaged, disk, hostile, kills, soak  # noqa: E402
@@ -43,6 +40,7 @@ MAKERS: tuple[Callable[[Setting], Part], ...] = (
     *(partial(damaged.part, module=module) for module in ("pictures", "videos", "sounds")),
     *(maker.part for maker in (kills, disk, hostile, calls, soak)),
 )
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "av", "pillow", "optuna")
 
 
@@ -78,9 +76,17 @@ def facts(setting: Setting) -> dict[str, object]:
     }
 
 
+def set_environment() -> None:
+    """Say where processes that are started find everything, and that they have one thread: their runs are compared."""
+    os.environ.update({name: os.environ.get(name, "1") for name in THREADS})
+    paths = (str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH"))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+
 def main(words: list[str] | None = None) -> int:
     """Ask, and return the exit code."""
     own = arguments(words)
+    set_environment()
     setting = Setting(own.out.resolve(), own.small, own.seed)
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     start = {"date": now, "command": command(), "cores": cores(), "commit": commit()}

@@ -1,6 +1,8 @@
 """The harness of faults: a small part of it, and what it is made of."""
 
 import json
+import logging
+import os
 import sys
 from pathlib import Path
 
@@ -18,8 +20,21 @@ from fault_parts.samples import FORMATS, whole_files  # noqa: E402
 SLOWER = ("videos", "sounds", "kills", "disk", "soak")  # in processes of their own
 
 
-def test_a_small_part_of_it_finds_nothing_and_a_second_start_asks_nothing_again(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    """Let what the harness sets for itself and for the processes that it starts be forgotten after each test."""
+    for name in ("PYTHONPATH", *faults.THREADS):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        if not os.environ[name]:
+            monkeypatch.delenv(name)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+def test_a_small_part_of_it_finds_nothing_and_a_second_start_asks_nothing_again(tmp_path, capsys):
     call = ["--small", "--out", str(tmp_path), "--only", "pictures", "hostile", "calls"]
     assert faults.main(call) == 0, capsys.readouterr().out
     parts = json.loads((tmp_path / "faults.json").read_text())["parts"]
