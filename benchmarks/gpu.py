@@ -42,8 +42,9 @@ from gpu_parts import (  # noqa: E402
     steps,
     tasks,
 )
-from gpu_parts.schedule import FAILED, Book, Clock, Part, work  # noqa: E402
 from gpu_parts.setting import Setting  # noqa: E402
+from provenance import command, commit  # noqa: E402
+from schedule import FAILED, Book, Clock, Part, work  # noqa: E402
 
 from datamodules.options import cores  # noqa: E402
 from pretext.core.files import write_whole  # noqa: E402
@@ -106,10 +107,10 @@ def main(words: list[str] | None = None) -> int:
     setting = Setting(own.root and own.root.resolve(), out, own.dry, own.seconds, own.starts)
     start = {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": report.command(),
+        "command": command(),
         "driver": "none" if own.dry else report.driver(),
         "cores": cores(),
-        "commit": report.commit(),
+        "commit": commit(),
     }
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no line for every seed
     try:

@@ -69,11 +69,12 @@ def main(args: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", ".isinstance.treespec, LeafSpec", FutureWarning)
     sys.path.append(str(Path.cwd()))  # a plug-in beside the config is found, as with `python -m pretext`
     from pretext.core.stop import STOP
+    from pretext.core.threads import told_in_a_line
 
     try:
         if args[0] not in VERBS:
             raise ValueError(f"unknown verb {args[0]!r}{_meant(args[0])}; `pretext --help` lists them")
-        with STOP.listen():
+        with STOP.listen(), told_in_a_line():
             import_module(f"pretext.cli.{VERBS[args[0]]}").main(args)
     except KeyboardInterrupt:
         return _interrupted(args[0])

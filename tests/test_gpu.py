@@ -17,7 +17,7 @@ sys.path.append(str(ROOT / "benchmarks"))  # last: no script there hides a libra
 import gpu  # noqa: E402
 from gpu_parts import contract, rotnet  # noqa: E402
 from gpu_parts.photos import make_photos, picture  # noqa: E402
-from gpu_parts.schedule import Book, Clock, Part, Question, work  # noqa: E402
+from schedule import Book, Clock, Part, Question, work  # noqa: E402
 
 from pretext import tasks  # noqa: E402
 from pretext.core.rng import rng  # noqa: E402

@@ -9,9 +9,9 @@ from shutil import rmtree
 
 import numpy as np
 from PIL import Image
+from schedule import Answer, Clock, Part, Question
 
 from gpu_parts.photos import make_small, picture
-from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import REPOSITORY, Setting
 from pretext.training.run import read
 

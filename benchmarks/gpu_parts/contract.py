@@ -11,12 +11,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from provenance import REPOSITORY
+from schedule import Answer, Clock, Part, Question
 from torch import Tensor
 from torch.nn import functional
 
 import pretext
-from gpu_parts.schedule import Answer, Clock, Part, Question
-from gpu_parts.setting import REPOSITORY, Setting
+from gpu_parts.setting import Setting
 from pretext import testing
 from pretext.core.rng import rng
 from pretext.core.types import Backbone, TaskFactory, Tree

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from shutil import rmtree
 
+from schedule import Answer, Clock, Part, Question
+
 from gpu_parts.callbacks import marks_of
 from gpu_parts.configs import disk
-from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import REPOSITORY, Setting
 
 CONFIG = REPOSITORY / "configs" / "audio_visual" / "elo.yaml"

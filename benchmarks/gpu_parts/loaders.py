@@ -9,12 +9,12 @@ from shutil import rmtree
 from typing import Any, NamedTuple
 
 import torch
+from schedule import Answer, Clock, Part, Question
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as F
 
 from datamodules import ImageFolder, Splitting
 from datamodules.options import cores
-from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import Setting
 
 SPEEDS = ("first", "later", "second_run", "bare_one_thread")

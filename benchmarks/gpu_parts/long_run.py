@@ -11,9 +11,9 @@ from shutil import rmtree
 from typing import Any
 
 import torch
+from schedule import UNFINISHED, Answer, Clock
 
 from gpu_parts.callbacks import marks_of
-from gpu_parts.schedule import UNFINISHED, Answer, Clock
 from gpu_parts.setting import Setting, last_lines
 
 Config = dict[str, Any]

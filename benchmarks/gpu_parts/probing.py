@@ -12,10 +12,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from probe_speed import BATCH, EPOCHS, Augmented, Pooled
+from schedule import Answer, Clock, Part, Question
 
 import pretext
 from datamodules import CIFAR10, Splitting
-from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import Setting
 from pretext.__main__ import main
 

@@ -11,9 +11,9 @@ from shutil import rmtree
 from typing import Any
 
 import torch
+from schedule import Answer, Clock, Part, Question
 
 from gpu_parts.long_run import LAST, steps
-from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import Setting, last_lines
 
 Config = dict[str, Any]

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from schedule import UNFINISHED, Answer, Clock, Part, Question
+
 from gpu_parts.long_run import GRACE, advance, pace
-from gpu_parts.schedule import UNFINISHED, Answer, Clock, Part, Question
 from gpu_parts.setting import Setting
 
 Config = dict[str, Any]

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 import torch
 import yaml
+from provenance import REPOSITORY
 
 from gpu_parts.photos import make_photos, make_small
 from pretext.training.cli import PretextCLI
 
-REPOSITORY = Path(__file__).parents[2]
 T = TypeVar("T")
 
 

@@ -12,8 +12,9 @@ from functools import partial
 from shutil import rmtree
 from typing import Any
 
+from schedule import Answer, Clock, Part, Question
+
 from gpu_parts.long_run import advance
-from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import Setting
 
 Config = dict[str, Any]

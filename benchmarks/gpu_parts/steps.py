@@ -9,11 +9,11 @@ from shutil import rmtree
 from typing import Any, NamedTuple
 
 import torch
+from schedule import Answer, Clock, Part, Question
 from torch import nn
 
 import pretext
 from gpu_parts.callbacks import Marks, Nothing, marks_of
-from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import Setting
 from pretext.core.types import Backbone
 

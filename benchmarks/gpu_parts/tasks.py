@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 import torch
+from schedule import Answer, Clock, Part, Question
 from steps import TASKS
 
-from gpu_parts.schedule import Answer, Clock, Part, Question
 from gpu_parts.setting import REPOSITORY, Setting
 from pretext.core.rng import rng
 from pretext.core.tree import leaves

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -164,6 +165,7 @@ class Server:
         """Leave the server's sockets and files to the server, and work; never returns."""
         try:
             _die_with_parent()
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash costs a file, and no disk
             for line in (mine, self.client, *(hand.line for hand in self.hands)):
                 line.close()
             self._selector.close()

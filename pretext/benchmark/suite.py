@@ -10,6 +10,7 @@ from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pretext.core.configs import find_config
+from pretext.core.yaml_file import read_yaml
 from pretext.evaluation.available import DEFAULT, protocols_named
 from pretext.evaluation.embed import DIMS
 from pretext.jobs.keys import environment_kept, here
@@ -101,7 +102,7 @@ def read_suite(file: str | Path) -> Suite:
     if not Path(file).is_file():
         raise FileNotFoundError(f"bench: no file {file}")
     try:
-        content = OmegaConf.load(file)
+        content = read_yaml(file)
         suite, written = _parsed(content), _parsed(environment_kept(content))
     except OmegaConfBaseException as error:
         raise ValueError(f"bench: {file}: {str(error).splitlines()[0]}") from error

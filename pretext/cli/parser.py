@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import re
 import traceback
 from argparse import ArgumentError
 from typing import NoReturn
 
 from yaml import YAMLError
+
+from pretext.core.files import DRAFT
 
 # What a user can cause and mend. Anything else is our bug and deserves its traceback.
 USER_ERRORS = (ArgumentError, ValueError, TypeError, OSError, ImportError, FloatingPointError, YAMLError)
@@ -19,6 +23,11 @@ NOISE = re.compile(
     r"Does not validate against|Subtypes:|Errors:|Given value type:|Given value: (NestedArg|Namespace)"
     r"|- Expected a <class 'NoneType'>|- Expected a path but"
 )
+_DISK = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room and call it again"),
+    errno.EROFS: "nothing can be written there, choose another folder",
+}
+_TENSORS = 200  # characters of what is told of tensors that do not fit
 
 
 class Parser(argparse.ArgumentParser):
@@ -64,11 +73,21 @@ def is_users(error: BaseException) -> bool:
 def one_line(error: BaseException) -> str:
     """Say what is wrong in one line, however many a library used."""
     lines = [line.strip() for line in str(error).splitlines()]
+    if isinstance(error, OSError) and error.errno in _DISK:
+        file = DRAFT.sub(r"\1", os.fsdecode(error.filename or ""))
+        where = f" ({file})" if file else ""
+        return f"{error.strerror}{where}: {_DISK[error.errno]}; what was saved before is whole"
+    if lines and lines[0].startswith("Error(s) in loading state_dict"):  # it names every tensor that does not fit
+        told = " ".join(lines[1:])
+        more = f" ... ({len(told):,} characters)" if len(told) > _TENSORS else ""
+        lines[1:] = [f"the weights are of another network: {told[:_TENSORS]}{more}"]
     return " ".join(line.removeprefix("- ") for line in lines if line and not NOISE.match(line)) or repr(error)
 
 
 def hint(error: BaseException) -> str:
     """Point to the traceback where the error is not one that this package or a parser words for its users."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return ""
     ours = frame.f_globals.get("__name__", "").split(".")[0] in ("pretext", "datamodules", "jsonargparse", "argparse")
     return "" if ours or isinstance(error, ArgumentError) else " (PRETEXT_TRACEBACK=1 shows where)"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import pickle
+import re
+import warnings
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import torch
@@ -21,10 +24,17 @@ def read_checkpoint(file: str | Path, map_location: Any = "cpu", mmap: bool = Fa
 
     """
     try:
-        content = torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a pickle that is no file of torch's: the error tells it
+            content = torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which torch makes of a file that is cut off
             raise
+        if needs := re.search(r"GLOBAL ([\w.]*\w)", str(error)):
+            raise ValueError(
+                f"{file} holds {needs[1]}, and code from a file is never run here: a checkpoint is tensors and plain "
+                "data; give another file"
+            ) from error
         raise ValueError(
             f"{file} is not a whole checkpoint ({_first(error)}); it may have been cut off when it was copied: copy it "
             "again, or move it away and train anew"
@@ -45,13 +55,14 @@ def write_checkpoint(file: str | Path, content: dict[str, Any]) -> None:
         try:
             torch.save(content, draft)
         except RuntimeError as error:  # torch's own writer does not say which error the system gave
+            free = disk_usage(draft.parent).free
             raise OSError(
-                f"{file} cannot be written ({_first(error)}); look whether the disk is full. What was saved before is "
-                "as it was: make room and go on with `pretext fit RUN`"
+                f"{file} cannot be written ({free:,} bytes are free there); what was saved before is as it was: make "
+                "room and go on with `pretext fit RUN`"
             ) from error
 
 
 def _first(error: Exception) -> str:
     """Return an error's first sentence."""
     lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0].split(". ")[0].strip()[:200]
+    return lines[0].split(". ")[0].split(" (")[0].strip()[:200]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+DRAFT = re.compile(r"\.([^/]+)\.\d+\.draft$")
+"""How the name of a draft ends, which bears that of the file it is of and the number of its writer."""
 
 
 @contextmanager
@@ -25,6 +29,13 @@ def whole(file: str | Path) -> Iterator[Path]:
         _to_disk(draft)
         draft.replace(file)
     finally:
+        draft.unlink(missing_ok=True)
+
+
+def remove_drafts(file: str | Path) -> None:
+    """Remove what writers of `file` left behind that were killed; nobody else may be writing it now."""
+    file = Path(file)
+    for draft in file.parent.glob(f".{file.name}.*.draft"):
         draft.unlink(missing_ok=True)
 
 

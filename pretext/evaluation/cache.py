@@ -37,20 +37,29 @@ def cached(folder: Path, chunks: Iterable[Columns]) -> Columns:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
-        if not (folder / MARKER).exists():
+        if (kept := _whole(folder)) is None:
             rmtree(folder, ignore_errors=True)
             try:
                 write_columns(folder, chunks)
             except BaseException:
                 rmtree(folder, ignore_errors=True)
                 raise
-    return read_columns(folder)
+            return read_columns(folder)
+    return kept
+
+
+def _whole(folder: Path) -> Columns | None:
+    """Read what is kept; None where there is nothing, or where it is damaged or foreign: then it is made anew."""
+    with suppress(FileNotFoundError, EOFError, ValueError, TypeError, AttributeError):
+        return read_columns(folder) or None
+    return None
 
 
 def read_columns(folder: Path) -> Columns:
     """Map the columns of a folder into memory."""
-    files = json.loads((folder / MARKER).read_text())
-    return {name: torch.from_numpy(np.load(folder / file, mmap_mode="c")) for name, file in files.items()}  # private
+    files = {name: folder / Path(file).name for name, file in json.loads((folder / MARKER).read_text()).items()}
+    # Private copies; and plain numbers alone, as NumPy maps no objects, which it would unpickle.
+    return {name: torch.from_numpy(np.load(file, mmap_mode="c")) for name, file in files.items()}
 
 
 def digest(network: nn.Module, *facts: object) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 from omegaconf import Container, OmegaConf
 
+from pretext.core.yaml_file import read_yaml
+
 
 def key_of(*facts: object) -> str:
     """Hash facts by their `repr`, to 8 hexadecimal digits."""
@@ -36,7 +38,7 @@ def with_contents(value: Any) -> Any:
 
 def as_written(file: str | Path) -> Any:
     """Read a YAML with its interpolations resolved, but those of the environment."""
-    return OmegaConf.to_container(environment_kept(OmegaConf.load(file)), resolve=True)
+    return OmegaConf.to_container(environment_kept(read_yaml(file)), resolve=True)
 
 
 def environment_kept(config: Container) -> Container:

@@ -3,9 +3,6 @@
 A study is Optuna's. All its jobs are made with it, as waiting trials; a worker takes the next one that waits, which is
 atomic, so each is run once. A worker that dies leaves its trial without heartbeats; the others then fail that trial and
 put the job back, as a new trial with the same parameters (see `trials`).
-
-A shared study must be trusted: CMA-ES keeps its state in the study, pickled, and every worker unpickles it, so whoever
-can write to the study can run code in all of its workers.
 """
 
 from __future__ import annotations

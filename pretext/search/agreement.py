@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Mapping
 from pkgutil import resolve_name
@@ -12,13 +13,25 @@ from pretext.jobs.study import differences
 from pretext.search.settings import PLACES, Search, read_search
 from pretext.training.renamed import current
 
+OWN = {"pretext", "datamodules"}
+PATH = re.compile(r"[^\W\d]\w*(\.\w+)+")
+
 
 def disagreements(search: Search, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Name each setting that a study and a worker do not share; how an earlier release wrote it does not matter."""
-    if not differences(mine, theirs):
-        return []
+    odd = differences(mine, theirs)
+    if not odd or not _packages(theirs) <= _packages(mine) | OWN:  # the names of classes in a study import nothing else
+        return odd
     today = json.loads(json.dumps(_as_of_today(theirs, search)))
     return differences(_by_definition(mine), _by_definition(today))
+
+
+def _packages(value: Any) -> set[str]:
+    """Name the packages of all that may be the path of a class in plain data."""
+    if isinstance(value, str):
+        return {value.split(".")[0]} if PATH.fullmatch(value) else set()
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return set().union(*map(_packages, parts))
 
 
 def _as_of_today(settings: Mapping[str, Any], search: Search) -> Mapping[str, Any]:

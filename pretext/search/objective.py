@@ -123,8 +123,9 @@ class Objective:
         module, _ = build({key: value for key, value in whole.items() if key != "data"})
         trainer = self._trainer(module, trial)
         if config is None:
-            x = next(iter(self.data.ordered("train", 1)))["x"]
-            module.inputs.canvas = canvas_of(x)  # as training would have noted
+            module.inputs.canvas = canvas_of(
+                _first(self.data, self.search.settings.items)["x"]
+            )  # as training would have noted
         else:
             trainer.fit(module, datamodule=self.data)
         return Trained(module, trainer.global_step, trainer.strategy.root_device)
@@ -197,3 +198,15 @@ class Objective:
     def _judge_halfway(self, trainer: pl.Trainer, host: Host) -> Fit:
         trained = Trained(host, trainer.global_step, trainer.strategy.root_device)
         return self.judge(self.embed(trained, self.data, "train"))
+
+
+def _first(data: Any, items: int | None) -> Any:
+    """Return the first batch of the chosen items in which one can be read.
+
+    Raises:
+        ValueError: there is none.
+
+    """
+    for batch in data.ordered("train", items):
+        return batch
+    raise ValueError("evolve: no item of the training set can be used; the data module says why")

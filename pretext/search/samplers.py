@@ -8,9 +8,6 @@ Only those of its candidates count that are complete and were searched:
   pruner a tournament's population, and a generation of CMA-ES, is one of survivors, and takes more candidates to fill;
 - a failed one has no fitness. It is neither bred from nor avoided.
 
-A shared study must be trusted: CMA-ES keeps its state in the study, pickled, and every worker unpickles it, so whoever
-can write to the study can run code in all of its workers.
-
 Paper: https://arxiv.org/abs/2002.12177. It names the four searchers, but gives no sizes for any of them.
 """
 
@@ -20,12 +17,13 @@ import math
 from typing import Any, Literal, get_args
 
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler, RandomSampler
+from optuna.samplers import BaseSampler, GridSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from pretext.core.rng import seed_of
 from pretext.jobs.trials import INDEX
+from pretext.search.cma import CmaSampler
 from pretext.search.grid import points_of_grid, values_of_grid
 from pretext.search.space import Space, outside
 from pretext.search.tournament import TournamentSampler
@@ -83,8 +81,8 @@ class KeyedSampler(BaseSampler):
     """Draws each candidate by a sampler of its own, seeded with the key (seed, name, candidate's index).
 
     So workers do not draw the same, one that goes on with a stopped study draws what would have been drawn, and a
-    candidate that is taken up again keeps the weights that it has. Controls are left alone. Optuna's CMA-ES makes 16
-    bits of its seed, so in one of a thousand generations of 12 two candidates are the same.
+    candidate that is taken up again keeps the weights that it has. Controls are left alone. CMA-ES makes 16 bits of
+    its seed, as Optuna's does, so in one of a thousand generations of 12 two candidates are the same.
     """
 
     def __init__(
@@ -133,7 +131,7 @@ class KeyedSampler(BaseSampler):
         size = self._size(study)
         if self.name == "tournament":
             return TournamentSampler(self.box, size, self.tournament or math.ceil(size / 2), seed)
-        return CmaEsSampler(n_startup_trials=0, popsize=size, warn_independent_sampling=False, seed=seed % 2**32)
+        return CmaSampler(self.box, size, seed % 2**32)
 
     def _size(self, study: Study) -> int:
         """Return the population's size, decided once for all workers.

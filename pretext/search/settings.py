@@ -50,7 +50,7 @@ class Settings:
             third (1 / halving) of the steps (successive halving); none: all take every step.
         seed: of the searcher's random draws; networks and data take --seed_everything.
         storage: where the study is kept, sqlite:///FILE or postgresql://USER@HOST/DATABASE; none: study.db in the
-            folder of results. It must be trusted: who can write to it can run code in every worker.
+            folder of results. It holds plain data alone.
         study: the study's name; none: the config's.
         heartbeat: seconds between a worker's signs of life; after three times as many it counts as dead.
 

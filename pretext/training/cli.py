@@ -6,6 +6,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
@@ -20,11 +21,13 @@ from pretext.core.checkpoint_file import read_checkpoint
 from pretext.core.configs import with_files
 from pretext.core.files import write_whole
 from pretext.core.stop import STOP
+from pretext.core.yaml_file import read_yaml
 from pretext.training.callbacks import Checkpoint, Stagnation
 from pretext.training.companions import TRAINER, loggers, plugins, watchers
 from pretext.training.host import Host
 from pretext.training.interruption import alone_with_signals
 from pretext.training.loggers import Elsewhere, Paint, going_on
+from pretext.training.one_writer import only_writer
 from pretext.training.options import merged, todays
 from pretext.training.parser import Parser
 from pretext.training.pretrainer import Pretrainer
@@ -160,6 +163,14 @@ class PretextCLI(LightningCLI):
         kwargs["enable_checkpointing"] = False  # Checkpoint does it
         return alone_with_signals(super().instantiate_trainer(**kwargs))
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run a verb; a run that is trained belongs to one process (of several ranks, to the first)."""
+        trainer = self.trainer
+        trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
+        first = trainer.node_rank == trainer.local_rank == 0  # global ranks are known later
+        with only_writer(self.run_dir) if subcommand == "fit" and first and not trial else nullcontext():
+            super()._run_subcommand(subcommand)
+
     def after_fit(self) -> None:
         """Tell where the run is and what comes next; a signal that came too late to stop it ends the process now.
 
@@ -240,7 +251,7 @@ def _configs(args: Sequence[str]) -> list[dict[str, Any]]:
     """Read the config files that a command line names; one that cannot be read is the parser's to complain of."""
     files = [value for option, value in pairwise(args) if option in ("-c", "--config")]
     files += [arg.removeprefix("--config=") for arg in args if arg.startswith("--config=")]
-    read = [OmegaConf.to_container(OmegaConf.load(file)) for file in files if Path(file).is_file()]
+    read = [OmegaConf.to_container(read_yaml(file)) for file in files if Path(file).is_file()]
     return [{str(key): value for key, value in config.items()} for config in read if isinstance(config, dict)]
 
 

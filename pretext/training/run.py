@@ -17,6 +17,7 @@ from pretext.core.runs import CONFIG as CONFIG
 from pretext.core.runs import LAST as LAST
 from pretext.core.runs import find as find
 from pretext.core.runs import numbered as numbered
+from pretext.core.yaml_file import read_yaml
 from pretext.training.host import Host
 from pretext.training.options import todays
 from pretext.training.pretrainer import Pretrainer
@@ -38,7 +39,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
     """
     path = find_config(path)
-    config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    config = OmegaConf.to_container(read_yaml(path), resolve=True)
     if not isinstance(config, dict) or "model" not in config:
         raise ValueError(f"{path} is no config of a run: it has no `model`")
     plain = {str(key): value for key, value in config.items()}

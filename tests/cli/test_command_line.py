@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from csv import DictReader
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,16 @@ class TestErrors:
     def test_a_checkpoint_of_another_architecture(self, run, capsys):
         line = refused(capsys, "validate", run, "--model.backbone.name", "resnet34")
         assert "loading state_dict" in line
+        assert "the weights are of another network" in line
+        assert len(line) < 600
+
+    def test_what_is_no_yaml_and_what_asks_for_python_is_told_by_name_and_nothing_of_it_runs(self, tmp_path, capsys):
+        mark, file = tmp_path / "mark", tmp_path / "evil.yaml"
+        texts = [b"\x89PNG\r\n", f"model: !!python/object/apply:os.system ['touch {mark}']\n".encode()]
+        for text, verb in product(texts, (["fit", "-c"], ["show", "-c"], ["evolve", "-c"], ["bench"])):
+            file.write_bytes(text)
+            assert f"{file} is no YAML of plain data" in refused(capsys, *verb, file)
+        assert not mark.exists()
 
     def test_an_error_from_elsewhere_says_how_to_see_where(self, config, capsys):
         line = refused(capsys, "fit", "-c", config, "--model.tasks.bug", "nets.Broken")

@@ -159,3 +159,27 @@ def test_scan_finds_images_at_any_depth_and_follows_links_but_not_in_circles(tmp
     os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for ever
     assert scan(tmp_path, "", SUFFIXES) == ["b.jpg", "link.jpg", "lost.jpg", "sub/a.webp", "sub/deeper/ünï 写真.PNG"]
     assert scan(tmp_path, "sub", SUFFIXES) == ["sub/a.webp", "sub/deeper/ünï 写真.PNG"]
+
+
+def test_a_png_of_which_one_bit_flipped_is_refused_by_its_checksum_before_anything_is_decoded(tmp_path):
+    """torchvision's decoder crashes at most of these."""
+    whole = encode(photo(), "PNG")
+    path, chance = tmp_path / "flipped.png", np.random.default_rng(0)
+    begin = whole.index(b"IDAT") + 4
+    for place in chance.integers(8 * begin, 8 * (len(whole) - 16), 50).tolist():
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="damaged: the checksum of its IDAT chunk is wrong"):
+            decode(path, 32, MANY)
+
+
+def test_a_png_whose_remarks_alone_were_changed_or_that_more_was_written_to_is_shown(tmp_path):
+    """Chunks with a small first letter are none that a decoder needs; what follows the last chunk is none."""
+    whole = encode(photo(), "PNG")
+    remark = bytearray(struct.pack(">I", 5) + b"tEXt" + b"a\0bcd" + zlib.crc32(b"tEXta\0bcd").to_bytes(4))
+    remark[-1] ^= 1
+    (tmp_path / "remark.png").write_bytes(whole[:-12] + remark + whole[-12:])
+    (tmp_path / "more.png").write_bytes(whole + b"\0\0\0\4MORE and no checksum")
+    for name in ("remark.png", "more.png"):
+        assert np.abs(decode(tmp_path / name, 32, MANY).astype(int) - reference(whole, 32)).max() <= 1

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -100,6 +101,9 @@ def test_a_png_whose_damage_kills_torchvisions_decoder_is_one_skipped_file(tmp_p
         Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(tmp_path / f"{i:03}.png")
     data = bytearray((tmp_path / "007.png").read_bytes())
     data[len(data) // 2] ^= 255
+    begin = data.index(b"IDAT")
+    end = begin + 4 + int.from_bytes(data[begin - 4 : begin])
+    data[end : end + 4] = zlib.crc32(data[begin:end]).to_bytes(4)  # its checksum is right, what it holds is not
     (tmp_path / "007.png").write_bytes(data)
     photos = Photos(tmp_path, 40, reading=Reading(max_bad=0.05), split=Splitting(test=0, val=0))
     assert sum(len(batch["index"]) for batch in photos.ordered("train")) == 39

@@ -322,8 +322,8 @@ def test_a_worker_that_died_before_its_first_heartbeat_is_found_too(tmp_path):
     assert read(study)[0].tries == 2
 
 
-def test_cma_es_goes_on_where_it_was_though_workers_die_with_its_state(tmp_path):
-    """Every generation's first candidate, which carries the state, loses its worker."""
+def test_cma_es_goes_on_where_it_was_though_workers_die(tmp_path):
+    """Every generation's first candidate loses its worker."""
     sampler = make_sampler("cmaes", BOX, seed=0, population=4)
     generations, seen = [], set()
 
@@ -347,8 +347,7 @@ def test_cma_es_goes_on_where_it_was_though_workers_die_with_its_state(tmp_path)
     assert max(generations) >= 4
     fresh = generations[:24]  # then come those that are taken up again
     assert fresh == sorted(fresh)
-    carried = [n for n, t in enumerate(study.trials) if any(k.startswith("cma:optimizer") for k in t.system_attrs)]
-    assert max(carried) < 24  # no later number holds an older state
+    assert {key for trial in study.trials for key in trial.system_attrs if key.startswith("cma")} == {"cma:generation"}
 
 
 def test_what_told_of_a_dead_trial_does_not_pass_to_the_next():

@@ -76,3 +76,15 @@ def test_settings_that_this_release_cannot_read_are_compared_as_they_stand(searc
     old["model"]["backbone"]["class_path"] = "gone.Net"
     (told,) = disagreements(search, kept(search), old)
     assert told.endswith('but "gone.Net" in the study')
+
+
+@pytest.mark.parametrize("place", ["class path", "word"])
+def test_what_a_study_names_is_not_imported(search, place, tmp_path, monkeypatch):
+    """Whoever can write to a study must not be able to run code in its workers, not even that of importing a module."""
+    mark = tmp_path / "mark"
+    (tmp_path / "evil.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Evil: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    old = kept(search)
+    old["evolve"]["fitness"] = {"class_path": "evil.Evil", "init_args": {}} if place == "class path" else "evil.Evil"
+    assert any("evil.Evil" in told for told in disagreements(search, kept(search), old))
+    assert not mark.exists()

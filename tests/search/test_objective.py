@@ -7,12 +7,14 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
+from folders import labelled_folder
 from omegaconf import OmegaConf
 from optuna.pruners import SuccessiveHalvingPruner
 from optuna.trial import FixedTrial, TrialState
 
 import datamodules.images.digits
 from datamodules import Digits, Splitting
+from datamodules.draws import chosen
 from pretext import Rotation
 from pretext.core.types import Task
 from pretext.evaluation.fitness import Fit, Fitness
@@ -156,6 +158,15 @@ class TestStart:
         fresh, _ = build({key: value for key, value in objective.search.config.items() if key != "data"})
         assert trained.steps == 0
         assert same(state(trained), fresh.backbone.state_dict())
+
+    def test_all_zero_looks_at_another_item_where_the_first_one_cannot_be_used(self, tmp_path):
+        root = labelled_folder(tmp_path)
+        names = sorted(f"{path.parent.name}/{path.name}" for path in (root / "train").rglob("*.jpg"))
+        (root / "train" / names[int(chosen(len(names), 1))]).write_bytes(b"no picture")
+        data = ["--data", "datamodules.ImageFolder", "--data.root", str(root), "--data.canvas", "16"]
+        files = Objective(search(*data, "--data.reading.max_bad", "0.2"), PLACE)
+        assert files.train(dict.fromkeys(files.search.space, 0.0), "all zero").steps == 0
+        assert len(files.data.skipped) == 1
 
     def test_another_seed_starts_elsewhere(self, objective):
         other = Objective(search("--seed_everything", "1", tasks={"sick": SICK}), PLACE)

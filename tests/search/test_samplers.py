@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import pickle
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -12,10 +13,12 @@ import optuna
 import pytest
 import torch
 from optuna.distributions import FloatDistribution
+from optuna.samplers import CmaEsSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from scipy import stats
 
+from pretext.core.rng import seed_of
 from pretext.search.samplers import SAMPLERS, SamplerName, make_sampler, population_for, system_attrs
 from pretext.search.space import Space
 
@@ -309,20 +312,58 @@ def test_a_candidate_that_died_before_it_drew_draws_what_it_would_have_drawn(nam
     assert draw(studies[1].ask()) == would
 
 
-def test_an_old_optimiser_that_a_newer_trial_inherits_would_roll_cmaes_back():
-    """Why whoever puts a candidate back must leave "cma:optimizer..." out: Optuna goes on from the newest number."""
-    generations = []
-    for inherit in (False, True):
-        study = study_of("cmaes", population=4)
-        search(study, first_weight, 30)
-        first = next(t for t in study.trials if "cma:optimizer:0" in t.system_attrs)
-        attrs = {key: value for key, value in first.system_attrs.items() if inherit or "optimizer" not in key}
-        copy = create_trial(value=0.0, params=first.params, distributions=first.distributions, system_attrs=attrs)
-        study.add_trial(copy)
-        trial = study.ask()
-        draw(trial)
-        generations.append(study.trials[trial.number].system_attrs["cma:generation"])
-    assert generations == [7, 2]  # 30 = 7 * 4 + 2; the first state is generation 1's, which is told again
+@pytest.mark.parametrize("space", [BOX, {"a": (0.0, 1.0)}, {f"task {i}": (0.0, 1.0) for i in range(9)}], ids=len)
+def test_cmaes_draws_what_optunas_sampler_draws_but_keeps_plain_numbers_alone(space):
+    """To the last bit, over many generations, in either direction, with candidates that fail between."""
+    box = {weight: FloatDistribution(*space[weight]) for weight in sorted(space)}
+    for direction in ("maximize", "minimize"):
+        study = optuna.create_study(direction=direction, sampler=make_sampler("cmaes", space, 3, population=5))
+        theirs = optuna.create_study(direction=direction)
+        for number in range(48):
+            trial, other = study.ask(), theirs.ask()
+            mine = draw(trial, space)
+            seed = seed_of(3, "cmaes", number) % 2**32
+            theirs.sampler = CmaEsSampler(n_startup_trials=0, popsize=5, warn_independent_sampling=False, seed=seed)
+            drawn = theirs.sampler.sample_relative(theirs, theirs.trials[number], dict(box))
+            assert drawn == mine, number
+            for weight in box:
+                theirs._storage.set_trial_param(other._trial_id, weight, drawn[weight], box[weight])
+            worth = sum((value - 0.3) ** 2 for value in mine.values())
+            for of, asked in ((study, trial), (theirs, other)):
+                of.tell(asked, state=TrialState.FAIL) if number % 7 == 6 else of.tell(asked, worth)
+        attrs = {key for trial in study.trials for key in trial.system_attrs}
+        assert attrs == {"cma:generation"}
+        assert max(trial.system_attrs["cma:generation"] for trial in study.trials) == 8
+
+
+def test_what_a_study_of_an_earlier_release_keeps_pickled_is_never_looked_at(tmp_path):
+    mark = tmp_path / "mark"
+
+    class Payload:
+        def __reduce__(self):
+            return mark.touch, ()
+
+    study, plain = study_of("cmaes", population=4), study_of("cmaes", population=4)
+    for of in (study, plain):
+        search(of, first_weight, 30)
+        attrs = {"cma:optimizer:0": pickle.dumps(Payload()).hex()} if of is study else {}
+        last = of.trials[-1]
+        of.add_trial(create_trial(value=0.0, params=last.params, distributions=last.distributions, system_attrs=attrs))
+    assert draw(study.ask()) == draw(plain.ask())
+    assert not mark.exists()
+
+
+def test_cmaes_tells_those_that_were_complete_first_so_that_stragglers_change_nothing():
+    study = study_of("cmaes", population=4)
+    straggler = study.ask()
+    draw(straggler)
+    search(study, first_weight, 4)
+    before = draw(study.ask())
+    study.tell(straggler, 1e6)
+    again = study_of("cmaes", population=4)
+    again.add_trials([trial for trial in study.trials if trial.number < 5])
+    assert [trial.state for trial in again.trials] == [TrialState.COMPLETE] * 5
+    assert draw(again.ask()) == before  # the draw of trial 5 in either study
 
 
 # Chance

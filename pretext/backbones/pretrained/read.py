@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +43,8 @@ def read_tensors(file: Path) -> Tensors:
             with safe_open(file, framework="pt") as opened:
                 return Tensors({k: opened.get_tensor(k) for k in opened.keys()}, {}, opened.metadata() or {})  # noqa: SIM118  # no dict
         # DINO, MAE and others keep their command line beside the weights; a Namespace is plain data.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a pickle that is no file of torch's: the error tells it
             content = torch.load(file, map_location="cpu", weights_only=True)
     except PermissionError:
         raise

@@ -1,27 +1,33 @@
-"""The run's metrics: a CSV file that a resumed run continues, and TensorBoard's."""
+"""The run's metrics: a CSV that a resumed run continues and a kill at any moment leaves whole, and TensorBoard's."""
 
 from __future__ import annotations
 
 import csv
-import warnings
+import io
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
+from pretext.core.files import write_whole
+
+Row = dict[str, Any]
+
 
 class History(CSVLogger):
     """Lightning's CSV logger that writes `metrics.csv` straight into the run and loses nothing on resume.
 
-    Lightning deletes the file of an earlier start. Here the rows before step `resumed_at` stay; later ones are dropped,
-    since the resumed run writes them again.
+    Lightning deletes the file of an earlier start, and has its rows in memory alone until it writes again. Here the
+    rows before step `resumed_at` stay where they are; later ones are dropped, since the resumed run writes them again.
     """
 
     def __init__(self, run: str, resumed_at: int = 0, waits: bool = False) -> None:
         super().__init__(run, name="", version="")
-        self._kept = _rows_before(Path(run) / "metrics.csv", resumed_at)
+        self._resumed_at = resumed_at
         self.begun = not waits
         """Whether training has begun; before, nothing is made where the logger `waits` for that (see `Record`)."""
 
@@ -35,11 +41,7 @@ class History(CSVLogger):
         if not self.begun:
             return Nothing()  # type: ignore[return-value]
         if self._experiment is None:
-            with warnings.catch_warnings():
-                # It would delete the metrics of an earlier start; those that count were read and are kept.
-                warnings.filterwarnings("ignore", "Experiment logs directory", UserWarning)
-                self._experiment = ExperimentWriter(log_dir=self.log_dir)
-            self._experiment.metrics = self._kept
+            self._experiment = _Rows(self.log_dir, self._resumed_at)
         return self._experiment  # type: ignore[return-value]  # the base class types it as Fabric's
 
 
@@ -71,10 +73,59 @@ class Nothing:
         return lambda *args, **kwargs: None
 
 
-def _rows_before(file: Path, step: int) -> list[dict[str, float]]:
+@final
+class _Rows(ExperimentWriter):
+    """Appends rows; where the columns change, the file is written anew, whole or not at all."""
+
+    def __init__(self, folder: str, resumed_at: int) -> None:
+        super().__init__(folder)
+        self._file = Path(self.metrics_file_path)
+        kept = _rows_before(self._file, resumed_at)
+        if kept:
+            self.metrics_keys = sorted(set().union(*kept))
+            write_whole(self._file, _table(self.metrics_keys, kept))
+        else:
+            self._file.unlink(missing_ok=True)
+
+    def _check_log_dir_exists(self) -> None:
+        """Lightning's would delete the metrics of an earlier start."""
+
+    def save(self) -> None:
+        if not self.metrics:
+            return
+        if self._record_new_keys() or not self._file.exists():
+            earlier = _read(self._file) if self._file.exists() else []
+            write_whole(self._file, _table(self.metrics_keys, [*earlier, *self.metrics]))
+        else:
+            with self._file.open("ab") as file:
+                file.write(_lines(self.metrics_keys, self.metrics))
+                file.flush()
+                os.fsync(file.fileno())  # a checkpoint follows, whose steps must be in the file
+        self.metrics = []
+
+
+def _rows_before(file: Path, step: int) -> list[Row]:
+    """Read the rows that a run resumed at a step does not write again."""
     if step == 0 or not file.exists():
         return []
-    with file.open(newline="") as lines:
-        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
-    # Steps and epochs are whole numbers; everything else is a measure.
-    return [{k: int(v) if k in ("step", "epoch") else v for k, v in row.items()} for row in rows if row["step"] < step]
+    return [row for row in _read(file) if int(row["step"]) < step]
+
+
+def _read(file: Path) -> list[Row]:
+    """Read all whole rows, as text; of a last one that a kill cut short nothing is known."""
+    text = file.read_bytes().decode("utf-8", "replace")
+    whole = text[: text.rfind("\n") + 1]
+    return [
+        {key: value for key, value in row.items() if value} for row in csv.DictReader(io.StringIO(whole, newline=""))
+    ]
+
+
+def _table(columns: list[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Write a header and rows."""
+    return _lines(columns, [dict(zip(columns, columns, strict=True)), *rows])
+
+
+def _lines(columns: list[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.DictWriter(text, fieldnames=columns).writerows(rows)
+    return text.getvalue().encode()

@@ -33,7 +33,7 @@ class Clock(NamedTuple):
 
 
 class Question(NamedTuple):
-    """One thing that is asked of the device."""
+    """One thing that is asked."""
 
     name: str
     ask: Callable[[Clock, Answer], Answer]
@@ -182,6 +182,31 @@ def _state(part: Part, book: Book) -> str:
     if any(ERROR in answers.get(name, {}) for name in names):
         return FAILED
     return DONE if all(name in answers and UNFINISHED not in answers[name] for name in names) else WAITS
+
+
+def pages(parts: Sequence[Part], book: Book) -> list[str]:
+    """Write the tables of all parts as lines of Markdown; what was not asked is said."""
+    lines = []
+    for part in parts:
+        answers, state = book.answers(part.name), book.state(part.name)
+        if part.on_demand and not answers:
+            continue
+        lines += ["", f"### {part.about[0].upper()}{part.about[1:]}", ""]
+        lines += (
+            [*part.table(answers), *([] if state == DONE else _still_open(part, book))] if answers else ["Not run."]
+        )
+    return lines
+
+
+def _still_open(part: Part, book: Book) -> list[str]:
+    """Say what failed and what is still to be asked."""
+    answers = book.answers(part.name)
+    failed = [f"{name} ({answer[ERROR]})" for name, answer in answers.items() if ERROR in answer]
+    names = [question.name for question in part.questions()]
+    waits = [name for name in names if name not in answers or UNFINISHED in answers[name]]
+    lines = [f"Failed: {'; '.join(failed)}."] if failed else []
+    lines += [f"Not finished: {', '.join(waits)}."] if waits else []
+    return ["", *lines] if lines else []
 
 
 def told(answer: Answer) -> str:
