@@ -90,7 +90,11 @@ def test_self_and_random_and_holes_cannot_be_chosen():
     [
         ([LOW, Transfer(("self",), "u", 1.0)], {}, r"no transfer serves u; measure one"),
         ([LOW, Transfer(("a", "b"), "u", 1.0)], {"max_order": 1}, r"no transfer of at most 1 sources serves u"),
-        ([LOW, Transfer(("a", "b"), "u", 1.0)], {}, r"a budget of 1, but its cheapest sources cost more: u \(2\)"),
+        (
+            [LOW, Transfer(("a", "b"), "u", 1.0)],
+            {},
+            r"a budget of 1, but what serves these targets costs more: u \(2\)",
+        ),
         ([LOW, Transfer(("b",), "u", 1.0)], {}, r"a budget of 1: each target has .* no sources serve all of t, u"),
         ([LOW, HIGH], {"costs": {"bb": 2.0}}, r"costs of sources: the table has no 'bb'; did you mean 'b'\?"),
         ([LOW, HIGH], {"weights": {"x": 2.0}}, r"weights of targets: the table has no 'x'; there are t"),
