@@ -52,7 +52,7 @@ def fitted_head(features: Tensor, classes: Tensor, l2: float = 1e-3) -> nn.Linea
     weight, bias = (torch.as_tensor(part, dtype=features.dtype) for part in (found.coef_, found.intercept_))
     if len(weight) == 1:  # scikit-learn keeps one row of two classes
         weight, bias = torch.cat([-weight / 2, weight / 2]), torch.cat([-bias / 2, bias / 2])
-    head = nn.Linear(features.shape[1], len(weight)).to(features)
+    head = nn.Linear(features.shape[1], len(weight)).to(features).requires_grad_(False)
     with torch.no_grad():
         head.weight.copy_(weight.to(features) / spread)
         head.bias.copy_(bias)
@@ -89,14 +89,15 @@ def fisher(backbone: Backbone, head: nn.Module, x: Tensor, rng: Generator) -> Te
             likely = head(backbone(part).pooled).softmax(1).cpu()
         drawn = torch.multinomial(likely, 1, generator=rng)[:, 0].to(part.device)
         for name, slope in each(parameters, part, drawn).items():
-            sums[name] += slope.double().square().flatten(2).mean(2).sum(0).cpu()
+            sums[name] += slope.detach().double().square().flatten(2).mean(2).sum(0).cpu()
     return torch.cat([total / len(x) for total in sums.values()])
 
 
 def distance(one: Tensor, other: Tensor) -> float:
     """Return the cosine distance of two embeddings, each divided by their sum: 0 of equal ones."""
+    one, other = one.detach().double(), other.detach().double()
     both = (one + other).clamp(min=torch.finfo(torch.float64).tiny)
-    return float(1 - F.cosine_similarity((one / both).double(), (other / both).double(), dim=0))
+    return float(1 - F.cosine_similarity(one / both, other / both, dim=0))
 
 
 def asymmetric_distance(source: Tensor, target: Tensor, trivial: Tensor, alpha: float = 0.15) -> float:

@@ -121,7 +121,7 @@ def _check_budget(edges: Sequence[Transfer], targets: Sequence[str], price: Mapp
     dear = [f"{target} ({cost:g})" for target, cost in least.items() if cost > budget]
     if dear:
         raise ValueError(
-            f"best_policy got a budget of {budget:g}, but its cheapest sources cost more: {', '.join(dear)}"
+            f"best_policy got a budget of {budget:g}, but what serves these targets costs more: {', '.join(dear)}"
         )
 
 
