@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
+from filelock import FileLock
 from rich.console import Console
 
-from pretext.cli.parser import Parser
+from pretext.cli.parser import Parser, run_of
+from pretext.report.transfer import write_all
 from pretext.report.transfer_tables import completion_table, policy_table
+from pretext.training.callbacks.record import environment
 from pretext.transfer.complete import REFITS, complete
 from pretext.transfer.completion import DEFAULT, METHODS
 from pretext.transfer.policy import best_policy
+from pretext.transfer.runner import Workshop
+from pretext.transfer.suite import read_suite
 from pretext.transfer.tables import (
     Transfer,
     check_names,
@@ -25,9 +31,31 @@ from pretext.transfer.tables import (
 def main(args: list[str]) -> None:
     """Measure a map of transfers, choose sources on a budget, or complete a table."""
     kinds = {"policy": _policy, "complete": _complete}
-    if len(args) < 2 or args[1] not in kinds:
-        raise ValueError("give policy MATRIX.csv or complete MATRIX.csv")
-    kinds[args[1]](args[2:])
+    if len(args) > 1 and args[1] in kinds:
+        kinds[args[1]](args[2:])
+    else:
+        _measure(args)
+
+
+def _measure(args: list[str]) -> None:
+    """Train what is missing, measure every transfer, and write transfer.html, .csv and .json."""
+    name, rest = run_of(args)
+    parser = Parser("transfer", "SUITE.yaml | policy MATRIX.csv | complete MATRIX.csv", _measure.__doc__)
+    parser.add_argument("--out", type=Path, help="folder of the results (default: runs/transfer/<the file's name>)")
+    own = parser.parse_args(rest)
+    if name is None:
+        raise ValueError("give the YAML of a map, or policy MATRIX.csv, or complete MATRIX.csv, before any option")
+    shop = Workshop(read_suite(name), own.out or Path("runs") / "transfer" / Path(name).stem)
+    shop.folder.mkdir(parents=True, exist_ok=True)
+    command, facts = shlex.join(["pretext", *args]), environment()
+
+    def write() -> None:
+        with FileLock(shop.folder / "transfer.lock"):  # several processes may share the work
+            write_all(shop.map(), shop.folder, command, facts)
+
+    shop.work(write)
+    write()
+    print(shop.folder / "transfer.html")
 
 
 def _policy(args: list[str]) -> None:

@@ -14,7 +14,7 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-REACH = 20
+REACH = 30
 """How far LogME looks for log alpha / beta, on both sides of the logarithm of the mean squared singular value."""
 _TINY = 1e-12  # a variance below this is none: features that fit the labels exactly
 
