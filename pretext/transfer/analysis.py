@@ -79,7 +79,7 @@ def predictions(sources: Sequence[str], targets: Sequence[str], entries: Iterabl
 
 
 def policies(entries: Sequence[Entry], sources: Sequence[str], targets: Sequence[str]) -> tuple[Choice, ...]:
-    """Choose the best sources for each budget; none while a target is served by nothing."""
+    """Choose the best sources for each budget up to that which helps most; none while a target is served by nothing."""
     by_key: Mapping[tuple[str, str], Entry] = {(BAR.join(e.sources), e.target): e for e in entries}
     usable = [e for e in entries if not set(REFERENCES) & set(e.sources)]
     if {e.target for e in usable if len(e.sources) == 1} != set(targets):
@@ -90,6 +90,8 @@ def policies(entries: Sequence[Entry], sources: Sequence[str], targets: Sequence
         return ()
     for budget in range(1, len(sources) + 1):
         policy = best_policy(table, budget)
+        if len(policy.sources) < budget:  # more does not help
+            break
         used = [by_key[t.name, t.target] for t in policy.transfers.values()]
         wins = [e.win for e in used if not math.isnan(e.win)]
         first = choices[0].value if choices else policy.value

@@ -119,7 +119,7 @@ class TransferMap:
         sources: names, with `random` and `self`, in the order of the suite.
         targets: names.
         entries: of all orders, measured or predicted.
-        choices: for each budget from 1; none where a target is served by nothing.
+        choices: for each budget from 1 to that beyond which nothing helps; none where a target is served by nothing.
         tree: of similar sources, the nearest first; empty with fewer than three.
         failed: why transfers are missing, by "sources to target".
         planned: how many transfers there shall be; those of order 2 as far as they are known.
