@@ -42,22 +42,25 @@ def summary(scores: list[RecoveryScores]) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Measure, print the table of Spearman correlations, and write recovery.json beside this file."""
+    """Measure, print the table of Spearman correlations, and write recovery.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, required=True)
+    parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="what is hidden")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("recovery.json"))
     options = parser.parse_args()
     matrix, results, runs, start = table(options.table), {}, {}, time.perf_counter()
-    print(f"| method | {' | '.join(f'{100 * share:.0f} % hidden' for share in SHARES)} |")
+    shares = options.shares
+    print(f"| method | {' | '.join(f'{100 * share:.0f} % hidden' for share in shares)} |")
     for method in METHODS:
-        scored = {share: repeated(matrix, method, share, SEEDS, REFITS) for share in SHARES}
+        scored = {share: repeated(matrix, method, share, SEEDS, REFITS) for share in shares}
         results[method] = {f"{share:g}": summary(scores) for share, scores in scored.items()}
         runs[method] = {f"{share:g}": [asdict(score) for score in scores] for share, scores in scored.items()}
-        cells = [results[method][f"{share:g}"]["spearman"] for share in SHARES]
+        cells = [results[method][f"{share:g}"]["spearman"] for share in shares]
         print(f"| {method} | {' | '.join(f'{mean:.2f} ± {reach:.2f}' for mean, reach in cells)} |", flush=True)
     seconds = round(time.perf_counter() - start)
     constant = sum(score["constant"] for shares in runs.values() for scores in shares.values() for score in scores)
     facts = {"table": options.table.name, "seeds": SEEDS, "refits": REFITS, "seconds": seconds, "constant": constant}
-    write_json(Path(__file__).with_name("recovery.json"), {**facts, "methods": results})
+    write_json(options.out, {**facts, "methods": results})
     print(f"{seconds} s, {constant} constant outputs")
 
 

@@ -42,7 +42,8 @@ def write_html(found: TransferMap, file: Path, command: str, environment: Mappin
     return write_page(
         file, "transfer.html", found.title, about,
         found=found, tiles=_tiles(found), heat=heat(found), legend=SHADES.legend({}, "{:+.0f} sd"), wins=wins(found),
-        pairs=pairs(found), choices=choices(found), tree=tree(found.tree), entries=every(found), guess=GUESS,
+        pairs=pairs(found), choices=choices(found), rankings=rankings(found), tree=tree(found.tree),
+        entries=every(found), guess=GUESS,
         predicted=sum(entry.predicted for entry in found.entries), command=command, environment=environment,
     )  # fmt: skip
 
@@ -116,6 +117,19 @@ def choices(found: TransferMap) -> Table | None:
         cells = [choice.budget, ", ".join(choice.sources), choice.value, choice.over_single, choice.over_self]
         rows.append(Row([*cells, serving + (f" ({GUESS} partly predicted)" if choice.predicted else "")], "trained"))
     return Table("Best sources", columns, rows, look="board", names=1) if rows else None
+
+
+def rankings(found: TransferMap) -> Table | None:
+    """Tell how scores that took no training rank the sources."""
+    columns = [Column("Target", words=True, first="ascending"), Column("Score", words=True, first="ascending")]
+    columns += [Column("Sources", first="descending"), Column("Spearman", form=".2f", first="descending")]
+    columns += [Column("Kendall", form=".2f", first="descending"), Column("Regret", "%", ".0f", first="ascending")]
+    titles = {"log_me": "LogME", "h_score": "H-score", "leep": "LEEP of clusters", "nce": "NCE of clusters"}
+    rows = [
+        Row([r.target, titles[r.score], r.sources, Cell(r.spearman, r.low, r.high), r.kendall, r.regret], "trained")
+        for r in found.rankings
+    ]
+    return Table("Scores without training", columns, rows, look="board", names=1) if rows else None
 
 
 def every(found: TransferMap) -> Table:

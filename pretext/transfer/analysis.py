@@ -10,9 +10,10 @@ import numpy as np
 from scipy.cluster.hierarchy import linkage
 
 from pretext.transfer.affinity import priorities, win_interval, win_rates
+from pretext.transfer.cheap_scores import agreement
 from pretext.transfer.complete import complete
 from pretext.transfer.policy import best_policy
-from pretext.transfer.results import Choice, Entry, Measured, Merge, TransferMap
+from pretext.transfer.results import Choice, Entry, Measured, Merge, Ranking, TransferMap
 from pretext.transfer.tables import BAR, REFERENCES, Matrix
 
 SELF = ("self",)
@@ -35,7 +36,24 @@ def analyse(
     failed = {f"{BAR.join(one.sources)} to {one.target}": str(one.failed) for one in measured if one.failed is not None}
     choices = policies(entries, sources, targets)
     tree = similarity(entries, sources, targets)
-    return TransferMap(title, names, tuple(targets), tuple(entries), choices, tree, failed, planned, consistency)
+    ranked = rankings(done, entries)
+    return TransferMap(
+        title, names, tuple(targets), tuple(entries), choices, tree, ranked, failed, planned, consistency
+    )
+
+
+def rankings(measured: Sequence[Measured], entries: Sequence[Entry]) -> tuple[Ranking, ...]:
+    """Compare scores that took no training with affinities, where three sources or more have both."""
+    found = []
+    affinities = {(e.sources, e.target): e.affinity for e in entries if not e.predicted}
+    for target in dict.fromkeys(one.target for one in measured if one.scores):
+        own = [one for one in measured if one.target == target and one.scores and one.sources != SELF]
+        true = {one.sources[0]: affinities[one.sources, target] for one in own}
+        for score in own[0].scores if len(own) > 2 else ():
+            said = agreement({one.sources[0]: one.scores[score] for one in own}, true)
+            rank = said.spearman
+            found.append(Ranking(target, score, rank.n, rank.rho, rank.low, rank.high, said.kendall, said.regret))
+    return tuple(found)
 
 
 def tournament(measured: Sequence[Measured]) -> tuple[list[Entry], float]:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from pretext.core.rng import rng, seed_torch
 from pretext.core.types import Backbone, Features
+from pretext.evaluation.transferability import transferability
 from pretext.transfer.codes import STAGE, Code, Shape
-from pretext.transfer.problems import Asked, Items, Problem
+from pretext.transfer.problems import Asked, Items, Labels, Problem
 from pretext.transfer.suite import Readout
 
 CHUNK = 100  # items that a network looks at at once
@@ -38,6 +39,15 @@ def losses_of(code: Code, problem: Problem, train: Items, test: Items, readout: 
     seen = look(code, problem, train, readout.batch, key, "train")
     tests = look(code, problem, test, 1 if problem.alone else CHUNK, key, "test")
     return [_with_seed(code, problem, seen, tests, readout, (key, seed)) for seed in readout.seeds]
+
+
+def scores_of(code: Code, problem: Problem, items: Items) -> dict[str, float]:
+    """Score the averages of a network's features without training, where items have one class each; else {}."""
+    if not isinstance(problem, Labels) or problem.wanted.form != "class" or items.y is None:
+        return {}
+    with torch.no_grad():
+        features = torch.cat([code.eval()(x.float() / 255).pooled for x in items.x.split(CHUNK)])
+    return transferability(features, items.y, 0)
 
 
 def look(code: Code, problem: Problem, items: Items, size: int, key: str, split: str) -> list[Seen]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ class Measured:
         losses: of every test item, one list for each seed of the read-out.
         seconds: how long it took.
         failed: why there are no losses; None where there are.
+        scores: that took no training, of one source and a target of classes: `evaluation.transferability`.
 
     """
 
@@ -28,6 +29,7 @@ class Measured:
     losses: tuple[tuple[float, ...], ...] = ()
     seconds: float = 0.0
     failed: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -43,7 +45,7 @@ class Measured:
     def from_json(cls, plain: Mapping[str, Any]) -> Measured:
         """Read what `to_json` returned."""
         losses = tuple(tuple(seed) for seed in plain["losses"])
-        return cls(tuple(plain["sources"]), plain["target"], losses, plain["seconds"], plain["failed"])
+        return cls(tuple(plain["sources"]), plain["target"], losses, plain["seconds"], plain["failed"], plain["scores"])
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,30 @@ class Entry:
     def transfer(self) -> Transfer:
         """As a row of a table."""
         return Transfer(self.sources, self.target, self.affinity)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How a score without training ranks the sources of a target, against their affinities.
+
+    Args:
+        target: its name.
+        score: "log_me", "h_score", "leep" or "nce".
+        sources: how many were ranked, `random` among them and `self` not.
+        spearman: with its 95 % interval `low` to `high`; NaN where undefined.
+        kendall: likewise.
+        regret: 1 - affinity of the source that the score names over that of the best.
+
+    """
+
+    target: str
+    score: str
+    sources: int
+    spearman: float
+    low: float
+    high: float
+    kendall: float
+    regret: float
 
 
 @dataclass(frozen=True)
@@ -121,10 +147,10 @@ class TransferMap:
         entries: of all orders, measured or predicted.
         choices: for each budget from 1 to that beyond which nothing helps; none where a target is served by nothing.
         tree: of similar sources, the nearest first; empty with fewer than three.
+        rankings: of scores without training, by target of classes.
         failed: why transfers are missing, by "sources to target".
         planned: how many transfers there shall be; those of order 2 as far as they are known.
         consistency: of each target's tournament.
-        notes: what else a reader must know.
 
     """
 
@@ -134,10 +160,10 @@ class TransferMap:
     entries: tuple[Entry, ...] = ()
     choices: tuple[Choice, ...] = ()
     tree: tuple[Merge, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     planned: int = 0
     consistency: Mapping[str, float] = field(default_factory=dict)
-    notes: Sequence[str] = ()
 
     def entry(self, sources: tuple[str, ...], target: str) -> Entry | None:
         """Find an entry."""

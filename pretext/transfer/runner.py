@@ -23,7 +23,7 @@ from pretext.jobs.keys import key_of, with_contents
 from pretext.training.run import LAST, build_data, read
 from pretext.transfer.analysis import analyse
 from pretext.transfer.codes import Code
-from pretext.transfer.measure import losses_of
+from pretext.transfer.measure import losses_of, scores_of
 from pretext.transfer.networks import (
     build_network,
     build_task,
@@ -63,6 +63,9 @@ class Workshop:
         self.suite, self.folder = suite, folder
         self.ready: Callable[[str], Ready] = lru_cache(2)(self._ready)
         self.network: Callable[[str, str], Backbone] = lru_cache(8)(self._network)
+        # Read once: what changes while it works counts at the next start.
+        self.source_facts: Callable[[str], Any] = lru_cache(None)(self._source_facts)
+        self.target_facts: Callable[[str], Any] = lru_cache(None)(self._target_facts)
 
     def work(self, after: Callable[[], None]) -> None:
         """Finish everything, but leave to other processes what they work on; `after` each cell."""
@@ -132,7 +135,8 @@ class Workshop:
         code = Code(networks, self.suite.readout.stage)
         losses = losses_of(code, ready.problem, ready.train, ready.test, self.suite.readout, cell.target)
         seconds = round(time.perf_counter() - begin, 1)
-        return Measured(cell.sources, cell.target, tuple(map(tuple, losses)), seconds).to_json()
+        scores = scores_of(code, ready.problem, ready.train) if len(cell.sources) == 1 else {}
+        return Measured(cell.sources, cell.target, tuple(map(tuple, losses)), seconds, None, scores).to_json()
 
     # ---- What cells share
 
@@ -167,14 +171,14 @@ class Workshop:
     # ---- Names of files
 
     def _run(self, name: str) -> Path:
-        return self.folder / "runs" / f"{name}-{key_of(self._source_facts(name))}"
+        return self.folder / "runs" / f"{name}-{key_of(self.source_facts(name))}"
 
     def _self_file(self, target: str) -> Path:
         return self.folder / "self" / f"{target}-{key_of(self._self_facts(target))}.pt"
 
     def _file(self, cell: Cell) -> Path:
-        facts = [self._self_facts(cell.target) if name == "self" else self._source_facts(name) for name in cell.sources]
-        key = key_of(VERSION, facts, self._target_facts(cell.target), asdict(self.suite.readout))
+        facts = [self._self_facts(cell.target) if name == "self" else self.source_facts(name) for name in cell.sources]
+        key = key_of(VERSION, facts, self.target_facts(cell.target), asdict(self.suite.readout))
         return self.folder / "cells" / f"{'+'.join(cell.sources)}-to-{cell.target}-{key}.json"
 
     def _source_facts(self, name: str) -> Any:
@@ -189,7 +193,7 @@ class Workshop:
 
     def _self_facts(self, target: str) -> Any:
         own = self.suite
-        return self._target_facts(target), own.network, own.seed, own.self_items, own.self_steps, asdict(own.readout)
+        return self.target_facts(target), own.network, own.seed, own.self_items, own.self_steps, asdict(own.readout)
 
     def _target_facts(self, target: str) -> Any:
         return with_contents(asdict(self.suite.targets[target]))

@@ -97,6 +97,15 @@ def test_the_loss_of_every_test_item_is_kept_for_each_seed(done):
     assert (losses[0] != losses[1]).any()
 
 
+def test_scores_without_training_are_ranked_where_there_are_classes(done):
+    file, out = done
+    found = Workshop(read_suite(file), out).map().rankings
+    assert [(r.target, r.score, r.sources) for r in found] == [
+        ("digits", score, 4) for score in ("log_me", "h_score", "leep", "nce")
+    ]
+    assert all(0 <= r.regret < 1 for r in found)
+
+
 def test_what_is_finished_is_never_done_again_and_what_changes_is(done):
     file, out = done
     before = written(out)

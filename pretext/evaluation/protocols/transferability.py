@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
-from pretext.evaluation.kmeans import centroids_of
 from pretext.evaluation.protocol import Description, Metric, Protocol, Sets
 from pretext.evaluation.results import Score
-from pretext.evaluation.statistics.transferability import h_score, leep, log_me, nce
+from pretext.evaluation.transferability import PER_CLASS, transferability
 
 ITEMS = 5000
 """Of train that are looked at, at most: a random choice, always the same."""
-PER_CLASS = 5
-"""Clusters for each class of the target, as in N-LEEP (Li et al., CVPR 2021)."""
 
 
 class Transferability(Protocol):
-    """LogME and H-score of a stage's average on train; LEEP and NCE of its clusters.
-
-    LEEP and NCE want classes of the source, which a network that was trained without labels has not. Clusters of its
-    features take their place, as in N-LEEP: five times as many as the target has classes, by k-means, with an equal
-    spherical Gaussian each for LEEP's probabilities.
-    """
+    """LogME and H-score of a stage's average on train; LEEP and NCE of its clusters (`evaluation.transferability`)."""
 
     description = Description(
         name="transferability",
@@ -47,23 +39,4 @@ class Transferability(Protocol):
         if len(features) > ITEMS:
             chosen = torch.randperm(len(features), generator=rng)[:ITEMS].to(features.device)
             features, labels = features[chosen], labels[chosen]
-        labels = labels.unique(return_inverse=True)[1]
-        clusters = min(PER_CLASS * int(labels.max() + 1), len(features) // 2)
-        seed = int(torch.randint(2**31, (), generator=rng))
-        source = memberships(features, max(clusters, 1), seed)
-        return Score(
-            {
-                "log_me": log_me(features, labels),
-                "h_score": h_score(features, labels),
-                "leep": leep(source, labels),
-                "nce": nce(source.argmax(1), labels),
-            }
-        )
-
-
-def memberships(features: Tensor, clusters: int, seed: int) -> Tensor:
-    """Return the probabilities (N, clusters) of equal spherical Gaussians around the centroids of k-means."""
-    x = features.double()
-    squares = torch.cdist(x, centroids_of(x, clusters, seed)).square()
-    variance = squares.min(1).values.mean() / x.shape[1]
-    return torch.softmax(-squares / (2 * variance.clamp(min=torch.finfo(x.dtype).tiny)), dim=1)
+        return Score(transferability(features, labels, int(torch.randint(2**31, (), generator=rng))))

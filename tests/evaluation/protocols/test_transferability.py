@@ -6,7 +6,7 @@ import torch
 from pretext.evaluation.available import descriptions
 from pretext.evaluation.embed import Embedded
 from pretext.evaluation.measure import measure
-from pretext.evaluation.protocols.transferability import memberships
+from pretext.evaluation.transferability import memberships
 
 
 def draw(*shape, seed=0):
