@@ -35,12 +35,12 @@ def embed_task(backbone: Backbone, x: Tensor, labels: Tensor, rng: Generator, l2
         ValueError: one class, or a backbone without a convolution.
 
     """
-    names, classes = labels.unique(return_inverse=True)
+    names, classes = torch.unique(labels, return_inverse=True)
     if len(names) < 2:
         raise ValueError(f"embed_task got labels of {len(names)} class; a task has two or more")
     backbone = backbone.eval()
     with torch.no_grad():
-        features = torch.cat([backbone(part).pooled for part in x.split(BATCH)])
+        features = torch.cat([backbone(part).pooled for part in torch.split(x, BATCH)])
     return fisher(backbone, fitted_head(features, classes, l2), x, rng)
 
 
@@ -84,7 +84,7 @@ def fisher(backbone: Backbone, head: nn.Module, x: Tensor, rng: Generator) -> Te
 
     each = vmap(grad(surprise), in_dims=(None, 0, 0))
     sums = {name: torch.zeros(len(p), dtype=torch.float64) for name, p in parameters.items()}
-    for part in x.split(BATCH):
+    for part in torch.split(x, BATCH):
         with torch.no_grad():
             likely = head(backbone(part).pooled).softmax(1).cpu()
         drawn = torch.multinomial(likely, 1, generator=rng)[:, 0].to(part.device)

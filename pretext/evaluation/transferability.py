@@ -23,7 +23,7 @@ def transferability(features: Tensor, labels: Tensor, seed: int) -> dict[str, fl
         ValueError: one class, or as in `log_me`.
 
     """
-    labels = labels.unique(return_inverse=True)[1]
+    labels = torch.unique(labels, return_inverse=True)[1]
     clusters = min(PER_CLASS * int(labels.max() + 1), len(features) // 2)
     source = memberships(features, max(clusters, 1), seed)
     return {

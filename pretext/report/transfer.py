@@ -114,8 +114,10 @@ def choices(found: TransferMap) -> Table | None:
     rows = []
     for choice in found.choices:
         serving = ", ".join(f"{target}: {by.replace(BAR, ' + ')}" for target, by in choice.serving.items())
-        cells = [choice.budget, ", ".join(choice.sources), choice.value, choice.over_single, choice.over_self]
-        rows.append(Row([*cells, serving + (f" ({GUESS} partly predicted)" if choice.predicted else "")], "trained"))
+        serving += f" ({GUESS} partly predicted)" if choice.predicted else ""
+        names = ", ".join(choice.sources)
+        figures = choice.value, choice.over_single, choice.over_self
+        rows.append(Row([choice.budget, names, *figures, serving], "trained"))
     return Table("Best sources", columns, rows, look="board", names=1) if rows else None
 
 
@@ -159,7 +161,7 @@ def _kind(source: str) -> str:
 
 def _standardised(found: TransferMap) -> dict[tuple[str, str], float]:
     """Standardise the logarithms of first-order affinities for each target."""
-    scores = {}
+    scores: dict[tuple[str, str], float] = {}
     for target in found.targets:
         own = {e.sources[0]: math.log(e.affinity) for e in found.entries if e.target == target and len(e.sources) == 1}
         if own:

@@ -20,7 +20,9 @@ def tree(merges: Sequence[Merge]) -> Markup | None:
     leaves = merges[-1].left + merges[-1].right
     start = 10 + LETTER * max(map(len, leaves))
     x = Axis(0.0, merges[-1].distance or 1.0, start, WIDTH - 10)
-    places = {(leaf,): (x.start, ROW * (k + 0.7)) for k, leaf in enumerate(leaves)}
+    places: dict[tuple[str, ...], tuple[float, float]] = {
+        (leaf,): (x.start, ROW * (k + 0.7)) for k, leaf in enumerate(leaves)
+    }
     parts = [text(x.start - 6, ROW * (k + 0.7) + 4, leaf, "end", "words") for k, leaf in enumerate(leaves)]
     lines = []
     for merge in merges:

@@ -51,7 +51,7 @@ def win_rates(losses: ArrayLike, names: Sequence[str] | None = None) -> Array:
     if len(lost):
         names = names or [f"transfer {place}" for place in range(len(runs))]
         raise ValueError(
-            f"win_rates got losses that are NaN, of {', '.join(names[k] for k in lost)}; train the read-out at a "
+            f"win_rates got losses that are NaN, of {', '.join(names[int(k)] for k in lost)}; train the read-out at a "
             "smaller rate, or leave the transfer out"
         )
     rates = np.full((len(runs), len(runs)), 0.5)

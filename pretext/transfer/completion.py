@@ -101,7 +101,8 @@ class LowRank(Method):
         if known.features is not None:
             rows = self._from_features(rows, weights.sum(1), known.features[known.sources])
             other = self._from_features(other, weights.sum(0), known.features[known.targets])
-        return rows[:, :1] + other[:, 0] + rows[:, 1:] @ other[:, 1:].T
+        products: Tensor = rows[:, 1:] @ other[:, 1:].T
+        return rows[:, :1] + other[:, 0] + products
 
     def _solve(self, values: Tensor, weights: Tensor, factors: Tensor) -> Tensor:
         """Solve for the bias and the factors of each row: (S, 1 + rank)."""
@@ -109,7 +110,8 @@ class LowRank(Method):
         ridge = self.l2 * torch.eye(design.shape[1], dtype=design.dtype)
         gram = torch.einsum("st,ta,tb->sab", weights, design, design) + ridge
         right = torch.einsum("st,st,ta->sa", weights, values, design)
-        return torch.linalg.solve(gram, right)
+        solved: Tensor = torch.linalg.solve(gram, right)
+        return solved
 
     def _from_features(self, found: Tensor, counts: Tensor, features: Tensor) -> Tensor:
         """Fill rows without an entry by kernel ridge regression on the features of the others."""

@@ -184,7 +184,7 @@ def fit(
         latent = encoder(propagation, x)
         value = loss_of(decoder(latent.draw(rng))) + latent.divergence()
         optimizer.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         optimizer.step()
     if not value.isfinite():
         raise FloatingPointError(f"the graph autoencoder's loss is {value.item()}; train it at a smaller rate")

@@ -46,13 +46,13 @@ def scores_of(code: Code, problem: Problem, items: Items) -> dict[str, float]:
     if not isinstance(problem, Labels) or problem.wanted.form != "class" or items.y is None:
         return {}
     with torch.no_grad():
-        features = torch.cat([code.eval()(x.float() / 255).pooled for x in items.x.split(CHUNK)])
+        features = torch.cat([code.eval()(x.float() / 255).pooled for x in torch.split(items.x, CHUNK)])
     return transferability(features, items.y, 0)
 
 
 def look(code: Code, problem: Problem, items: Items, size: int, key: str, split: str) -> list[Seen]:
     """Ask about items in batches of one size, and let the frozen network look at many of them at once."""
-    parts = [items.take(part) for part in torch.arange(len(items.x)).split(size)]
+    parts = [items.take(part) for part in torch.split(torch.arange(len(items.x)), size)]
     asked = [problem.ask(part, rng("cpu", "transfer", key, split, k)) for k, part in enumerate(parts)]
     code.eval()
     seen: list[Seen] = []
@@ -61,7 +61,7 @@ def look(code: Code, problem: Problem, items: Items, size: int, key: str, split:
         some = asked[first : first + at_once]
         with torch.no_grad():
             map_ = code(torch.cat([one.question for one in some])).stages[STAGE]
-        for one, own in zip(some, map_.split([len(one.question) for one in some]), strict=True):
+        for one, own in zip(some, torch.split(map_, [len(one.question) for one in some]), strict=True):
             seen.append(Seen(features_of(own), one))
     return seen
 

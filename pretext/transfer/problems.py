@@ -78,7 +78,7 @@ class Labels(Problem):
         self.wanted: Wanted = wanted_of(items.y, classes)
         self.readout, self.middle, self.spread = readout, torch.zeros(()), torch.ones(())
         if self.wanted.form == "class":
-            seen = items.y.unique().tolist()
+            seen = torch.unique(items.y).tolist()
             require(len(seen) > 1, self, f"{len(items.y)} items of one class, {seen}", "it wants two classes or more")
         if items.y.is_floating_point():
             axes = [axis for axis in range(items.y.ndim) if axis != 1]

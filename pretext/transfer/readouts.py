@@ -85,8 +85,8 @@ class ReadOut(nn.Module):
         return F.interpolate(said, side, mode="bilinear") if side is not None else said
 
     def losses(self, code: Tensor, y: Tensor) -> Tensor:
-        """Grade each item: (N,). Cross-entropy of classes, squared error of numbers; what is not judged is left out."""
-        said = self(code, (int(y.shape[-2]), int(y.shape[-1])) if self.dense else None).float()
+        """Grade each item, (N,): by cross-entropy, or the squared error of numbers. What is not judged is left out."""
+        said: Tensor = self(code, (int(y.shape[-2]), int(y.shape[-1])) if self.dense else None).float()
         form = self.wanted.form
         if form == "class":
             return F.cross_entropy(said, y, reduction="none")
@@ -94,7 +94,7 @@ class ReadOut(nn.Module):
             return _mean(F.cross_entropy(said, y.long(), ignore_index=IGNORED, reduction="none"), y != IGNORED)
         if form == "several":
             return _mean(F.binary_cross_entropy_with_logits(said, (y > 0).float(), reduction="none"), y >= 0)
-        return (said - y.float()).square().flatten(1).mean(1)
+        return _mean((said - y.nan_to_num().float()).square(), ~y.isnan())
 
 
 def _mean(losses: Tensor, judged: Tensor) -> Tensor:

@@ -139,9 +139,11 @@ def compare(matrix: Matrix, completed: Array, mask: Mask, coverage: float, const
             middle = np.nanmedian(true)
             above += (true[hidden] > middle).tolist()
             scores += (rankdata(said[there])[hidden[there]] / there.sum()).tolist()
-    curve = _curves(np.array(above), np.array(scores))
-    means = [float(np.mean(part)) if part else np.nan for part in (spearmans, kendalls, hits, regrets)]
-    return RecoveryScores(*means, *curve, coverage, constant)
+    auc, precision = _curves(np.array(above), np.array(scores))
+    spearman, kendall, hit, regret = (
+        float(np.mean(part)) if part else np.nan for part in (spearmans, kendalls, hits, regrets)
+    )
+    return RecoveryScores(spearman, kendall, hit, regret, auc, precision, coverage, constant)
 
 
 def _correlation(true: Array, said: Array, of: object) -> float:

@@ -43,7 +43,6 @@ def suite_file(folder, **changes):
         "network": {"class_path": "nets.TinyNet"},
         "sources": {
             "turn": {"config": str(config)},
-            "drawn": {"config": str(config), "options": {"model.tasks": {"edges": EDGES}}},
             "outsider": {"backbone": "nets.TinyNet"},
         },
         "targets": {
@@ -80,7 +79,7 @@ def test_every_pair_is_measured_and_each_target_has_a_pair_of_sources(done):
     found = Workshop(read_suite(file), out).map()
     assert found.failed == {}
     single = {(e.sources, e.target) for e in found.entries if len(e.sources) == 1}
-    assert single == {((s,), t) for s in ("turn", "drawn", "outsider", "random", "self") for t in found.targets}
+    assert single == {((s,), t) for s in ("turn", "outsider", "random", "self") for t in found.targets}
     assert sorted(e.target for e in found.entries if len(e.sources) == 2) == ["digits", "edges", "turns"]
     for target in found.targets:
         own = [e for e in found.entries if e.target == target]
@@ -101,7 +100,7 @@ def test_scores_without_training_are_ranked_where_there_are_classes(done):
     file, out = done
     found = Workshop(read_suite(file), out).map().rankings
     assert [(r.target, r.score, r.sources) for r in found] == [
-        ("digits", score, 4) for score in ("log_me", "h_score", "leep", "nce")
+        ("digits", score, 3) for score in ("log_me", "h_score", "leep", "nce")
     ]
     assert all(0 <= r.regret < 1 for r in found)
 
@@ -128,14 +127,14 @@ def test_the_same_suite_gives_the_same_losses(done):
 
 def test_csv_and_json_hold_every_entry_and_the_table_can_be_asked(done, capsys):
     _, out = done
-    rows = list(csv.DictReader((out / "transfer.csv").open()))
+    rows = list(csv.DictReader((out / "transfer.csv").read_text().splitlines()))
     found = json.loads((out / "transfer.json").read_text())
-    assert len(rows) == len(found["entries"]) == 18
+    assert len(rows) == len(found["entries"]) == 15
     assert {row["predicted"] for row in rows} == {"no"}
-    assert len(read_transfers(out / "affinities.csv")) == 18
+    assert len(read_transfers(out / "affinities.csv")) == 15
     assert main(["transfer", "policy", str(out / "affinities.csv"), "--budget", "1"]) == 0
     best = found["choices"][0]["sources"][0]
-    assert f"Train {best}:" in capsys.readouterr().out
+    assert f"Train {best}:" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.slow  # two processes

@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 
 REACH = 30
 """How far LogME looks for log alpha / beta, on both sides of the logarithm of the mean squared singular value."""
-_TINY = 1e-12  # a variance below this is none: features that fit the labels exactly
+_TINY = 1e-300  # keeps logarithms finite
 
 
 def nce(source: Tensor, labels: Tensor) -> float:
@@ -106,7 +106,8 @@ def _evidence(u: Tensor, squares: Tensor, y: Tensor) -> Tensor:
     eleven times at most, leads to the same place, and where D > N slowly.
     """
     n, inside = len(y), (u.T @ y).square()
-    outside = (y.square().sum() - inside.sum()).clamp(min=0)
+    # Nothing lies outside where N features or more explain all; what rounding leaves there would count as noise.
+    outside = inside.new_zeros(()) if u.shape[1] == n else (y.square().sum() - inside.sum()).clamp(min=0)
     scale = math.log(float(squares.mean()) + _TINY)
 
     def density(log_ratio: Tensor) -> Tensor:
@@ -127,8 +128,8 @@ def _evidence(u: Tensor, squares: Tensor, y: Tensor) -> Tensor:
 
 def _check(asker: str, features: Tensor, labels: Tensor) -> None:
     fits = features.ndim == 2 and labels.shape == features.shape[:1] and len(features) > 1
-    if not fits or len(labels.unique()) < 2:
-        classes = len(labels.unique())
+    if not fits or len(torch.unique(labels)) < 2:
+        classes = len(torch.unique(labels))
         raise ValueError(
             f"{asker} got features {tuple(features.shape)} and labels {tuple(labels.shape)} of {classes} classes; it "
             "wants (N, D) and (N,) of two classes or more"
