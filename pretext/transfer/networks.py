@@ -17,6 +17,7 @@ from pretext.core.files import whole
 from pretext.core.rng import rng, seed_torch
 from pretext.core.types import Backbone, TaskFactory
 from pretext.jobs.arguments import arguments
+from pretext.jobs.keys import here
 from pretext.training.cli import PretextCLI
 from pretext.training.run import LAST, load
 from pretext.transfer.codes import Code
@@ -52,8 +53,8 @@ def train_source(source: SourceEntry, options: Options, seed: int, run: Path) ->
     """Train a config, or go on where it stopped."""
     assert source.config is not None
     begin, started = time.perf_counter(), (run / LAST).exists()
-    own = [*arguments({**options, **source.options}), "--seed_everything", str(seed)]
-    fit = ["fit", "-c", source.config, *own, "--trainer.default_root_dir", str(run)]
+    own = [*arguments(here({**options, **source.options})), "--seed_everything", str(seed)]
+    fit = ["fit", "-c", str(here(source.config)), *own, "--trainer.default_root_dir", str(run)]
     PretextCLI(["fit", str(run)] if started else fit)
     return {"seconds": round(time.perf_counter() - begin, 1)}
 
@@ -61,10 +62,10 @@ def train_source(source: SourceEntry, options: Options, seed: int, run: Path) ->
 def source_network(source: SourceEntry, run: Path) -> Backbone:
     """Load a source; `run` is the folder of what was trained here."""
     if source.backbone:
-        found = pretrained(source.backbone, source.weights, None)
+        found = pretrained(source.backbone, here(source.weights), None)
         pl.seed_everything(0, verbose=False)
         return found.fresh() if found.trained is None else found.trained()
-    return load(Path(source.run) if source.run else run).inputs.network(None)[0]
+    return load(Path(here(source.run)) if source.run else run).inputs.network(None)[0]
 
 
 def train_self(suite: Suite, name: str, problem: Problem, items: Items, file: Path) -> Plain:

@@ -19,8 +19,8 @@ from pretext.core.rng import rng
 from pretext.core.types import Backbone
 from pretext.jobs.arguments import arguments
 from pretext.jobs.files import FileJob, finish, read_result
-from pretext.jobs.keys import key_of, with_contents
-from pretext.training.run import LAST, build_data, read
+from pretext.jobs.keys import as_written, here, key_of, with_contents
+from pretext.training.run import LAST, build_data
 from pretext.transfer.analysis import analyse
 from pretext.transfer.codes import Code
 from pretext.transfer.measure import losses_of, scores_of
@@ -165,7 +165,7 @@ class Workshop:
         entry = self.suite.targets[target]
         if entry.task is not None:
             return Pretext(build_task(entry.task))
-        classes = len(getattr(build_data(arguments(entry.data)), "classes", ()))
+        classes = len(getattr(build_data(arguments(here(entry.data))), "classes", ()))
         return Labels(items, classes, self.suite.readout)
 
     # ---- Names of files
@@ -186,8 +186,8 @@ class Workshop:
         if name == "random":
             return name, self.suite.network, self.suite.seed
         source = self.suite.sources[name]
-        config = read(source.config) if source.config else None
-        run = with_contents(str(Path(source.run) / LAST)) if source.run else None
+        config = as_written(here(source.config)) if source.config else None
+        run = with_contents(f"{source.run}/{LAST}") if source.run else None
         options = self.suite.options if source.config else None
         return [with_contents(part) for part in (asdict(source), options, config, self.suite.seed)], run
 
@@ -201,7 +201,7 @@ class Workshop:
 
 def _items(suite: Suite, target: str, split: str, most: int) -> Items:
     """Read so many items of a split, always the same."""
-    data: Any = build_data(arguments(suite.targets[target].data))
+    data: Any = build_data(arguments(here(suite.targets[target].data)))
     batches = list(data.ordered(split, most))
     if not isinstance(batches[0]["x"], torch.Tensor) or batches[0]["x"].ndim != 4:
         raise ValueError(

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import OmegaConf
+from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pretext.core.errors import require
+from pretext.jobs.keys import environment_kept
 from pretext.transfer.readouts import KINDS
 from pretext.transfer.tables import BAR, REFERENCES
 
@@ -82,7 +83,7 @@ class Readout:
 
 @dataclass
 class Suite:
-    """A map of transfers.
+    """A map of transfers; what it takes from the environment stands there as it is written.
 
     Args:
         network: {class_path, init_args} of a backbone: that of `random`, untrained, and of `self`.
@@ -124,14 +125,18 @@ def read_suite(file: str | Path) -> Suite:
     if not Path(file).is_file():
         raise FileNotFoundError(f"transfer: no file {file}")
     try:
-        content = OmegaConf.merge(OmegaConf.structured(Suite), OmegaConf.load(file))
-        suite = cast(Suite, OmegaConf.to_object(content))
+        content = OmegaConf.load(file)
+        suite, written = _parsed(content), _parsed(environment_kept(content))
     except OmegaConfBaseException as error:
         raise ValueError(f"transfer: {file}: {str(error).splitlines()[0]}") from error
     _check(suite)
     for name, source in suite.sources.items():
         _check_source(name, source)
-    return suite
+    return written
+
+
+def _parsed(content: Container) -> Suite:
+    return cast(Suite, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Suite), content)))
 
 
 def _check(suite: Suite) -> None:
