@@ -35,7 +35,9 @@ def kinds(setting: Setting) -> dict[str, Files]:
     """List what is read."""
     return {
         "CIFAR-10, 32 px": Files(False, 32, setting.size(128, 4), setting.size(50_000, 16), setting.size(4_000, 8)),
-        "photos of 500 px, canvas 240": Files(True, setting.size(240, 48), setting.size(64, 4), setting.size(5_400, 16), 200),
+        "photos of 500 px, canvas 240": Files(
+            True, setting.size(240, 48), setting.size(64, 4), setting.size(5_400, 16), 200
+        ),
     }
 
 
@@ -116,7 +118,8 @@ def bare_speed(files: list[Path], canvas: int) -> float:
 def table(answers: dict[str, Answer]) -> list[str]:
     """Lay out the rows of the table."""
     lines = [
-        "| files | first batch | first epoch, images/s | later | second run | torchvision, one thread | per core / that | Python |",
+        "| files | first batch | first epoch, images/s | later | second run "
+        "| torchvision, one thread | per core / that | Python |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, answer in answers.items():
