@@ -76,8 +76,9 @@ def options(config, folders):
 
 
 def once(config):
-    """Leave out of the daily tests a config whose tasks another one trains too."""
-    return pytest.param(config, marks=pytest.mark.slow) if config.parent.name == "evolve" else config
+    """Leave out of the daily tests a config whose tasks another one trains too, or that differs by its task alone."""
+    alike = config.parent.name == "evolve" or config.stem in ("autoencoding", "edges", "keypoints")
+    return pytest.param(config, marks=pytest.mark.slow) if alike else config
 
 
 @pytest.mark.parametrize(

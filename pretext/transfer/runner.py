@@ -111,14 +111,14 @@ class Workshop:
         source, suite = self.suite.sources[name], self.suite
         return FileJob(
             f"train {name}",
-            run.with_suffix(".json"),
+            run.with_name(f"{run.name}.json"),
             partial(train_source, source, suite.options, suite.seed, run),
             _why,
         )
 
     def _self_job(self, target: str) -> FileJob:
         file = self._self_file(target)
-        return FileJob(f"train self of {target}", file.with_suffix(".json"), partial(self._train_self, target), _why)
+        return FileJob(f"train self of {target}", file.with_name(f"{file.name}.json"), partial(self._train_self, target), _why)
 
     def _train_self(self, target: str) -> Plain:
         items = _items(self.suite, target, "train", self.suite.self_items)

@@ -153,7 +153,8 @@ def _check(suite: Suite) -> None:
     )
     require(bool(suite.sources) and bool(suite.targets), asker, "no source or no target", "name one of each at least")
     for name in (*suite.sources, *suite.targets):
-        require(BAR not in name and bool(name), asker, f"the name {name!r}", f"names are not empty and have no {BAR!r}")
+        fits = bool(name) and not {BAR, "/"} & set(name)
+        require(fits, asker, f"the name {name!r}", f"names are not empty, and have no {BAR!r} and no '/'")
 
 
 def _check_source(name: str, source: SourceEntry) -> None:

@@ -101,11 +101,11 @@ def test_a_mass_that_stands_at_the_target_says_nothing_of_the_order_of_sources()
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
-@pytest.mark.parametrize("method", [LowRank(rank=1, l2=0.05), GraphMethod(Gravity(), epochs=60)])
+@pytest.mark.parametrize("method", [LowRank(rank=1, l2=0.05), GraphMethod(Gravity(), epochs=40)])
 def test_a_task_without_any_entry_is_known_by_its_features(side, method):
-    matrix, features = table(10, 8)
+    matrix, features = table(8, 7)
     scores = leave_one_out(matrix, method, side, features, scale="linear")
-    assert scores.spearman > 0.3  # of 10 sources; without features it is 0
+    assert scores.spearman > 0.3  # of 8 sources; without features it is 0
     assert not scores.constant
 
 

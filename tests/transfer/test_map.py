@@ -167,6 +167,7 @@ def test_killed_it_goes_on_and_two_share_the_work(tmp_path):
         ({"sources": {"x": {}}}, "x: it names nothing; give a config, a run or a backbone"),
         ({"sources": {"x": {"config": "none.yaml"}}}, "names a config that is not there: none.yaml"),
         ({"readout": {"kind": "deep"}}, "readout.kind='deep'; choose one of linear, convolutional"),
+        ({"sources": {"a|b": {"backbone": "nets.TinyNet"}}}, "the name 'a|b'; names are not empty"),
         ({"order": 3}, "order=3, beam=2; order is 1 or 2"),
         ({"target": {}}, "Key 'target' not in 'Suite'"),
     ],
