@@ -35,7 +35,7 @@ def losses_of(code: Code, problem: Problem, train: Items, test: Items, readout: 
         ValueError: as in `ReadOut`.
 
     """
-    problem.head(Shape(code))  # a pretext task is asked by its first head
+    problem.head(Shape(code)).to(device_of(code))  # a pretext task is asked by its first head
     seen = look(code, problem, train, readout.batch, key, "train")
     tests = look(code, problem, test, 1 if problem.alone else CHUNK, key, "test")
     return [_with_seed(code, problem, seen, tests, readout, (key, seed)) for seed in readout.seeds]
@@ -46,14 +46,17 @@ def scores_of(code: Code, problem: Problem, items: Items) -> dict[str, float]:
     if not isinstance(problem, Labels) or problem.wanted.form != "class" or items.y is None:
         return {}
     with torch.no_grad():
-        features = torch.cat([code.eval()(x.float() / 255).pooled for x in torch.split(items.x, CHUNK)])
-    return transferability(features, items.y, 0)
+        features = torch.cat(
+            [code.eval()(x.to(device_of(code)).float() / 255).pooled for x in torch.split(items.x, CHUNK)]
+        )
+    return transferability(features.cpu(), items.y, 0)
 
 
 def look(code: Code, problem: Problem, items: Items, size: int, key: str, split: str) -> list[Seen]:
     """Ask about items in batches of one size, and let the frozen network look at many of them at once."""
-    parts = [items.take(part) for part in torch.split(torch.arange(len(items.x)), size)]
-    asked = [problem.ask(part, rng("cpu", "transfer", key, split, k)) for k, part in enumerate(parts)]
+    device = device_of(code)
+    parts = [items.take(part).to(device) for part in torch.split(torch.arange(len(items.x)), size)]
+    asked = [problem.ask(part, rng(device, "transfer", key, split, k)) for k, part in enumerate(parts)]
     code.eval()
     seen: list[Seen] = []
     at_once = max(1, CHUNK // size)
@@ -64,6 +67,11 @@ def look(code: Code, problem: Problem, items: Items, size: int, key: str, split:
         for one, own in zip(some, torch.split(map_, [len(one.question) for one in some]), strict=True):
             seen.append(Seen(features_of(own), one))
     return seen
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Tell where a network lies."""
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
 
 
 def features_of(map_: Tensor) -> Features:
@@ -80,7 +88,7 @@ def _with_seed(
     key: tuple[str, int],
 ) -> list[float]:
     seed_torch("cpu", "transfer", "head", *key)
-    head = problem.head(Shape(code))
+    head = problem.head(Shape(code)).to(device_of(code))
     descend(
         head,
         list(head.parameters()),

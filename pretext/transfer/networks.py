@@ -28,6 +28,11 @@ from pretext.transfer.suite import Options, SourceEntry, Suite
 Plain = dict[str, Any]
 
 
+def device() -> torch.device:
+    """Choose where a map is measured: on the accelerator if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def build_network(suite: Suite) -> Backbone:
     """Build the suite's own network, untrained, always alike."""
     parser = ArgumentParser(exit_on_error=False)
@@ -76,17 +81,17 @@ def train_self(suite: Suite, name: str, problem: Problem, items: Items, file: Pa
 
     """
     begin, own = time.perf_counter(), suite.readout
-    network = build_network(suite)
+    network = build_network(suite).to(device())
     code = Code([network], own.stage)
     seed_torch("cpu", "transfer", "self", name, suite.seed)
-    head = problem.head(code)
+    head = problem.head(code).to(device())
     code.train()
     steps = iter(range(suite.self_steps))
 
     def loss() -> torch.Tensor:
         step = next(steps)
         drawn = torch.randint(len(items.x), (own.batch,), generator=rng("cpu", "transfer", "self", name, step))
-        asked = problem.ask(items.take(drawn), rng("cpu", "transfer", "self", name, "ask", step))
+        asked = problem.ask(items.take(drawn).to(device()), rng(device(), "transfer", "self", name, "ask", step))
         return problem.loss(head, code(asked.question), asked)
 
     descend(
@@ -104,5 +109,5 @@ def train_self(suite: Suite, name: str, problem: Problem, items: Items, file: Pa
 def self_network(suite: Suite, file: Path) -> Backbone:
     """Load what `train_self` wrote."""
     network = build_network(suite)
-    network.load_state_dict(torch.load(file, weights_only=True))
+    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     return network

@@ -26,6 +26,10 @@ class Items(NamedTuple):
         """Choose some."""
         return Items(self.x[positions], None if self.y is None else self.y[positions])
 
+    def to(self, device: torch.device) -> Items:
+        """Move them."""
+        return Items(self.x.to(device), None if self.y is None else self.y.to(device))
+
 
 class Asked(NamedTuple):
     """Questions to a backbone, and what grades the answers."""
@@ -89,7 +93,9 @@ class Labels(Problem):
 
     def ask(self, items: Items, rng: Generator) -> Asked:
         assert items.y is not None
-        y = (items.y - self.middle) / self.spread if items.y.is_floating_point() else items.y
+        y = items.y
+        if y.is_floating_point():
+            y = (y - self.middle.to(y.device)) / self.spread.to(y.device)
         return Asked(items.x.float() / 255, y)
 
     def head(self, code: Backbone) -> nn.Module:

@@ -27,6 +27,7 @@ from pretext.transfer.measure import losses_of, scores_of
 from pretext.transfer.networks import (
     build_network,
     build_task,
+    device,
     self_network,
     source_network,
     train_self,
@@ -118,7 +119,9 @@ class Workshop:
 
     def _self_job(self, target: str) -> FileJob:
         file = self._self_file(target)
-        return FileJob(f"train self of {target}", file.with_name(f"{file.name}.json"), partial(self._train_self, target), _why)
+        return FileJob(
+            f"train self of {target}", file.with_name(f"{file.name}.json"), partial(self._train_self, target), _why
+        )
 
     def _train_self(self, target: str) -> Plain:
         items = _items(self.suite, target, "train", self.suite.self_items)
@@ -143,10 +146,12 @@ class Workshop:
     def _network(self, source: str, target: str) -> Backbone:
         """Load a source; `target` tells whose `self` it is."""
         if source == "random":
-            return build_network(self.suite)
-        if source == "self":
-            return self_network(self.suite, self._self_file(target))
-        return source_network(self.suite.sources[source], self._run(source))
+            network = build_network(self.suite)
+        elif source == "self":
+            network = self_network(self.suite, self._self_file(target))
+        else:
+            network = source_network(self.suite.sources[source], self._run(source))
+        return network.to(device())
 
     def _ready(self, target: str) -> Ready:
         """Read items that no source was trained on, those of the test set: some to train read-outs, others to test."""
