@@ -51,12 +51,13 @@ def blur(x: Tensor, sigma: float) -> Tensor:
 
 def _brightness(x: Tensor) -> Tensor:
     """Weigh colours to (N, 1, H, W), in float32: slopes are small differences."""
-    return (x.float() * constant(LUMA, x.device)[:, None, None]).sum(1, keepdim=True)
+    x = x.float()
+    return (x * constant(LUMA, x.device, x.dtype)[:, None, None]).sum(1, keepdim=True)
 
 
 def _slopes(grey: Tensor) -> tuple[Tensor, Tensor]:
     """Take the slopes to the right and down, per pixel, by Scharr's differences; on the border they are one-sided."""
-    step, smooth = constant((-0.5, 0.0, 0.5), grey.device), constant(_SMOOTH, grey.device)
+    step, smooth = (constant(taps, grey.device, grey.dtype) for taps in ((-0.5, 0.0, 0.5), _SMOOTH))
     return _convolve(grey, smooth[:, None] * step), _convolve(grey, step[:, None] * smooth)
 
 

@@ -101,8 +101,8 @@ class LowRank(Method):
         if known.features is not None:
             rows = self._from_features(rows, weights.sum(1), known.features[known.sources])
             other = self._from_features(other, weights.sum(0), known.features[known.targets])
-        products: Tensor = rows[:, 1:] @ other[:, 1:].T
-        return rows[:, :1] + other[:, 0] + products
+        predicted: Tensor = rows[:, :1] + other[:, 0] + rows[:, 1:] @ other[:, 1:].T
+        return predicted
 
     def _solve(self, values: Tensor, weights: Tensor, factors: Tensor) -> Tensor:
         """Solve for the bias and the factors of each row: (S, 1 + rank)."""
@@ -153,8 +153,8 @@ class GraphMethod(Method):
         mass: Literal["source", "target"] = "source",
         hidden: int = 64,
         latent: int = 32,
-        epochs: int = 200,
-        rate: float = 0.01,
+        epochs: int = 400,
+        rate: float = 0.02,
         weight_decay: float = 1e-4,
     ) -> None:
         self.decoder, self.variational, self.mass = decoder, variational, mass

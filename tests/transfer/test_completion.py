@@ -82,7 +82,7 @@ def test_every_method_keeps_what_was_measured_and_fills_the_rest(name):
 def test_who_has_no_order_of_sources_is_told():
     matrix, _ = table()
     hidden = hide(matrix, 0.3, seed=0).matrix
-    dead = GraphMethod(InnerProduct(), epochs=200, weight_decay=10.0)
+    dead = GraphMethod(InnerProduct(), epochs=200, rate=0.01, weight_decay=10.0)
     assert complete(hidden, dead, scale="linear", refits=0).constant
     assert not complete(hidden, "low_rank", scale="linear", refits=0).constant
 

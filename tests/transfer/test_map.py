@@ -143,7 +143,8 @@ def test_killed_it_goes_on_and_two_share_the_work(tmp_path):
     command = [sys.executable, "-m", "pretext", "transfer", str(file), "--out", str(out)]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    with (tmp_path / "first").open("w") as log:
+        first = subprocess.Popen(command, env=environment, stderr=log)
     end = time.monotonic() + 120
     while time.monotonic() < end and len(list(out.glob("cells/*.json"))) < 3:
         time.sleep(0.1)
