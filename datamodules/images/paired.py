@@ -40,10 +40,10 @@ class PairedFiles(DataModule):
     `root/<inputs>/<name>.jpg` and `root/<targets>/<name>.png` (at any depth), or both below `root/train` and
     `root/test`; without a test folder a fixed share of the pairs is held out for the test. In batches y is
 
-    - "classes": uint8 (N, canvas, canvas) of PNG or NPY files (H, W); 255 is not judged. `Segmentation` reads it.
-    - "map": float32 (N, C, canvas, canvas) of NPY files (H, W) or (C, H, W), or of grey PNG files of 8 or 16 bits, as
-      they are; NaN is not known.
-    - "vector": float32 (N, V) of NPY files (V,) or text files of V numbers.
+    - with `classes`, uint8 (N, canvas, canvas) of PNG or NPY files (H, W); 255 is not judged. `Segmentation` reads it;
+    - float32 (N, C, canvas, canvas) of NPY files (H, W) or (C, H, W), or of grey PNG files of 8 or 16 bits, as they
+      are; NaN is not known;
+    - float32 (N, V) of NPY files (V,) or text files of V numbers.
 
     Photo and map are cut to the same square, the centre; the photo is resized as all photos are, the map by taking
     the pixel nearest to each centre, so that it holds no value that was not there. All targets are decoded when a split
@@ -53,8 +53,7 @@ class PairedFiles(DataModule):
     Args:
         root: the folder.
         targets: name of the targets' folder.
-        kind: what they are.
-        classes: names of the classes of class maps, in the order of their numbers.
+        classes: names of the classes, in the order of their numbers, where targets are class maps; none: numbers.
         inputs: name of the photos' folder.
         canvas: side of the square that photos and maps are resized to, pixels.
         batch_size: items per batch and process.
@@ -70,8 +69,7 @@ class PairedFiles(DataModule):
     def __init__(
         self,
         root: str | Path,
-        targets: str,
-        kind: Kind,
+        targets: str = "targets",
         classes: list[str] | None = None,
         inputs: str = "images",
         canvas: int = 128,
@@ -85,9 +83,8 @@ class PairedFiles(DataModule):
     ) -> None:
         super().__init__(batch_size, split.val, split.limit, seed)
         split.refuse_folds(self)
-        require(self, kind in SUFFIXES, f"kind={kind!r}", f"one of {', '.join(SUFFIXES)}")
-        named = len(classes or ()) > 1 if kind == "classes" else classes is None
-        require(self, named, f"classes={classes}", "the names of two or more for class maps, and none for others")
+        require(self, classes is None or len(classes) > 1, f"classes={classes}", "the names of two or more, or none")
+        kind: Kind = "numbers" if classes is None else "classes"
         self.root, self.cache, self.how = Path(root).expanduser(), cache, Decoding(canvas, max_pixels)
         self.inputs, self.targets, self.kind, self.names = inputs, targets, kind, classes or []
         self.test, self.reading, self.disk = split.test_share(self), reading, disk_of(cache, cache_gb)

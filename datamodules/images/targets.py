@@ -18,12 +18,8 @@ from datamodules.errors import DataError
 from datamodules.images.canvases import Decoding
 from datamodules.loader import Pick
 
-Kind = Literal["classes", "map", "vector"]
-SUFFIXES: dict[Kind, tuple[str, ...]] = {
-    "classes": (".png", ".npy"),
-    "map": (".npy", ".png"),
-    "vector": (".npy", ".txt"),
-}
+Kind = Literal["classes", "numbers"]
+SUFFIXES: dict[Kind, tuple[str, ...]] = {"classes": (".png", ".npy"), "numbers": (".npy", ".png", ".txt")}
 """The files that count, by kind."""
 IGNORED = 255
 """Of class maps: a pixel that is not judged."""
@@ -86,15 +82,15 @@ def read_target(file: Path, photo: Path, kind: Kind, how: Decoding) -> NDArray[A
 
     """
     values = _values(file)
-    if kind == "vector":
-        if values.ndim != 1 or not np.isfinite(values).all():
-            raise DataError(f"it holds {values.shape}; a vector is one row of finite numbers")
+    if kind == "numbers" and values.ndim == 1:
+        if not np.isfinite(values).all():
+            raise DataError("it holds numbers that are not finite; a vector has finite ones")
         return values.astype(np.float32)
     if kind == "classes" and (values.ndim != 2 or values.dtype != np.uint8):
         raise DataError(f"it holds {values.dtype} {values.shape}; a class map is uint8 (H, W)")
     planes = values[None] if values.ndim == 2 else values
     if planes.ndim != 3:
-        raise DataError(f"it holds {values.shape}; a map is (H, W) or (C, H, W)")
+        raise DataError(f"it holds {values.shape}; a map is (H, W) or (C, H, W), a vector (V,)")
     with Image.open(photo) as picture:  # only the header
         if picture.getexif().get(_EXIF_ORIENTATION, _UPRIGHT) != _UPRIGHT:
             raise DataError("its photo is turned by an EXIF orientation, the map perhaps not; save the photo upright")

@@ -43,7 +43,7 @@ def batch(data, split="train"):
 
 
 def test_a_map_lies_in_the_square_of_its_photo(root):
-    data = PairedFiles(root, "places", "map", canvas=SIDE, split=HALF)
+    data = PairedFiles(root, "places", canvas=SIDE, split=HALF)
     found = batch(data)
     assert found["y"].shape == (4, 3, SIDE, SIDE)
     assert found["y"].dtype == torch.float32
@@ -57,10 +57,10 @@ def test_a_map_lies_in_the_square_of_its_photo(root):
 
 
 def test_vectors_and_class_maps_have_their_own_types(root):
-    vectors = batch(PairedFiles(root, "pose", "vector", canvas=SIDE, split=HALF))
+    vectors = batch(PairedFiles(root, "pose", canvas=SIDE, split=HALF))
     for x, y in zip(vectors["x"], vectors["y"], strict=True):
         assert y.tolist() == [float(x[0, 0, 0]) / 10, -float(x[0, 0, 0]) / 10, 0.5]
-    data = PairedFiles(root, "parts", "classes", classes=["left", "some", "other"], canvas=SIDE, split=HALF)
+    data = PairedFiles(root, "parts", ["left", "some", "other"], canvas=SIDE, split=HALF)
     maps = batch(data)
     assert maps["y"].dtype == torch.uint8
     assert maps["y"][:, :, : SIDE // 2].max() == 0
@@ -75,22 +75,22 @@ def test_folders_of_splits_are_kept_apart(root, tmp_path):
             photo(tmp_path / f"laid/{split}/images/{k}.png", k + 10 * (split == "test"))
             (tmp_path / f"laid/{split}/pose").mkdir(exist_ok=True)
             (tmp_path / f"laid/{split}/pose/{k}.txt").write_text(f"{k} {split == 'test':d}\n")
-    data = PairedFiles(tmp_path / "laid", "pose", "vector", canvas=SIDE)
+    data = PairedFiles(tmp_path / "laid", "pose", canvas=SIDE)
     assert batch(data, "train")["y"].tolist() == [[0, 0], [1, 0], [2, 0]]
     assert batch(data, "test")["y"].tolist() == [[0, 1], [1, 1], [2, 1]]
 
 
 def test_another_target_is_another_fingerprint(root):
-    data = PairedFiles(root, "pose", "vector", canvas=SIDE, split=HALF)
+    data = PairedFiles(root, "pose", canvas=SIDE, split=HALF)
     before = data.fingerprint("train")
-    assert PairedFiles(root, "pose", "vector", canvas=SIDE, split=HALF).fingerprint("train") == before
+    assert PairedFiles(root, "pose", canvas=SIDE, split=HALF).fingerprint("train") == before
     name = next(pair.target for pair in data._pairs["train"])
     np.save(root / name, np.array([9.0, 9.0, 9.0]))
-    assert PairedFiles(root, "pose", "vector", canvas=SIDE, split=HALF).fingerprint("train") != before
+    assert PairedFiles(root, "pose", canvas=SIDE, split=HALF).fingerprint("train") != before
 
 
 def test_a_pair_that_does_not_fit_is_skipped_with_its_cause(root):
-    data = PairedFiles(root, "depth", "map", canvas=SIDE, split=HALF, reading=Reading(max_bad=1.0))
+    data = PairedFiles(root, "depth", canvas=SIDE, split=HALF, reading=Reading(max_bad=1.0))
     small, broken, deep = (
         root / pair.target for pair in data._pairs["train"][1:]
     )  # the first says what shape is wanted
@@ -108,17 +108,23 @@ def test_a_pair_that_does_not_fit_is_skipped_with_its_cause(root):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"targets": "normals", "kind": "map"}, "there is no folder .*normals; PairedFiles wants the photos in images"),
-        ({"targets": "parts", "kind": "vector"}, r"has a target of its name in .*parts \(0 files of .npy, .txt\)"),
-        ({"targets": "places", "kind": "vector"}, "no target in .* can be read as vector; .* a vector is one row"),
+        ({"targets": "normals"}, "there is no folder .*normals; PairedFiles wants the photos in images"),
+        (
+            {"targets": "words"},
+            r"no photo .* has a target of its name in .*words \(0 files of .npy, .png, .txt\)",
+        ),
+        (
+            {"targets": "places", "classes": ["a", "b"]},
+            "no target in .* can be read as classes; .* a class map is uint8",
+        ),
     ],
 )
 def test_a_folder_that_cannot_be_read_is_told(root, arguments, message):
+    (root / "words").mkdir()
     with pytest.raises(DataError, match=message):
         PairedFiles(root, canvas=SIDE, split=HALF, **arguments).setup("fit")
 
 
-@pytest.mark.parametrize("arguments", [{"kind": "classes"}, {"kind": "map", "classes": ["a", "b"]}])
-def test_class_maps_and_they_alone_have_names(root, arguments):
-    with pytest.raises(ValueError, match="the names of two or more for class maps, and none for others"):
-        PairedFiles(root, "parts", **arguments)
+def test_one_class_is_none(root):
+    with pytest.raises(ValueError, match=r"classes=\['a'\], but wants the names of two or more, or none"):
+        PairedFiles(root, "parts", ["a"])

@@ -101,7 +101,7 @@ def test_class_maps_of_paired_files_are_read_as_masks(tmp_path):
         Image.fromarray(np.repeat(parts[..., None] * 255, 3, 2)).save(tmp_path / f"images/{k}.png")
         Image.fromarray(parts).save(tmp_path / f"parts/{k}.png")
     split = Splitting(test=0.25, val=0.0)
-    data = PairedFiles(tmp_path, "parts", "classes", ["dark", "light"], canvas=24, batch_size=9, split=split)
+    data = PairedFiles(tmp_path, "parts", ["dark", "light"], canvas=24, batch_size=9, split=split)
     found = scored(Segmentation(backbone=Colours()), data, tmp_path / "run", epochs=15)
     assert found["miou"] > 0.95
 
