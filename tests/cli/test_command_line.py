@@ -36,6 +36,7 @@ VERBS = (
     "compare",
     "bench",
     "evolve",
+    "transfer",
     "reproduce",
     "report",
     "export",
