@@ -7,6 +7,7 @@ from .images import VOC07 as VOC07
 from .images import Challenge as Challenge
 from .images import Digits as Digits
 from .images import ImageFolder as ImageFolder
+from .images import PairedFiles as PairedFiles
 from .images import Pets as Pets
 from .images import Photos as Photos
 from .lists import Lists as Lists

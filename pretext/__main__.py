@@ -29,6 +29,10 @@ usage: pretext VERB ...
             pretext bench SUITE.yaml
   evolve    find the weights of a config's tasks by search, without labels; resumes; start it N times for N workers:
             pretext evolve -c CONFIG [--searcher cmaes --candidates 40 --steps 100 --storage URL --study NAME ...]
+  transfer  which source helps which target; go on after a kill; start it twice to share the work:
+            pretext transfer SUITE.yaml
+            which sources to train on a budget:  pretext transfer policy MATRIX.csv --budget 3 [--costs FILE ...]
+            predict what nobody measured:  pretext transfer complete MATRIX.csv [--method low_rank --features FILE]
   reproduce published numbers, ours beside them:  pretext reproduce rotnet|simclr --data.root DIR [--scale 0.01]
   report    one self-contained HTML page of a run:  pretext report RUN
   export    the plain backbone:  pretext export RUN --to torchvision|safetensors [--modality rgb]
@@ -50,6 +54,9 @@ GOES_ON = {  # what Ctrl-C leaves
     "probe": "what was embedded is kept: the same command goes on",
     "bench": "finished cells are kept: the same command goes on",
     "evolve": "finished candidates are kept: the same command goes on",
+    "transfer": "finished cells are kept: the same command goes on",
+    "nas": "what is finished is kept: the same command goes on",
+    "audit": "finished cells are kept: the same command goes on",
     "reproduce": "finished parts are kept: the same command goes on",
 }
 

@@ -61,6 +61,10 @@ def cases():
         "colours as values": partial(pretext.Colorization, target=ColourValues()),
         "inpainting": partial(pretext.Inpainting, ups=1, width=8, channels=8),
         "adversarial inpainting": partial(pretext.Inpainting, ups=1, width=8, channels=8, adversarial=0.1),
+        "autoencoding": partial(pretext.Autoencoding, width=8),
+        "denoising": partial(pretext.Denoising, width=8),
+        "edges": partial(pretext.Edges, width=8),
+        "keypoints": partial(pretext.Keypoints, width=8),
         "super-resolution": partial(pretext.SuperResolution, width=4),
         "adversarial l1 super-resolution": partial(pretext.SuperResolution, width=4, pixel="l1", adversarial=0.1),
     }

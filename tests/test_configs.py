@@ -23,6 +23,7 @@ DATA = sorted((ROOT / "configs" / "data").glob("*.yaml"))  # what other configs 
 CONFIGS = [config for config in sorted((ROOT / "configs").rglob("*.yaml")) if config not in DATA]
 IMAGE = ["Colorization", "Contrast", "Counting", "Inpainting", "Jigsaw"]
 IMAGE += ["RelativePosition", "Rotation", "SplitBrain", "SuperResolution"]
+PICTURES = ["Autoencoding", "Denoising", "Edges", "Keypoints"]  # of one image; not among those trained all at once
 
 
 def sounds(root):
@@ -75,8 +76,9 @@ def options(config, folders):
 
 
 def once(config):
-    """Leave out of the daily tests a config whose tasks another one trains too."""
-    return pytest.param(config, marks=pytest.mark.slow) if config.parent.name == "evolve" else config
+    """Leave out of the daily tests a config whose tasks another one trains too, or that differs by its task alone."""
+    alike = config.parent.name == "evolve" or config.stem in ("autoencoding", "edges", "keypoints")
+    return pytest.param(config, marks=pytest.mark.slow) if alike else config
 
 
 @pytest.mark.parametrize(
@@ -149,10 +151,10 @@ def test_a_set_of_data_keeps_what_a_config_asks_of_it(data, tmp_path):
     assert built.batch_size == config["data"]["init_args"]["batch_size"]
 
 
-@pytest.mark.parametrize("folder", ["image", "image/photos"])
-def test_every_image_task_has_a_config_for_small_images_and_one_for_photos(folder):
+@pytest.mark.parametrize(("folder", "wanted"), [("image", {*IMAGE, *PICTURES}), ("image/photos", set(IMAGE))])
+def test_every_image_task_has_a_config_for_small_images_and_one_for_photos(folder, wanted):
     alone = [named(read(config)) for config in (ROOT / "configs" / folder).glob("*.yaml")]
-    assert {name for names in alone if len(names) == 1 for name in names} == set(IMAGE)
+    assert {name for names in alone if len(names) == 1 for name in names} == wanted
 
 
 def test_all_image_tasks_train_together():
@@ -160,7 +162,7 @@ def test_all_image_tasks_train_together():
 
 
 def test_all_tasks_on_several_modalities_train_together():
-    assert named(read(ROOT / "configs" / "audio_visual" / "elo.yaml")) >= set(tasks.__all__) - set(IMAGE)
+    assert named(read(ROOT / "configs" / "audio_visual" / "elo.yaml")) >= set(tasks.__all__) - {*IMAGE, *PICTURES}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda f: str(f.relative_to(ROOT / "configs")))

@@ -98,6 +98,10 @@ CASES: dict[str, Case] = {
     "Counting": Case(partial(pretext.Counting, length=20, hidden=32), image_net, images, ()),
     "SuperResolution": Case(partial(pretext.SuperResolution, width=16, blocks=1), image_net, images, ()),
     "Contrast": Case(pretext.Contrast, image_net, images, ()),
+    "Autoencoding": Case(partial(pretext.Autoencoding, width=16), image_net, images, (), random=False),
+    "Denoising": Case(partial(pretext.Denoising, width=16), image_net, images, ()),
+    "Edges": Case(partial(pretext.Edges, width=16), image_net, images, (), random=False),
+    "Keypoints": Case(partial(pretext.Keypoints, width=16), image_net, images, (), random=False),
     "ArrowOfTime": Case(ARROW, video_net, clips),
     "ClipOrder": Case(partial(pretext.ClipOrder, pieces=3, frames=3, gap=2, width=16), video_net, clips),
     "FuturePrediction": Case(

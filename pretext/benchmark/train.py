@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from yaml import safe_dump
-
 from pretext.benchmark.cells import Cell
 from pretext.benchmark.suite import Entry, Options, in_place
+from pretext.jobs.arguments import arguments as arguments
 from pretext.jobs.files import held, once
 from pretext.jobs.keys import here
 from pretext.supervised.scores import FILE as SCORE
@@ -114,16 +113,3 @@ def pretext_skill(logged: Mapping[str, float], chance: Mapping[str, Mapping[str,
     removed = [1 - scores[f"{task}/loss"] / chance[task]["loss"] for task in chance if f"{task}/loss" in scores]
     skill = sum(removed) / len(removed) if removed else None
     return {"skill": skill, "scores": scores, "chance": {name: guesses[name] for name in scores if name in guesses}}
-
-
-def arguments(options: Options) -> list[str]:
-    """Turn {trainer.max_steps: 100} to ["--trainer.max_steps", "100"]; structures become YAML on one line.
-
-    An option that is null is left out: so an entry takes back what its board says.
-    """
-    words = []
-    for name, value in ((name, value) for name, value in options.items() if value is not None):
-        plain = isinstance(value, str)
-        text = value if plain else safe_dump(value, default_flow_style=True, width=10**9).removesuffix("...\n").strip()
-        words += [f"--{name}", text]
-    return words

@@ -18,8 +18,9 @@ from pretext.evaluation.protocols.linear import LinearProbe
 from pretext.evaluation.protocols.low_label import LowLabel
 from pretext.evaluation.protocols.quality import Quality
 from pretext.evaluation.protocols.svm import LinearSvm
+from pretext.evaluation.protocols.transferability import Transferability
 
-OURS: tuple[type[Protocol], ...] = (NearestNeighbours, LinearProbe, LinearSvm, Quality, LowLabel)
+OURS: tuple[type[Protocol], ...] = (NearestNeighbours, LinearProbe, LinearSvm, Quality, LowLabel, Transferability)
 """In the order in which a row has their scores."""
 ONCE = tuple(protocol.description.name for protocol in OURS if protocol.description.once)
 """Those whose curves a result always has, be they empty."""

@@ -2,11 +2,15 @@
 
 from pretext.tasks.adapters.on import On
 from pretext.tasks.adapters.on_frames import OnFrames
+from pretext.tasks.image.autoencoding import Autoencoding
 from pretext.tasks.image.colorization import Colorization
 from pretext.tasks.image.contrast import Contrast
 from pretext.tasks.image.counting import Counting
+from pretext.tasks.image.denoising import Denoising
+from pretext.tasks.image.edges import Edges
 from pretext.tasks.image.inpainting import Inpainting
 from pretext.tasks.image.jigsaw import Jigsaw
+from pretext.tasks.image.keypoints import Keypoints
 from pretext.tasks.image.relative_position import RelativePosition
 from pretext.tasks.image.rotation import Rotation
 from pretext.tasks.image.split_brain import SplitBrain
@@ -25,16 +29,20 @@ from pretext.tasks.video.shuffle_and_learn import ShuffleAndLearn
 __all__ = [
     "Alignment",
     "ArrowOfTime",
+    "Autoencoding",
     "ClipOrder",
     "Colorization",
     "Contrast",
     "Counting",
     "CrossModalPrediction",
+    "Denoising",
     "Distillation",
+    "Edges",
     "Embed",
     "FuturePrediction",
     "Inpainting",
     "Jigsaw",
+    "Keypoints",
     "OddOneOut",
     "On",
     "OnFrames",

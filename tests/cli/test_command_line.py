@@ -37,6 +37,7 @@ VERBS = (
     "compare",
     "bench",
     "evolve",
+    "transfer",
     "reproduce",
     "report",
     "export",

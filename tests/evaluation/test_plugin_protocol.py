@@ -152,7 +152,11 @@ def test_the_report_needs_no_import_of_the_plugin(run, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("liner", "no protocol 'liner'; did you mean linear? There are knn, linear, svm, quality, low_label, or give"),
+        (
+            "liner",
+            "no protocol 'liner'; did you mean linear? There are knn, linear, svm, quality, low_label, "
+            "transferability, or give",
+        ),
         ("zzz", "no protocol 'zzz'; there are knn, linear"),
         ("nowhere.Mine", "no protocol 'nowhere.Mine': No module named 'nowhere'"),
         ("own_protocol.Mine", "no protocol 'own_protocol.Mine': own_protocol has no class 'Mine'"),
@@ -222,7 +226,7 @@ def test_a_name_that_is_taken_is_refused():
 
 def test_each_name_is_built_once_and_the_default_leaves_out_what_is_slow():
     assert [one.description.name for one in protocols_named(["knn", "linear", "knn"])] == ["knn", "linear"]
-    assert set(EVERY) - set(DEFAULT) == {"svm"}
+    assert set(EVERY) - set(DEFAULT) == {"svm", "transferability"}
 
 
 def sets(labels):

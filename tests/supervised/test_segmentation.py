@@ -1,6 +1,7 @@
 import json
 from functools import partial
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import nn
 from torch.optim import SGD
 
-from datamodules import DataModule, Digits
+from datamodules import DataModule, Digits, PairedFiles, Splitting
 from datamodules.images.pets import Pets
 from datamodules.loader import Memory
 from pretext import MultiModal, load
@@ -88,6 +89,21 @@ def test_chance_is_the_mean_iou_of_calling_everything_background(root, tmp_path)
     background = float((masks == 0).sum() / (masks != IGNORED).sum())
     assert background > 0.6  # the ellipses are small
     assert result["chance"] == pytest.approx(background / 2)
+
+
+def test_class_maps_of_paired_files_are_read_as_masks(tmp_path):
+    """The colour of a pixel is its class, in folders of one's own."""
+    draw = np.random.default_rng(0)
+    for folder in ("images", "parts"):
+        (tmp_path / folder).mkdir()
+    for k in range(12):
+        parts = np.repeat(np.repeat(draw.integers(0, 2, (3, 3)), 8, 0), 8, 1).astype(np.uint8)
+        Image.fromarray(np.repeat(parts[..., None] * 255, 3, 2)).save(tmp_path / f"images/{k}.png")
+        Image.fromarray(parts).save(tmp_path / f"parts/{k}.png")
+    split = Splitting(test=0.25, val=0.0)
+    data = PairedFiles(tmp_path, "parts", ["dark", "light"], canvas=24, batch_size=9, split=split)
+    found = scored(Segmentation(backbone=Colours()), data, tmp_path / "run", epochs=15)
+    assert found["miou"] > 0.95
 
 
 def test_the_trunk_keeps_every_byte_and_only_the_head_learns(root, tmp_path):

@@ -7,7 +7,7 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 from scipy.stats import binomtest
 from torch import Tensor
 
@@ -33,6 +33,23 @@ def wilson(right: int, total: int, confidence: float = 0.95) -> Interval:
         raise ValueError(f"wilson got right={right}, total={total}; it wants 0 <= right <= total and total > 0")
     bounds = binomtest(right, total).proportion_ci(confidence, method="wilson")
     return Interval(float(bounds.low), float(bounds.high))
+
+
+def share_interval(share: float, total: int) -> Interval:
+    """Bound a mean of `total` independent numbers in [0, 1], of which ties count half: Wilson's interval of that share.
+
+    A number between 0 and 1 varies less than a 0 or 1 of the same mean, so the interval is at worst too wide.
+
+    Raises:
+        ValueError: not a share in [0, 1], or total is 0.
+
+    """
+    if not 0 <= share <= 1 or total == 0:
+        raise ValueError(f"share_interval got share={share}, total={total}; it wants a share in [0, 1] and total > 0")
+    z = float(ndtri(0.975))
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    reach = z * sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
+    return Interval(max(0.0, middle - reach), min(1.0, middle + reach))
 
 
 def student(values: Sequence[float]) -> Interval:

@@ -1,0 +1,102 @@
+"""`pretext transfer`: which source helps which target, what to train on a budget, and what can be predicted."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from filelock import FileLock
+from rich.console import Console
+
+from pretext.cli.parser import Parser, run_of
+from pretext.report.transfer import write_all
+from pretext.report.transfer_tables import completion_table, policy_table
+from pretext.training.callbacks.record import environment
+from pretext.transfer.complete import REFITS, complete
+from pretext.transfer.completion import DEFAULT, METHODS
+from pretext.transfer.policy import best_policy
+from pretext.transfer.runner import Workshop
+from pretext.transfer.suite import read_suite
+from pretext.transfer.tables import (
+    Transfer,
+    check_names,
+    first_order,
+    read_features,
+    read_figures,
+    read_transfers,
+    write_transfers,
+)
+
+
+def main(args: list[str]) -> None:
+    """Measure a map of transfers, choose sources on a budget, or complete a table."""
+    kinds = {"policy": _policy, "complete": _complete}
+    if len(args) > 1 and args[1] in kinds:
+        kinds[args[1]](args[2:])
+    else:
+        _measure(args)
+
+
+def _measure(args: list[str]) -> None:
+    """Train what is missing, measure every transfer, and write transfer.html, .csv and .json."""
+    name, rest = run_of(args)
+    parser = Parser("transfer", "SUITE.yaml | policy MATRIX.csv | complete MATRIX.csv", _measure.__doc__)
+    parser.add_argument("--out", type=Path, help="folder of the results (default: runs/transfer/<the file's name>)")
+    own = parser.parse_args(rest)
+    if name is None:
+        raise ValueError("give the YAML of a map, or policy MATRIX.csv, or complete MATRIX.csv, before any option")
+    shop = Workshop(read_suite(name), own.out or Path("runs") / "transfer" / Path(name).stem)
+    shop.folder.mkdir(parents=True, exist_ok=True)
+    command, facts = shlex.join(["pretext", *args]), environment()
+
+    def write() -> None:
+        with FileLock(shop.folder / "transfer.lock"):  # several processes may share the work
+            write_all(shop.map(), shop.folder, command, facts)
+
+    shop.work(write)
+    write()
+    print(shop.folder / "transfer.html")
+
+
+def _policy(args: list[str]) -> None:
+    """Choose the sources to train on a budget, so that every target finds a good one."""
+    parser = Parser("transfer policy", "MATRIX.csv", _policy.__doc__)
+    parser.add_argument("table", type=Path, help="sources joined by a bar, target, value; larger is better")
+    parser.add_argument("--budget", type=float, required=True, help="how much the sources may cost together")
+    parser.add_argument("--costs", type=Path, help="CSV of name,cost for sources (default: 1 each)")
+    parser.add_argument("--weights", type=Path, help="CSV of name,weight for targets (default: 1 each)")
+    parser.add_argument("--order", type=int, help="most sources of one transfer (default: as in the table)")
+    own = parser.parse_args(args)
+    transfers = read_transfers(own.table)
+    costs, weights = (None if file is None else read_figures(file) for file in (own.costs, own.weights))
+    policy = best_policy(transfers, own.budget, costs, weights, own.order)
+    holes = sum(not t.measured for t in transfers)
+    Console().print(policy_table(policy, holes).rich())
+
+
+def _complete(args: list[str]) -> None:
+    """Predict the transfers of one source that nobody measured, and write the complete table."""
+    parser = Parser("transfer complete", "MATRIX.csv", _complete.__doc__)
+    parser.add_argument("table", type=Path, help="sources, target, value; transfers that are missing are predicted")
+    parser.add_argument("--method", default=DEFAULT, choices=METHODS, help=f"(default {DEFAULT})")
+    parser.add_argument("--features", type=Path, help="CSV of a name and numbers for every task")
+    parser.add_argument("--scale", default="log", choices=["log", "linear"], help="log: of positive values (default)")
+    parser.add_argument("--refits", type=int, default=REFITS, help=f"for intervals (default {REFITS})")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default 0)")
+    parser.add_argument("--out", type=Path, help="file of the complete table (default: beside it, NAME_completed.csv)")
+    own = parser.parse_args(args)
+    transfers = read_transfers(own.table)
+    matrix = first_order(transfers)
+    features = None if own.features is None else read_features(own.features)
+    if features is not None:
+        check_names(features, {*matrix.sources, *matrix.targets}, "features")
+    found = complete(matrix, own.method, features, own.scale, own.refits, own.seed)
+    single = [
+        Transfer((source,), target, float(found.matrix.values[s, t]))
+        for s, source in enumerate(matrix.sources)
+        for t, target in enumerate(matrix.targets)
+    ]
+    higher = [t for t in transfers if t.order > 1]
+    file = write_transfers([*single, *higher], own.out or own.table.with_name(f"{own.table.stem}_completed.csv"))
+    Console().print(completion_table(found, own.method, len(higher)).rich())
+    print(file)
