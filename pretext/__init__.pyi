@@ -2,9 +2,11 @@ __version__: str
 
 from .backbones import NIN as NIN
 from .backbones import AlexNet as AlexNet
+from .backbones import Cells as Cells
 from .backbones import Frames as Frames
 from .backbones import MultiModal as MultiModal
 from .backbones import R2Plus1D as R2Plus1D
+from .backbones import ResNet as ResNet
 from .backbones import Sound as Sound
 from .backbones import Split as Split
 from .backbones import Timm as Timm
