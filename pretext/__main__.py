@@ -26,6 +26,8 @@ usage: pretext VERB ...
             pretext bench SUITE.yaml
   evolve    find the weights of a config's tasks by search, without labels; resumes; start it N times for N workers:
             pretext evolve -c CONFIG [--searcher cmaes --candidates 40 --steps 100 --storage URL --study NAME ...]
+  nas       architectures without labels:  pretext nas sample -c CONFIG compares many by tasks and labels;
+            pretext nas search -c CONFIG finds one (DARTS);  pretext nas show GENOTYPE.json | NAME draws one
   reproduce published numbers, ours beside them:  pretext reproduce rotnet|simclr --data.root DIR [--scale 0.01]
   report    one self-contained HTML page of a run:  pretext report RUN
   export    the plain backbone:  pretext export RUN --to torchvision|safetensors [--modality rgb]
@@ -36,7 +38,7 @@ A RUN is the folder that `fit` made (config.yaml and checkpoints), by default ru
 
 VERBS = {  # verb -> its file in `pretext.cli`, imported when it is asked for, so that `pretext --help` answers at once
     **dict.fromkeys(("fit", "validate", "test", "predict"), "fit"),
-    **{verb: verb for verb in ("show", "probe", "compare", "bench", "evolve", "reproduce", "report", "export")},
+    **{verb: verb for verb in ("show", "probe", "compare", "bench", "evolve", "nas", "reproduce", "report", "export")},
 }
 
 

@@ -9,6 +9,7 @@ from pretext.backbones.multimodal import MultiModal
 from pretext.backbones.nin import NIN
 from pretext.backbones.r2plus1d import R2Plus1D
 from pretext.backbones.resnet import ResNet
+from pretext.backbones.search_cells import SearchCells
 from pretext.backbones.split import Split
 from pretext.backbones.timm import Timm
 from pretext.backbones.video import TorchVideo
@@ -22,6 +23,7 @@ __all__ = [
     "MultiModal",
     "R2Plus1D",
     "ResNet",
+    "SearchCells",
     "Sound",
     "Split",
     "Timm",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from torch import Generator, Tensor
 from torch.nn import functional as F
@@ -123,6 +125,11 @@ def canvas_of(x: Tree) -> int | None:
     """Find the side of the pictures of a batch; None where there is only sound."""
     parts = x.values() if isinstance(x, dict) else [x]
     return next((int(part.shape[-1]) for part in parts if part.ndim > 3), None)
+
+
+def items_of(batch: Mapping[str, Any]) -> int:
+    """Count the items of a training batch, of one in two halves those of both."""
+    return len(batch["index"]) if "index" in batch else sum(len(half["index"]) for half in batch.values())
 
 
 def by_item(rows: Tensor, items: int) -> Tensor:

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
 from pretext.training.host import Host
+from pretext.training.inputs import items_of
 
 
 class Throughput(pl.Callback):
@@ -26,7 +27,7 @@ class Throughput(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._items += len(batch["index"]) * trainer.world_size
+        self._items += items_of(batch) * trainer.world_size
         self._marks.append((time.monotonic(), self._items))
         (start, before), (end, after) = self._marks[0], self._marks[-1]
         if end > start:
