@@ -7,7 +7,7 @@ again to go on after a kill. What is finished stands in nas_cells/, one small JS
 and in nas.json all that is said of it. `--dry` does everything in small, to see that it works.
 
 Part "rank": ResNets of drawn width, blocks and kernels, each trained on rotation, colorization, jigsaw and labels with
-one budget and two seeds, on 5,000 images at 32 px: Spearman's correlation of every pair, with intervals over
+one budget and two seeds, on 5,000 images at 16 px: Spearman's correlation of every pair, with intervals over
 architectures, and the curve of the random experiment. The paper's figures stand beside it; they answer another
 question (CIFAR-10's tasks against labels of *ImageNet*, 500 networks of cells, 100 epochs).
 
@@ -65,7 +65,7 @@ class Plan:
 
 def ranking(args: argparse.Namespace, plan: Plan) -> Any:
     """Describe the comparison of ResNets."""
-    data = ["--data.root", str(args.root / "cifar10"), "--data.split.limit", str(plan.limit)]
+    data = images(args, plan)
     nas = {"architectures": plan.architectures, "seeds": plan.seeds, "steps": plan.steps, "items": plan.items}
     nas |= {"calibration": plan.calibration}
     options = [word for name, value in nas.items() for word in (f"--{name}", str(value))]
@@ -75,6 +75,14 @@ def ranking(args: argparse.Namespace, plan: Plan) -> Any:
         "init_args": {"widths": plan.widths},
     }
     return read_comparison(config, [*options, *data, "--trainer.accelerator", accelerator(args)])
+
+
+def images(args: argparse.Namespace, plan: Plan) -> list[str]:
+    """Say where the images are, and how many; several processes share the cores."""
+    return [
+        *("--data.root", str(args.root / "cifar10"), "--data.split.limit", str(plan.limit)),
+        *("--data.reading.workers", "1", "--data.cache", "memory"),
+    ]
 
 
 def accelerator(args: argparse.Namespace) -> str:
@@ -154,7 +162,7 @@ def searched(loss: str, args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
         must(["nas", "search", str(run)])
     else:
         tasks = json.dumps({loss: TASKS[loss]}) if loss in TASKS else "null"
-        own = ["--data.root", str(args.root / "cifar10"), "--data.split.limit", str(plan.limit), "--model.tasks", tasks]
+        own = [*images(args, plan), "--model.tasks", tasks]
         own += ["--trainer.max_steps", str(plan.search_steps), "--trainer.accelerator", accelerator(args)]
         config = str(HERE.parent / "configs" / "nas" / "darts.yaml")
         must(["nas", "search", "-c", config, *own, "--trainer.default_root_dir", str(run)])

@@ -29,7 +29,17 @@ class MixedOperation(nn.Module):
         """Return the sum over operations, each times its entry of `weights` (O,)."""
         pairs = zip(weights, self.operations, strict=True)
         parts = [weight * made(x) for weight, made in pairs if not isinstance(made, Zero)]
-        return torch.stack(parts).sum(0) if parts else self.operations[0](x)
+        if not parts:
+            parts = [self.operations[0](x)]  # `none` alone
+        return added(parts)
+
+
+def added(parts: Sequence[Tensor]) -> Tensor:
+    """Add tensors one after the other, which holds no copy of them."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
 
 
 def every_operation(channels: int, stride: int) -> MixedOperation:
@@ -65,7 +75,7 @@ class SearchCell(nn.Module):
         for _ in range(self.nodes):
             parts = [self.edges[edge + i](state, own[edge + i]) for i, state in enumerate(states)]
             edge += len(states)
-            states.append(torch.stack(parts).sum(0))
+            states.append(added(parts))
         return torch.cat(states[INPUTS:], 1)
 
 

@@ -157,7 +157,8 @@ class Bilevel(Host):
     def on_train_start(self) -> None:
         super().on_train_start()
         self._steps = float(self.trainer.estimated_stepping_batches)
-        self.trace.add(self.trainer.global_step, self.backbone.weights())
+        if not self.trace.steps:  # a search that goes on has noted its start
+            self.trace.add(self.trainer.global_step, self.backbone.weights())
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)

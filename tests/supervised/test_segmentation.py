@@ -312,7 +312,7 @@ def test_the_pyramid_of_deeplab_learns_from_the_same_start_whatever_was_drawn_be
         torch.manual_seed(0)
         trunk = TinyNet()
         torch.manual_seed(noise)
-        module = Segmentation(backbone=trunk, stage="conv1", optim=sgd, classifier="aspp")
+        module = Segmentation(backbone=trunk, optim=sgd, classifier="aspp")
         results.append(scored(module, pets(root), tmp_path / str(noise), 1))
         assert sum(p.numel() for p in module.head[0].parameters()) > 100 * 256
     assert results[0] == results[1]

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import pytorch_lightning as pl
 import torch
-from test_resume import finish, kill_after_step, start
+from test_resume import kill_after_step
 from yaml import safe_load
 
 from datamodules import Digits, Splitting
@@ -27,11 +27,12 @@ TASKS = {
     "jigsaw": partial(Jigsaw, grid=2, permutations=6, width=8, hidden=16),
     "colorization": Colorization,
 }
+STEPS = 16
 CONFIG = """
 model:
   class_path: pretext.Bilevel
   init_args:
-    backbone: {class_path: pretext.SearchCells, init_args: {width: 2, cells: 3, nodes: 2}}
+    backbone: {class_path: pretext.SearchCells, init_args: {width: 2, cells: 3, nodes: 1}}
     tasks: {rotation: {class_path: pretext.Rotation}}
     augment: {class_path: pretext.Augment, init_args: {crop: 12}}
     architecture: {lr: 0.1}
@@ -39,7 +40,7 @@ model:
 data:
   class_path: datamodules.Digits
   init_args: {size: 16, batch_size: 8, split: {limit: 81, val: 0.1, halves: true}}
-trainer: {max_steps: 10, max_epochs: -1, log_every_n_steps: 1, accelerator: cpu, enable_progress_bar: false}
+trainer: {max_steps: 16, max_epochs: -1, log_every_n_steps: 1, accelerator: cpu, enable_progress_bar: false}
 """
 
 
@@ -101,7 +102,9 @@ def test_halves_share_no_item_are_of_one_size_and_the_same_for_every_seed():
     assert sets[0] == sets[1]
 
 
-@pytest.mark.parametrize("tasks", [{"rotation": Rotation}, {}], ids=["rotation", "labels"])
+@pytest.mark.parametrize(
+    "tasks", [{"rotation": Rotation}, pytest.param({}, marks=pytest.mark.slow)], ids=["rotation", "labels"]
+)
 def test_weights_never_see_the_half_of_the_architecture_nor_it_theirs(tmp_path, tasks):
     still = {"architecture": ArchitectureOptim(lr=0.0)}
     before = searched(tmp_path, digits(), tasks=tasks, **still)
@@ -176,17 +179,6 @@ def test_a_search_on_a_device_moves_the_architecture(tmp_path):
     assert not torch.equal(first, last)
 
 
-class Stop(pl.Callback):
-    """Ends the process, the first time, in the seventh step: after the checkpoint of the sixth."""
-
-    stopped = False
-
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        if trainer.global_step == 6 and not Stop.stopped:
-            Stop.stopped = True
-            raise KeyboardInterrupt
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
@@ -197,16 +189,12 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
-def alphas(run):
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["backbone.alphas"]
-
-
 def test_it_leaves_a_genotype_its_picture_and_a_config_that_fit_takes(run, tmp_path):
     found = genotype_of(json.loads((run / "genotype.json").read_text()))
     assert found == load(run).backbone.genotype()
     page = (run / "search.html").read_text()
     for operation, _ in found.normal + found.reduce:
-        assert operation in page
+        assert f">{operation}<" in page
     assert "src=" not in page.replace('src="data:', "")
     network = safe_load((run / "network.yaml").read_text())
     assert (
@@ -221,35 +209,21 @@ def test_it_leaves_a_genotype_its_picture_and_a_config_that_fit_takes(run, tmp_p
     assert load(tmp_path / "fit").backbone.genotype == found.plain()
 
 
-def test_a_search_that_goes_on_ends_as_one_that_was_never_stopped(run, tmp_path):
-    """Stopped in the second epoch of four batches; with labels the same, in the slow test."""
-    torn = tmp_path / "torn"
-    config = ["-c", str(run.parent / "tiny.yaml"), "--trainer.default_root_dir", str(torn)]
-    plug = ["--trainer.callbacks+=test_bilevel.Stop", "--checkpoint.every_n_steps", "6"]
-    with pytest.raises(SystemExit):
-        main(["fit", *config, *plug])
-    assert torch.load(torn / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
+@pytest.mark.parametrize("loss", ["rotation", pytest.param("labels", marks=pytest.mark.slow)])
+def test_a_search_killed_mid_epoch_ends_in_the_same_genotype_bit_for_bit(run, tmp_path, loss):
+    """A real process, killed with -9 after a checkpoint; `nas search RUN` goes on, and an epoch has four steps."""
+    config, whole, torn = run.parent / "tiny.yaml", run, tmp_path / "torn"
+    labels = ["--model.tasks", "null"] if loss == "labels" else []
+    if labels:
+        whole = tmp_path / "whole"
+        assert main(["nas", "search", "-c", str(config), "--trainer.default_root_dir", str(whole), *labels]) == 0
+    options = ["--trainer.default_root_dir", torn, "--checkpoint.every_n_steps", "1", *labels]
+    step = kill_after_step(tmp_path / "log", torn / "checkpoints" / "last.ckpt", 5, "-c", config, *options)
+    assert step < STEPS
     assert main(["nas", "search", str(torn)]) == 0
-    assert torch.equal(alphas(torn), alphas(run))
-    assert (torn / "genotype.json").read_text() == (run / "genotype.json").read_text()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", ["rotation", "labels"])
-def test_a_search_killed_mid_epoch_ends_in_the_same_genotype_bit_for_bit(tmp_path, loss):
-    config = tmp_path / "tiny.yaml"
-    config.write_text(CONFIG)
-    options = ["--trainer.max_steps", "30", "--checkpoint.every_n_steps", "1"]
-    options += ["--model.tasks", "null"] if loss == "labels" else []
-    whole, torn = tmp_path / "whole", tmp_path / "torn"
-    finish(start("-c", config, "--trainer.default_root_dir", whole, *options))
-    process = start("-c", config, "--trainer.default_root_dir", torn, *options)
-    step = kill_after_step(process, torn / "checkpoints" / "last.ckpt", 5)
-    assert step < 30
-    finish(start(torn))
     left, right = (torch.load(r / "checkpoints" / "last.ckpt", weights_only=True) for r in (whole, torn))
     assert left["state_dict"].keys() == right["state_dict"].keys()
     assert all(torch.equal(value, right["state_dict"][name]) for name, value in left["state_dict"].items())
     assert left["trace"]["steps"] == right["trace"]["steps"]
     assert all(torch.equal(a, b) for a, b in zip(left["trace"]["weights"], right["trace"]["weights"], strict=True))
-    assert load(whole).backbone.genotype() == load(torn).backbone.genotype()
+    assert (whole / "genotype.json").read_text() == (torn / "genotype.json").read_text()
