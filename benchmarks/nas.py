@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -56,9 +57,9 @@ class Plan:
     """How much is done: in full, or `dry`."""
 
     def __init__(self, dry: bool) -> None:
-        self.architectures, self.seeds, self.steps = (3, 1, 2) if dry else (24, 2, 300)
+        self.architectures, self.seeds, self.steps = (3, 1, 2) if dry else (24, 2, 600)
         self.limit, self.items, self.calibration = (200, 40, 32) if dry else (5000, 1000, 512)
-        self.search_steps, self.random_cells, self.board_steps = (2, 1, 2) if dry else (400, 6, 400)
+        self.search_steps, self.random_cells, self.board_steps = (2, 1, 2) if dry else (300, 6, 600)
         self.board_seeds = 1 if dry else 3
         self.widths = [4] if dry else [4, 8, 12, 16]
 
@@ -133,15 +134,20 @@ def rank_results(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
         "complete": len(results.complete),
         "failed": len(results.failed),
         "correlations": [
-            {"first": p.first, "second": p.second, "rho": p.rank.rho, "low": p.interval.low, "high": p.interval.high}
+            {"first": p.first, "second": p.second, "rho": known(p.rank.rho), "95 %": [*map(known, p.interval)]}
             for p in results.pairs
         ],
         "paper (against labels of ImageNet)": PAPER,
         "curves": {name: [list(point) for point in curve] for name, curve in results.curves.items()},
-        "controls": [[p.first, p.rank.rho, *p.interval] for p in results.controls],
+        "controls": [[p.first, known(p.rank.rho), *map(known, p.interval)] for p in results.controls],
         "taken": {name: [one.name, one.scores[SUPERVISED]] for name, one in results.taken.items()},
         "best by labels": max((one.scores[SUPERVISED] for one in results.complete), default=None),
     }
+
+
+def known(value: float) -> float | None:
+    """Return a number, or None where there is none: JSON has no word for it."""
+    return value if math.isfinite(value) else None
 
 
 def search_jobs(args: argparse.Namespace, plan: Plan) -> Iterator[FileJob]:
