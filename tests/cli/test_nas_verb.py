@@ -7,6 +7,7 @@ import time
 from collections import Counter
 
 import pytest
+import torch
 from forked import start
 
 from pretext.__main__ import main
@@ -62,6 +63,15 @@ class Slow(Task):
     def draw(self, puzzle, prediction):
         return self.inner.draw(puzzle, prediction)
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Compute as the forked processes do: the order of sums depends on the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -179,6 +179,15 @@ def test_a_search_on_a_device_moves_the_architecture(tmp_path):
     assert not torch.equal(first, last)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Compute as the forked processes do: the order of sums depends on the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
