@@ -3,8 +3,8 @@
     python benchmarks/nas.py --root DATA [--only rank|search|board] [--device cuda] [--processes 2] [--dry]
 
 DATA/cifar10 holds CIFAR-10 as folders of pictures (README.md says where from). Two processes share the work; start it
-again to go on after a kill. What is finished stands in nas_cells/, one small JSON for each architecture and measure,
-and in nas.json all that is said of it. `--dry` does everything in small, to see that it works.
+again to go on after a kill. What is finished stands in results/nas/cells/, one small JSON for each architecture and
+measure, and in nas.json all that is said of it. `--dry` does everything in small, to see that it works.
 
 Part "rank": ResNets of drawn width, blocks and kernels, each trained on rotation, colorization, jigsaw and labels with
 one budget and two seeds, on 5,000 images at 16 px: Spearman's correlation of every pair, with intervals over
@@ -42,7 +42,7 @@ from pretext.search.space.architecture import with_backbone
 from pretext.training.run import read
 
 HERE = Path(__file__).parent
-CELLS, RESULT = HERE / "nas_cells", HERE / "nas.json"
+CELLS, RESULT = HERE / "results" / "nas" / "cells", HERE / "nas.json"
 PAPER = {"rotation": 0.82, "colorization": 0.77, "jigsaw": 0.87, "supervised": 0.90}
 """Rank correlation with labels of ImageNet, of tasks and labels on CIFAR-10, 500 networks (figure 4, DARTS' space)."""
 TASKS = {
@@ -235,7 +235,7 @@ def write(args: argparse.Namespace, plan: Plan) -> None:
     """Write all that can be said so far."""
     command = "python benchmarks/nas.py --root DATA"
     about = {"command": command, "plan": vars(plan), "device": args.device}
-    file = args.cells.parent / RESULT.name
+    file = RESULT if args.cells == CELLS else args.cells.parent / RESULT.name
     save(file, {**about, "rank": rank_results(args, plan), "search": board_results(args, plan)})
 
 
