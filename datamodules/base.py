@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 
 from datamodules.draws import chosen, held_out, shuffled
@@ -32,6 +33,8 @@ from datamodules.loader import Batch, InOrder, Shuffled, Source, place
 from datamodules.skipped import Skipped
 
 Split = Literal["train", "test"]
+HALVES = ("weights", "architecture")
+"""What the two halves of a training set are for, where it is halved."""
 
 
 class DataModule(LightningDataModule, ABC):
@@ -42,6 +45,7 @@ class DataModule(LightningDataModule, ABC):
         val: share of the training set held out to validate the pretext task, the same for every seed.
         limit: use only so many items of the training set, a random choice that is the same for every seed.
         seed: of the order of training, and of nothing else.
+        halves: train on two halves of the training set at once, see `Splitting`.
 
     """
 
@@ -54,12 +58,12 @@ class DataModule(LightningDataModule, ABC):
         if "__init__" in vars(cls):
             setattr(cls, "__init__", _remembering(vars(cls)["__init__"]))  # noqa: B010  # mypy refuses a plain one
 
-    def __init__(self, batch_size: int, val: float, limit: int | None, seed: int) -> None:
+    def __init__(self, batch_size: int, val: float, limit: int | None, seed: int, halves: bool = False) -> None:
         super().__init__()
         require(self, batch_size >= 1, f"batch_size={batch_size}", "at least 1")
         require(self, 0 <= val < 1, f"val={val}", "a share from 0 to below 1")
         require(self, limit is None or limit >= 1, f"limit={limit}", "at least 1, or none at all")
-        self.batch_size, self.val, self.limit, self.seed = batch_size, val, limit, seed
+        self.batch_size, self.val, self.limit, self.seed, self.halves = batch_size, val, limit, seed, halves
         self._skipped = Skipped(self)
         self._sources: dict[Split, Source] = {}
 
@@ -101,6 +105,10 @@ class DataModule(LightningDataModule, ABC):
             return InOrder(source, *_of_equal_batches(train, self.batch_size))
         # Not what Lightning tells a sampler: resumed with max_steps from the end of an epoch, that is one too many.
         clock = None if self.trainer is None else partial(getattr, self.trainer, "current_epoch")
+        if self.halves:
+            parts = zip(HALVES, halved(train, self), strict=True)
+            loaders = {name: Shuffled(source, items, self.batch_size, self.seed, clock) for name, items in parts}
+            return CombinedLoader(loaders, "min_size")  # of one length
         return Shuffled(source, train, self.batch_size, self.seed, clock)
 
     def val_dataloader(self) -> Iterable[Any]:
@@ -156,6 +164,14 @@ def _remembering(begin: Callable[..., None]) -> Callable[..., None]:
         begin(self, *args, **options)
 
     return noting
+
+
+def halved(items: Tensor, asker: object) -> tuple[Tensor, Tensor]:
+    """Split items into two halves of one size, sorted, the same for every seed; of an odd number one is left out."""
+    count = len(items) // 2
+    require(asker, count > 0, f"halves of {len(items)} training items", "two or more")
+    order = shuffled(len(items), "halves")
+    return items[order[:count].sort().values], items[order[count : 2 * count].sort().values]
 
 
 def _of_equal_batches(items: Tensor, batch_size: int) -> tuple[Tensor, int]:

@@ -65,6 +65,8 @@ class Splitting:
             `Photos` 0.1.
         limit: use only so many items of the training set, a random choice that is the same for every seed.
         fold: which fold is the test set, where the data set has folds.
+        halves: train on batches {"weights": ..., "architecture": ...} of two halves of the training items, for a search
+            of architectures; which item is in which half is the same for every seed.
 
     """
 
@@ -72,6 +74,7 @@ class Splitting:
     test: float | None = None
     limit: int | None = None
     fold: int | str = 1
+    halves: bool = False
 
     def test_share(self, owner: object, default: float = 0.2) -> float:
         """Return `test`, in the name of a data module that holds a share of the files out."""

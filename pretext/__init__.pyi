@@ -2,9 +2,12 @@ __version__: str
 
 from .backbones import NIN as NIN
 from .backbones import AlexNet as AlexNet
+from .backbones import Cells as Cells
 from .backbones import Frames as Frames
 from .backbones import MultiModal as MultiModal
 from .backbones import R2Plus1D as R2Plus1D
+from .backbones import ResNet as ResNet
+from .backbones import SearchCells as SearchCells
 from .backbones import Sound as Sound
 from .backbones import Split as Split
 from .backbones import Timm as Timm
@@ -47,6 +50,7 @@ from .tasks import Rotation as Rotation
 from .tasks import ShuffleAndLearn as ShuffleAndLearn
 from .tasks import SplitBrain as SplitBrain
 from .tasks import SuperResolution as SuperResolution
+from .training.bilevel import Bilevel as Bilevel
 from .training.execution import Execution as Execution
 from .training.fitting import Run as Run
 from .training.fitting import fit as fit

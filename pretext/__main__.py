@@ -33,6 +33,8 @@ usage: pretext VERB ...
             pretext transfer SUITE.yaml
             which sources to train on a budget:  pretext transfer policy MATRIX.csv --budget 3 [--costs FILE ...]
             predict what nobody measured:  pretext transfer complete MATRIX.csv [--method low_rank --features FILE]
+  nas       architectures without labels:  pretext nas sample -c CONFIG compares many by tasks and labels;
+            pretext nas search -c CONFIG finds one (DARTS);  pretext nas show GENOTYPE.json | NAME draws one
   reproduce published numbers, ours beside them:  pretext reproduce rotnet|simclr --data.root DIR [--scale 0.01]
   report    one self-contained HTML page of a run:  pretext report RUN
   export    the plain backbone:  pretext export RUN --to torchvision|safetensors [--modality rgb]

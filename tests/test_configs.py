@@ -14,6 +14,7 @@ from datamodules import DataError
 from datamodules.generated.write import make
 from pretext import tasks
 from pretext.__main__ import main
+from pretext.search.nas.settings import read_comparison
 from pretext.search.settings import read_search
 from pretext.search.space import mixture
 from pretext.training.run import build, find, read, restore
@@ -77,7 +78,7 @@ def options(config, folders):
 
 def once(config):
     """Leave out of the daily tests a config whose tasks another one trains too, or that differs by its task alone."""
-    alike = config.parent.name == "evolve" or config.stem in ("autoencoding", "edges", "keypoints")
+    alike = config.parent.name == "evolve" or config.stem in ("autoencoding", "edges", "keypoints", "sample", "darts")
     return pytest.param(config, marks=pytest.mark.slow) if alike else config
 
 
@@ -117,6 +118,12 @@ def test_config_says_how_to_run_it_what_it_costs_and_what_came_out(config):
         assert told, f"{config.name}: its header lacks {word!r}"
         assert "not measured" not in told, f"{config.name}: {told}"
         assert word == "Command:" or any(c.isdigit() for c in told), f"{config.name}: no figure in {told!r}"
+
+
+def test_the_config_of_a_comparison_of_architectures_is_whole():
+    comparison = read_comparison(read(ROOT / "configs" / "nas" / "sample.yaml"), [])
+    assert comparison.measures == ["rotation", "colorization", "jigsaw", "supervised"]
+    assert len(comparison.choices) == 24
 
 
 @pytest.mark.parametrize("name", ["evolve/elo", "evolve/images", "image/all", "audio_visual/bouncing"])

@@ -36,7 +36,7 @@ class Digits(DataModule):
     shown = ("size",)
 
     def __init__(self, size: int = 32, batch_size: int = 64, split: Splitting = SPLITTING, seed: int = 0) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
         split.refuse_folds(self)
         require(self, size >= 1, f"size={size}", "at least 1")
         self.size = size

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from pretext import __version__
-from pretext.backbones import Frames, MultiModal, R2Plus1D, Sound, TorchVideo, TorchVision
+from pretext.backbones import Cells, Frames, MultiModal, R2Plus1D, ResNet, Sound, TorchVideo, TorchVision
 from pretext.backbones.audio import RANGE
 from pretext.backbones.clips import Constants, NormaliseClips
 from pretext.backbones.image import Normalise
@@ -22,6 +22,8 @@ OPTIONS = {  # by class, what besides the normalisation builds it again; `option
     TorchVision: ("stem", "stem_stride", "width", "options"),
     TorchVideo: ("channels",),
     R2Plus1D: ("layers", "bottleneck", "width", "stem", "channels"),
+    ResNet: ("blocks", "width", "kernels"),
+    Cells: ("genotype", "width", "cells", "stem", "reductions", "tap_reductions"),
 }
 
 
@@ -130,11 +132,11 @@ def _loading(backbone: Backbone, out: Path, to: str) -> str:
         lines += [f"backbone = pretext.TorchVision({how}, mean={tuple(mean)}, std={tuple(std)})"]
         lines += ["backbone.net.load_state_dict(weights)"]
         modules.insert(0, "pretext")
-    elif isinstance(backbone, R2Plus1D):
+    elif isinstance(backbone, R2Plus1D | ResNet | Cells):
         title += " into the same backbone"
-        options = ", ".join(f"{name}={getattr(backbone, name)!r}" for name in OPTIONS[R2Plus1D])
+        options = ", ".join(f"{name}={getattr(backbone, name)!r}" for name in OPTIONS[type(backbone)])
         options += ", mean={}, std={}".format(*backbone.normalise.constants)
-        lines += [f"backbone = pretext.R2Plus1D({options})"]
+        lines += [f"backbone = pretext.{type(backbone).__name__}({options})"]
         lines += ["backbone.load_state_dict(weights)"]
         modules.insert(0, "pretext")
     elif isinstance(backbone, TorchVideo):
@@ -161,7 +163,7 @@ def _loading(backbone: Backbone, out: Path, to: str) -> str:
 def _input(backbone: Backbone) -> str:
     """Say what input the plain network needs, which no longer normalises."""
     constants = _constants(backbone)
-    if constants is None or isinstance(backbone, R2Plus1D):  # which is loaded whole, normalisation and all
+    if constants is None or isinstance(backbone, R2Plus1D | ResNet | Cells):  # loaded whole, normalisation and all
         return ""
     mean, std = (", ".join(f"{value:.6g}" for value in values) for values in constants)
     what = {1: "grey", 2: "flow (128/255 where nothing moves)", 3: "RGB"}.get(len(constants[0]), "clips")

@@ -10,7 +10,8 @@ from pkgutil import resolve_name
 from typing import Any
 
 from pretext.jobs.study import differences
-from pretext.search.settings import PLACES, Search, read_search
+from pretext.search.section import PLACES
+from pretext.search.settings import Search, read_search
 from pretext.training.renamed import current
 
 OWN = {"pretext", "datamodules"}

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from pretext.core.rng import rng
-from pretext.search.space import Space
+from pretext.search.space import Bounds
 
 LARGEST = 100_000  # points, of which Optuna's GridSampler makes a list
 
 
-def values_of_grid(space: Space, levels: int) -> dict[str, list[float]]:
+def values_of_grid(space: Bounds, levels: int) -> dict[str, list[float]]:
     """List each weight's values: equally spaced, its bounds among them.
 
     Raises:
@@ -30,7 +30,7 @@ def values_of_grid(space: Space, levels: int) -> dict[str, list[float]]:
     return {weight: np.linspace(*space[weight], levels).tolist() for weight in sorted(space)}
 
 
-def points_of_grid(space: Space, levels: int, seed: int, count: int) -> list[dict[str, Any]]:
+def points_of_grid(space: Bounds, levels: int, seed: int, count: int) -> list[dict[str, Any]]:
     """Give each of `count` candidates its point, as system attributes for Optuna's GridSampler.
 
     No point comes twice. If there are more points than candidates, they are drawn at random.

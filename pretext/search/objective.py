@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,7 +9,6 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from jsonargparse import ArgumentParser
 from optuna import Trial
 
 from pretext.evaluation.embed import Embedded, FeatureError, embed
@@ -20,27 +17,13 @@ from pretext.evaluation.measure import measure
 from pretext.evaluation.probe import Split
 from pretext.search.halving import Halving
 from pretext.search.settings import Search
-from pretext.search.space import ZERO, mixture, unweighted
-from pretext.training.callbacks import Divergence
+from pretext.search.space import ZERO, mixture, suggest, unweighted
+from pretext.search.trainer import quiet_trainer
 from pretext.training.host import Host
 from pretext.training.inputs import canvas_of
 from pretext.training.networks import probed_data
 from pretext.training.run import build
 
-QUIET = {
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "limit_val_batches": 0,
-    "num_sanity_val_steps": 0,
-    "callbacks": [],
-    "max_epochs": -1,
-    "max_time": None,
-}
-"""Options of Lightning's trainer: a candidate leaves nothing but its figures, and nothing stops it."""
-ALONE = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-"""A worker has one device, or Lightning would start it again for each; of several devices each gets its own worker."""
 PROBE_FIGURES = ("accuracy", "low", "high")
 
 
@@ -99,8 +82,7 @@ class Objective:
 
         """
         planned = trial.user_attrs
-        space = self.search.space
-        weights = planned.get("weights") or {name: trial.suggest_float(name, *space[name]) for name in sorted(space)}
+        weights = planned.get("weights") or suggest(self.search.space, trial)
         trained = self.train(weights, planned.get("control"), trial)
         trial.set_user_attr("steps", trained.steps)
         features = self.embed(trained, self.data, "train")
@@ -179,17 +161,7 @@ class Objective:
 
     def _trainer(self, module: Host, trial: Trial | None) -> pl.Trainer:
         settings = self.search.settings
-        parser = ArgumentParser(parser_mode="omegaconf", exit_on_error=False)
-        parser.add_class_arguments(pl.Trainer, "trainer", fail_untyped=False)
-        given = {"log_every_n_steps": 1, **self.search.config["trainer"], **QUIET, "max_steps": settings.steps}
-        one = isinstance(given.get("devices"), list) and len(given["devices"]) == 1  # which one, the user says
-        given |= {"default_root_dir": str(self.folder), **({} if one else ALONE)}
-        with warnings.catch_warnings():
-            # Of a GPU that is there and not used, as the config may well want it.
-            warnings.filterwarnings("ignore", "GPU available but not used", UserWarning)
-            logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # no device tables for each candidate
-            trainer: pl.Trainer = parser.instantiate(parser.parse_object({"trainer": given})).trainer
-        trainer.callbacks.append(Divergence())  # type: ignore[attr-defined]  # Lightning sets it outside the class
+        trainer = quiet_trainer(self.search.config["trainer"], settings.steps, self.folder)
         if trial is not None and settings.halving is not None and "control" not in trial.user_attrs:
             judge = partial(self._judge_halfway, trainer)
             trainer.callbacks.append(Halving(settings.halving_steps(), judge, trial))  # type: ignore[attr-defined]

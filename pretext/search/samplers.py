@@ -25,7 +25,7 @@ from pretext.core.rng import seed_of
 from pretext.jobs.trials import INDEX
 from pretext.search.cma import CmaSampler
 from pretext.search.grid import points_of_grid, values_of_grid
-from pretext.search.space import Space, outside
+from pretext.search.space import Bounds, outside
 from pretext.search.tournament import TournamentSampler
 
 SamplerName = Literal["random", "grid", "tournament", "cmaes"]
@@ -35,7 +35,7 @@ _SMALLEST = {"tournament": 2, "cmaes": 4}  # below 4, CMA-ES recombines one pare
 
 def make_sampler(
     name: SamplerName,
-    space: Space,
+    space: Bounds,
     seed: int,
     *,
     levels: int = 3,
@@ -67,7 +67,7 @@ def make_sampler(
     return KeyedSampler(name, space, seed, levels, population, tournament)
 
 
-def system_attrs(name: SamplerName, space: Space, levels: int, seed: int, count: int) -> list[dict[str, Any]]:
+def system_attrs(name: SamplerName, space: Bounds, levels: int, seed: int, count: int) -> list[dict[str, Any]]:
     """Give for each of `count` searched candidates the system attributes that its trial must have from the first.
 
     Raises:
@@ -86,7 +86,7 @@ class KeyedSampler(BaseSampler):
     """
 
     def __init__(
-        self, name: SamplerName, space: Space, seed: int, levels: int, population: int | None, tournament: int | None
+        self, name: SamplerName, space: Bounds, seed: int, levels: int, population: int | None, tournament: int | None
     ) -> None:
         self.name, self.space, self.seed, self.levels = name, space, seed, levels
         self.population, self.tournament = population, tournament
@@ -157,7 +157,7 @@ def population_for(name: SamplerName, weights: int, workers: int, tournament: in
     return math.ceil((4 + math.floor(3 * math.log(weights))) / workers) * workers
 
 
-def _check(name: SamplerName, space: Space, population: int | None, tournament: int | None) -> None:
+def _check(name: SamplerName, space: Bounds, population: int | None, tournament: int | None) -> None:
     """Refuse what no sampler can draw."""
     if name not in SAMPLERS:
         raise ValueError(f"searcher got name={name!r}; it wants one of {', '.join(SAMPLERS)}")

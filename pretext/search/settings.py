@@ -7,21 +7,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-from jsonargparse import ArgumentParser
-from omegaconf import OmegaConf
 
 from pretext.evaluation.fitness import Fitness, Zipf
 from pretext.search.samplers import SamplerName
-from pretext.search.space import Space, space_of
-from pretext.training.options import todays
-from pretext.training.renamed import current
-from pretext.training.run import resolved
-
-TRAINING = ("--model", "--data", "--trainer", "--seed_everything")
-"""Options that override the training config; all others are the search's own."""
-OWN_TO_WORKER = ("storage", "study")  # what workers of one study may say differently
-PLACES = ("root", "cache", "workers", "download")  # options of data that belong to a machine, as these
-MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir")  # of the trainer do
+from pretext.search.section import described, read_section, shared
+from pretext.search.space import WeightSpace, space_of
 
 
 @dataclass(frozen=True)
@@ -104,7 +94,7 @@ class Search(NamedTuple):
     settings: Settings
     config: dict[str, Any]
     """The training config, whole: "model", "data", "trainer", "seed_everything"."""
-    space: Space
+    space: WeightSpace
     shared: dict[str, Any]
     """All that workers of one study must have in common, as plain data."""
     options: dict[str, Any]
@@ -118,55 +108,13 @@ def read_search(config: Mapping[str, Any], options: Sequence[str]) -> Search:
         ValueError: no such option or task, bounds outside [0, 1], or a weighting other than `Fixed`.
 
     """
-    for_training, for_search = _parted(options)
-    parser = _parser()
-    section = current(config).get("evolve") or {}
-    if not isinstance(section, Mapping):
-        raise ValueError(f"evolve: the config's section `evolve` is {section!r}; it holds options, such as steps: 100")
-    parsed = parser.parse_args(todays(for_search, section), namespace=parser.parse_object(dict(section)))
-    settings = Settings(**parser.instantiate(parsed).as_dict())
-    training = {key: value for key, value in config.items() if key != "evolve"}
-    training |= resolved(training, for_training)
-    space = space_of(settings.weights, training)
-    plain = OmegaConf.to_container(OmegaConf.create(parser.dump(parsed, skip_none=False)))
-    assert isinstance(plain, dict)
-    own = {str(key): value for key, value in plain.items()} | {"weights": space}
-    return Search(settings, training, space, _shared(training, own), own)
+    section = read_section("evolve", Settings, config, options)
+    space = space_of(section.settings.weights, section.training)
+    own = section.plain | {"weights": dict(space)}
+    everything = shared("evolve", section.training, own, ["probe_data"])
+    return Search(section.settings, section.training, space, everything, own)
 
 
-def _shared(training: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out of a training config and of the search's options what belongs to a machine or to one worker."""
-    search = {key: value for key, value in own.items() if key not in OWN_TO_WORKER}
-    search["probe_data"] = without_places(own.get("probe_data"))
-    trainer = {key: value for key, value in training["trainer"].items() if key not in MACHINE}
-    return {**training, "data": without_places(training.get("data")), "trainer": trainer, "evolve": search}
-
-
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(parser_mode="omegaconf", exit_on_error=False, allow_abbrev=False)
-    parser.add_class_arguments(Settings)
-    return parser
-
-
-def _parted(options: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part options into those of the training config and those of the search."""
-    parts: tuple[list[str], list[str]] = ([], [])
-    side = 1
-    for word in options:
-        if word.startswith("--"):
-            side = 0 if word.partition("=")[0].split(".")[0] in TRAINING else 1
-        parts[side].append(word)
-    return parts
-
-
-def without_places(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Leave out of a data module's config what belongs to a machine: where files lie, how many are read at once.
-
-    Such options may also stand in a group, such as reading.workers.
-    """
-    if not data:
-        return None
-    args = {key: value for key, value in (data.get("init_args") or {}).items() if key not in PLACES}
-    groups = {key: value for key, value in args.items() if isinstance(value, Mapping) and "class_path" not in value}
-    shared = {key: {k: v for k, v in group.items() if k not in PLACES} for key, group in groups.items()}
-    return {**data, "init_args": args | shared}
+def options_help() -> str:
+    """Describe every option of a search."""
+    return described(Settings, "A search for")

@@ -76,7 +76,7 @@ def read(study: optuna.Study) -> list[Candidate]:
 def _candidate(trial: FrozenTrial, began: float) -> Candidate:
     """Read one trial. Its end comes from `time.time()`, since Optuna's dates are in each machine's own time zone."""
     noted = trial.user_attrs
-    state, reason = _state(trial)
+    state, reason = state_of(trial)
     weights = noted["weights"] if "control" in noted else trial.params
     return Candidate(
         index=noted[INDEX],
@@ -95,8 +95,8 @@ def _candidate(trial: FrozenTrial, began: float) -> Candidate:
     )
 
 
-def _state(trial: FrozenTrial) -> tuple[State, str | None]:
-    """Say what a candidate's newest trial means for it, and why it failed."""
+def state_of(trial: FrozenTrial) -> tuple[State, str | None]:
+    """Say what a job's newest trial means for it, and why it failed."""
     if trial.state == TrialState.RUNNING:
         return "running", None
     if trial.state in _ENDS:

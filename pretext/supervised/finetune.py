@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pretext.core.types import Backbone
+from pretext.nn.auxiliary import AuxiliaryHead
 from pretext.supervised.depth import POOLED, Places, places
 from pretext.supervised.module import Supervised, fits, sample
 from pretext.supervised.scores import Logits, write
@@ -17,6 +19,27 @@ from pretext.training.execution import PLAIN, Execution
 from pretext.training.inputs import InputPipeline
 from pretext.training.optimization import ADAMW, Groups, Optim
 from pretext.views.augment import Augment
+
+AUXILIARY = "auxiliary"
+"""The name of the auxiliary classifier in logs."""
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """The options of an auxiliary classifier, which reads an inner stage while training, and is not there afterwards.
+
+    Args:
+        weight: of its loss beside that of the classifier; 0: there is none. DARTS and UnNAS take 0.4.
+        stage: that it reads; none: the last but one. DARTS' is the second reduction: `reduction2` of a `Cells` with
+            `tap_reductions`.
+
+    """
+
+    weight: float = 0.0
+    stage: str | None = None
+
+
+NO_AUXILIARY = Auxiliary()
 
 
 class Best(NamedTuple):
@@ -55,6 +78,7 @@ class FineTune(Supervised):
         optim: the optimiser, and the schedule of its learning rate.
         execution: memory layout and compilation of the backbone.
         seed: first part of the key of every random draw.
+        auxiliary: a second classifier, on an inner stage.
 
     Raises:
         ValueError: both or neither of run and backbone, or an option out of its range.
@@ -76,18 +100,24 @@ class FineTune(Supervised):
         optim: Optim = ADAMW,
         execution: Execution = PLAIN,
         seed: int = 0,
+        auxiliary: Auxiliary = NO_AUXILIARY,
     ) -> None:
         inputs = InputPipeline(trunk(run, backbone, modality), augment, modality)
         super().__init__(inputs, optim, execution, seed, label_smoothing)
         _check(layer_decay, head_lr, dropout, freeze, list(self.backbone.stages))
         self.layer_decay, self.freeze_stages, self.head_lr, self.keep_best = layer_decay, freeze, head_lr, keep_best
         self.dropout = nn.Dropout(dropout)
+        self.auxiliary_stage = _auxiliary_stage(auxiliary, list(self.backbone.stages))
+        self.auxiliary_head: nn.Module | None = None
+        self.loss_weights = {AUXILIARY: auxiliary.weight}
         self.head = nn.Linear(self.backbone.dim, 1)  # as many outputs as classes, once these are known
         self.best: Best | None = None
         self.places: Places | None = None  # known where it is trained
 
     def begin(self, classes: int) -> None:
         self.head = nn.Linear(self.backbone.dim, classes)
+        if self.auxiliary_stage is not None:
+            self.auxiliary_head = AuxiliaryHead(self.backbone.stages[self.auxiliary_stage], classes)
 
     def configure_model(self) -> None:
         super().configure_model()
@@ -104,13 +134,17 @@ class FineTune(Supervised):
         assert self.places is not None  # Lightning configures the model before the optimiser
         base = self.rates.optim.optimizer([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"]
         groups = _by_depth(self.backbone, self.places, base, self.layer_decay)
-        head = {"params": list(self.head.parameters()), "lr": base * self.head_lr, "name": "head"}
+        heads = [*self.head.parameters(), *(self.auxiliary_head.parameters() if self.auxiliary_head else ())]
+        head = {"params": heads, "lr": base * self.head_lr, "name": "head"}
         return self.rates.optimizer([*groups, head])
 
     def logits(self, x: Tensor) -> Logits:
-        pooled = self.look(x).pooled
+        seen = self.look(x)
         with torch.autocast(x.device.type, enabled=False):
-            return {"": self.head(self.dropout(pooled.float()))}
+            logits = {"": self.head(self.dropout(seen.pooled.float()))}
+            if self.training and self.auxiliary_head is not None and self.auxiliary_stage is not None:
+                logits[AUXILIARY] = self.auxiliary_head(seen.stages[self.auxiliary_stage].float())
+            return logits
 
     def on_validation_epoch_end(self) -> None:
         scores = self.scores.validated(self)
@@ -151,6 +185,18 @@ def _check(layer_decay: float, head_lr: float, dropout: float, freeze: int, stag
         )
     if not 0 <= freeze <= len(stages):
         raise ValueError(f"FineTune: freeze={freeze}, but the backbone has {len(stages)} stages: {', '.join(stages)}")
+
+
+def _auxiliary_stage(auxiliary: Auxiliary, stages: list[str]) -> str | None:
+    """Name the stage that an auxiliary classifier reads; None where there is no such classifier."""
+    if auxiliary.weight == 0:
+        return None
+    if auxiliary.weight < 0 or len(stages) < 2 or auxiliary.stage not in (None, *stages):
+        raise ValueError(
+            f"FineTune: {auxiliary} on a backbone with the stages {', '.join(stages)}; give a positive weight and one "
+            "of two or more stages"
+        )
+    return auxiliary.stage or stages[-2]
 
 
 def _by_depth(backbone: Backbone, places: Places, base: float, decay: float) -> Groups:

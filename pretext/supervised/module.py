@@ -55,6 +55,7 @@ class Supervised(Host, ABC):
         self.classes: list[str] = []
         self.scores = Scores()
         self.frozen: Iterable[nn.Module] = ()  # in eval mode whatever happens
+        self.loss_weights: dict[str, float] = {}  # of classifiers whose loss does not count once
 
     @abstractmethod
     def begin(self, classes: int) -> None:
@@ -100,7 +101,7 @@ class Supervised(Host, ABC):
         with together():
             losses = {name: supervised_loss(rows, batch["y"], self.label_smoothing) for name, rows in logits.items()}
             self.counts += total(occurrences(batch["y"], len(self.classes)))
-        loss = torch.stack(list(losses.values())).sum()
+        loss = torch.stack([self.loss_weights.get(name, 1.0) * value for name, value in losses.items()]).sum()
         each = {key("train", name, "loss"): value for name, value in losses.items() if name}
         self.keep({**each, "train/loss": loss}, group=-1)
         return loss

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
+from pretext.core.errors import require
 from pretext.core.files import whole
 from pretext.core.ranks import together, total
-from pretext.core.rng import rng
+from pretext.core.rng import rng, seed_of
 from pretext.core.types import Backbone, Tree, reads_images
 from pretext.evaluation import segment
 from pretext.evaluation.embed import evaluating
+from pretext.nn.aspp import aspp
 from pretext.supervised.mask_scores import MaskScores
 from pretext.supervised.scores import write
 from pretext.supervised.segmentation_view import draw
@@ -55,6 +57,8 @@ class Segmentation(Host):
         backbone: the network to use, as it is built.
         modality: which network of several.
         stage: the stage to read; by default the last.
+        classifier: of places: "linear", or "aspp", DeepLab's pyramid of dilated convolutions (UnNAS' head for
+            Cityscapes), which adds capacity of its own.
         flip: mirror half of the training items.
         optim: the optimiser of the head, and the schedule of its learning rate.
         execution: memory layout and compilation of the backbone.
@@ -79,6 +83,7 @@ class Segmentation(Host):
         optim: Optim = NESTEROV,
         execution: Execution = PLAIN,
         seed: int = 0,
+        classifier: Literal["linear", "aspp"] = "linear",
     ) -> None:
         network = trunk(run, backbone, modality)
         super().__init__(InputPipeline(network), optim, execution, seed)
@@ -87,7 +92,8 @@ class Segmentation(Host):
         if self.stage not in network.stages:
             known = ", ".join(network.stages)
             raise ValueError(f"Segmentation: {type(network).__name__} has no stage {stage!r}; choose one of {known}")
-        self.flip = flip
+        require(classifier in ("linear", "aspp"), self, f"{classifier=}", "choose linear or aspp")
+        self.flip, self.classifier = flip, classifier
         self.classes: list[str] = []
         self.scores = MaskScores(seed)
         network.requires_grad_(False).train()  # in eval mode where it looks; Lightning warns of any other eval mode
@@ -176,11 +182,24 @@ def _name_classes(module: Segmentation, classes: list[str]) -> None:
         return
     module.classes = classes
     channels = module.backbone.stages[module.stage]
-    classify = nn.utils.skip_init(nn.Conv2d, channels, len(classes), 1)  # type: ignore[no-untyped-call]  # torch's
-    nn.init.normal_(classify.weight, std=INIT, generator=rng("cpu", module.seed, "head"))
-    nn.init.zeros_(classify.bias)
-    module.head = nn.Sequential(nn.BatchNorm2d(channels, affine=False), classify).to(module.device)
+    build = _linear if module.classifier == "linear" else _pyramid
+    module.head = build(channels, len(classes), module.seed).to(module.device)
     module.register_buffer("pixels", torch.zeros(len(classes), dtype=torch.int64, device=module.device))
+
+
+def _linear(channels: int, classes: int, seed: int) -> nn.Sequential:
+    """Build the linear head."""
+    classify = nn.utils.skip_init(nn.Conv2d, channels, classes, 1)  # type: ignore[no-untyped-call]  # torch's
+    nn.init.normal_(classify.weight, std=INIT, generator=rng("cpu", seed, "head"))
+    nn.init.zeros_(classify.bias)
+    return nn.Sequential(nn.BatchNorm2d(channels, affine=False), classify)
+
+
+def _pyramid(channels: int, classes: int, seed: int) -> nn.Sequential:
+    """Build DeepLab's head; its layers draw from torch's own generator, seeded by the key of the linear one."""
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed_of(seed, "head"))
+        return aspp(channels, classes)
 
 
 def _masks(batch: dict[str, Tree]) -> Tensor:

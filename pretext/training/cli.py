@@ -106,7 +106,9 @@ class PretextCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of two callbacks, and let --seed_everything seed puzzles and data order too."""
-        parser.add_argument("--evolve", type=dict, default=None, help="for `pretext evolve`; training leaves it alone")
+        for section, verb in (("evolve", "evolve"), ("nas", "nas sample")):
+            about = f"for `pretext {verb}`; training leaves it alone"
+            parser.add_argument(f"--{section}", type=dict, default=None, help=about)
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(Stagnation, "stagnation")
         link_seed(parser, self.named)

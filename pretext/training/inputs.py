@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from torch import Generator, Tensor
 from torch.nn import functional as F
@@ -10,6 +12,7 @@ from torch.nn import functional as F
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.tree import mapped
 from pretext.core.types import Backbone, Tree
+from pretext.training.batches import lawful
 from pretext.views.augment import Augment, unit
 
 
@@ -123,6 +126,13 @@ def canvas_of(x: Tree) -> int | None:
     """Find the side of the pictures of a batch; None where there is only sound."""
     parts = x.values() if isinstance(x, dict) else [x]
     return next((int(part.shape[-1]) for part in parts if part.ndim > 3), None)
+
+
+def items_of(batch: Any) -> int:
+    """Count the items of a training batch, of one in two halves those of both."""
+    if isinstance(batch, Mapping) and not batch.keys() & {"x", "index"}:
+        return sum(len(half["index"]) for half in batch.values())
+    return len(lawful(batch)["index"])
 
 
 def by_item(rows: Tensor, items: int) -> Tensor:

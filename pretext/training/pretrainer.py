@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.errors import require
 from pretext.core.ranks import together
-from pretext.core.rng import rng
-from pretext.core.tree import mapped
-from pretext.core.types import Backbone, Grade, Puzzle, Task, TaskFactory, Tree
+from pretext.core.types import Backbone, Grade, Task, TaskFactory, Tree
 from pretext.nn.weighting import Fixed, WeightingFactory
+from pretext.training.exam import Parts, examined
 from pretext.training.execution import PLAIN, Execution
 from pretext.training.host import Host
 from pretext.training.inputs import InputPipeline, by_item
 from pretext.training.optimization import ADAMW, Optim, trained
 from pretext.views.augment import Augment
-
-Parts = tuple[Callable[..., Puzzle], Callable[..., Tree], Callable[..., Grade]]
-"""What poses, solves and grades."""
 
 
 class Pretrainer(Host):
@@ -90,13 +85,7 @@ class Pretrainer(Host):
                 f"Pretrainer: the data has {', '.join(x)}, but {type(self.backbone).__name__} is one network; name one "
                 "in the data module's modalities, or take a MultiModal and wrap tasks of one modality in On"
             )
-        exact = torch.autocast(self.device.type, enabled=False)  # questions and grades keep full precision under bf16
-        pose, solve, grade = self._parts.get(task) or (task.pose, task.solve, task.grade)
-        with torch.no_grad(), exact:
-            puzzle = pose(x, rng(self.device, *key))
-        prediction = solve(self.look(puzzle.question), puzzle.given)
-        with exact:
-            return grade(mapped(_whole, prediction), puzzle.answer)
+        return examined(self, self._parts.get(task) or (task.pose, task.solve, task.grade), x, *key)
 
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
         batch, key = self.lawful(batch), (self.global_rank, self.current_epoch, batch_idx)
@@ -104,7 +93,7 @@ class Pretrainer(Host):
         with together():  # each rank poses with its own key; what grades compare and divide by is of all ranks
             grades = {n: self.exam(t, x, self.seed, "train", n, *key) for n, t in self._tasks()}
         loss = self._weighted(grades)
-        kept = self.keep({**_measured(grades, "train"), "train/loss": loss})
+        kept = self.keep({**measured(grades, "train"), "train/loss": loss})
         self.losses = {name: kept[f"train/{name}/loss"] for name in grades}
         return loss
 
@@ -150,7 +139,7 @@ class Pretrainer(Host):
         grades = {n: self.exam(t, x, self.seed, split, n, *keys) for n, t in self._tasks()}
         size = 0 if batch.get("spare") else len(batch["index"])
         how: dict[str, Any] = {"batch_size": size, "sync_dist": True}
-        self.log_dict(_measured(grades, split), **how)
+        self.log_dict(measured(grades, split), **how)
         self.log(f"{split}/loss", self._weighted(grades), prog_bar=True, **how)
 
     def _weighted(self, grades: dict[str, Grade]) -> Tensor:
@@ -178,12 +167,7 @@ def _named(task: object) -> str:
     return f"{type(task).__name__} that is built already" if isinstance(task, Task) else repr(task)
 
 
-def _measured(grades: dict[str, Grade], split: str) -> dict[str, Tensor]:
+def measured(grades: dict[str, Grade], split: str) -> dict[str, Tensor]:
     """Name every task's loss and scores as logs do."""
     scores = {f"{split}/{n}/{key}": value for n, g in grades.items() for key, value in g.scores.items()}
     return {**{f"{split}/{name}/loss": grade.loss for name, grade in grades.items()}, **scores}
-
-
-def _whole(x: Tensor) -> Tensor:
-    """Bring floats to full precision."""
-    return x.float() if x.is_floating_point() else x

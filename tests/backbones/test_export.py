@@ -15,6 +15,7 @@ from torchaudios import needs_torchaudio
 import pretext
 from pretext.backbones import NIN, AlexNet, TorchVision
 from pretext.backbones.audio import Sound
+from pretext.backbones.cells import Cells
 from pretext.backbones.export import export
 from pretext.backbones.frames import Frames
 from pretext.backbones.multimodal import MultiModal
@@ -238,6 +239,17 @@ def test_a_network_of_2_plus_1_dimensions_comes_back_by_the_printed_lines(tmp_pa
         "std": [0.05, 0.05],
     }
     assert (metadata["name"], metadata["stem"]) == ("R2Plus1D", "small")
+
+
+def test_a_network_of_cells_comes_back_by_the_printed_lines(tmp_path):
+    x = torch.rand(2, 3, 16, 16)
+    backbone, space = seen(Cells("imagenet_col", 4, 3, "small", tap_reductions=True, std=(0.2, 0.3, 0.4)), x), {}
+    exec(code(export(backbone, tmp_path / "x.safetensors", "safetensors")), space)
+    with torch.no_grad():
+        assert torch.equal(space["backbone"].eval()(x).pooled, backbone(x).pooled)
+    assert list(space["backbone"].stages) == list(backbone.stages)
+    with safe_open(tmp_path / "x.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["genotype"]) == backbone.genotype
 
 
 def test_torchvision_has_no_such_network_for_clips(tmp_path):

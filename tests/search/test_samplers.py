@@ -20,9 +20,9 @@ from scipy import stats
 
 from pretext.core.rng import seed_of
 from pretext.search.samplers import SAMPLERS, SamplerName, make_sampler, population_for, system_attrs
-from pretext.search.space import Space
+from pretext.search.space import Bounds
 
-BOX: Space = {"rotation": (0.0, 1.0), "jigsaw": (0.2, 0.6), "colour": (0.0, 0.5)}
+BOX: Bounds = {"rotation": (0.0, 1.0), "jigsaw": (0.2, 0.6), "colour": (0.0, 0.5)}
 
 
 @pytest.fixture(autouse=True)
@@ -33,24 +33,24 @@ def _quiet():
     optuna.logging.set_verbosity(before)
 
 
-def study_of(name: SamplerName, space: Space = BOX, seed: int = 0, count: int = 0, **options: int) -> Study:
+def study_of(name: SamplerName, space: Bounds = BOX, seed: int = 0, count: int = 0, **options: int) -> Study:
     """Make a study in memory with `count` jobs."""
     study = optuna.create_study(direction="maximize", sampler=make_sampler(name, space, seed, **options))
     add_jobs(study, name, space, seed, count)
     return study
 
 
-def add_jobs(study: Study, name: SamplerName, space: Space, seed: int, count: int) -> None:
+def add_jobs(study: Study, name: SamplerName, space: Bounds, seed: int, count: int) -> None:
     for index, attrs in enumerate(system_attrs(name, space, 3, seed, count)):
         waiting = create_trial(state=TrialState.WAITING, user_attrs={"candidate": index}, system_attrs=attrs)
         study.add_trial(waiting)
 
 
-def draw(trial: Trial, space: Space = BOX) -> dict[str, float]:
+def draw(trial: Trial, space: Bounds = BOX) -> dict[str, float]:
     return {weight: trial.suggest_float(weight, *bounds) for weight, bounds in space.items()}
 
 
-def search(study: Study, fitness: Callable[[dict[str, float]], float], count: int, space: Space = BOX) -> list[float]:
+def search(study: Study, fitness: Callable[[dict[str, float]], float], count: int, space: Bounds = BOX) -> list[float]:
     """Run `count` candidates one after the other; return what each was worth."""
     worth = []
     for _ in range(count):
@@ -60,7 +60,7 @@ def search(study: Study, fitness: Callable[[dict[str, float]], float], count: in
     return worth
 
 
-def done(weights: dict[str, float], fitness: float, space: Space = BOX, **user_attrs: object) -> FrozenTrial:
+def done(weights: dict[str, float], fitness: float, space: Bounds = BOX, **user_attrs: object) -> FrozenTrial:
     """Make a complete candidate."""
     bounds = {weight: FloatDistribution(*space[weight]) for weight in weights}
     return create_trial(value=fitness, params=weights, distributions=bounds, user_attrs=user_attrs)
@@ -153,7 +153,7 @@ def test_a_grid_larger_than_the_budget_is_sampled_by_chance_none_twice():
 def test_a_grid_that_is_too_small_or_too_large_is_refused_with_the_way_out():
     with pytest.raises(ValueError, match=r"28 candidates for a grid of 27 points.*at most 27 candidates, or 4 levels"):
         system_attrs("grid", BOX, 3, 0, 28)
-    wide: Space = {f"task {i}": (0.0, 1.0) for i in range(17)}
+    wide: Bounds = {f"task {i}": (0.0, 1.0) for i in range(17)}
     with pytest.raises(ValueError, match=r"2 levels of 17 weights, which is 131,072 points.*search fewer weights"):
         make_sampler("grid", wide, 0, levels=2)
     with pytest.raises(ValueError, match="levels=1"):

@@ -14,9 +14,10 @@ from pytorch_lightning.callbacks import EarlyStopping
 from datamodules import Digits, Splitting
 from pretext import Pretrainer, Rotation, load
 from pretext.__main__ import main
+from pretext.backbones.cells import Cells
 from pretext.backbones.image import TorchVision
 from pretext.evaluation.statistics.intervals import wilson
-from pretext.supervised.finetune import FineTune
+from pretext.supervised.finetune import AUXILIARY, Auxiliary, FineTune
 from pretext.training.callbacks import AtomicCheckpointIO, Checkpoint
 from pretext.training.optimization import Optim
 from pretext.views.augment import Augment
@@ -332,3 +333,40 @@ class TestRefusals:
                 FineTune(backbone=net(), **options)
         with pytest.raises(ValueError, match=r"label_smoothing is a share in \[0, 1\), got 1"):
             FineTune(backbone=net(), label_smoothing=1)
+
+
+class Losses(pl.Callback):
+    """Keeps what a step measured."""
+
+    def on_train_batch_end(self, trainer, pl_module, *rest):
+        self.last = {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def test_an_auxiliary_classifier_learns_beside_the_other_and_is_not_asked_afterwards(tmp_path):
+    """DARTS reads the second reduction; its loss counts 0.4 times."""
+    data, seen = Digits(size=16, batch_size=64, split=Splitting(limit=256)), Losses()
+    cells = {"genotype": "imagenet_col", "width": 2, "cells": 3, "stem": "small", "tap_reductions": True}
+    losses = {}
+    for weight in (1.0, 0.5):
+        module = tuned(
+            tmp_path / str(weight),
+            data,
+            1,
+            [seen],
+            backbone=net(Cells, **cells),
+            auxiliary=Auxiliary(weight, "reduction2"),
+            optim=Optim(partial(torch.optim.SGD, lr=0.0)),
+        )
+        losses[weight] = seen.last["train/loss"], seen.last["train/auxiliary/loss"]
+        assert set(module.logits(torch.rand(2, 3, 16, 16))) == {"", AUXILIARY}
+        assert set(module.eval().logits(torch.rand(2, 3, 16, 16))) == {""}
+    (whole, its), (half, its_again) = losses.values()
+    assert its == its_again > 0
+    assert whole - half == pytest.approx(its / 2, abs=1e-5)  # sums of about 5 in float32
+    assert "auxiliary" not in str(scored(tmp_path, module, data))
+
+
+@pytest.mark.parametrize("auxiliary", [Auxiliary(-0.4), Auxiliary(0.4, "conv9")])
+def test_an_auxiliary_classifier_of_nothing_is_refused(auxiliary):
+    with pytest.raises(ValueError, match=r"FineTune: Auxiliary.*stages conv1, conv2; give a positive weight"):
+        FineTune(backbone=net(), auxiliary=auxiliary)

@@ -320,3 +320,17 @@ def test_what_does_not_fit_is_named(root, tmp_path):
     assert Segmentation(backbone=both, modality="rgb").backbone is both.network("rgb")
     with pytest.raises(ValueError, match="WaveNet"):
         Segmentation(backbone=both, modality="audio")
+
+
+def test_the_pyramid_of_deeplab_learns_from_the_same_start_whatever_was_drawn_before(root, tmp_path):
+    results = []
+    for noise in (1, 2):
+        torch.manual_seed(0)
+        trunk = TinyNet()
+        torch.manual_seed(noise)
+        module = Segmentation(backbone=trunk, optim=sgd, classifier="aspp")
+        results.append(scored(module, pets(root), tmp_path / str(noise), 1))
+        assert sum(p.numel() for p in module.head[0].parameters()) > 100 * 256
+    assert results[0] == results[1]
+    with pytest.raises(ValueError, match="Segmentation: classifier='svm'; choose linear or aspp"):
+        Segmentation(backbone=TinyNet(), classifier="svm")

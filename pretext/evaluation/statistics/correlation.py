@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import norm, spearmanr
 
+from pretext.evaluation.statistics.ranks import by_covariance, centred_ranks
+
 LEAST = 3
 EXACT = 8  # entries up to which the p-value counts all orders: 8! = 40,320
 
@@ -33,9 +35,8 @@ def spearman(both: Iterable[tuple[float, float]]) -> Correlation:
     n = len(pairs)
     if n < LEAST or (np.ptp(pairs, axis=0) == 0).any():
         return Correlation(n)
-    result = spearmanr(pairs[:, 0], pairs[:, 1])
-    rho = float(result.statistic)
-    p = _exact(pairs, rho) if n <= EXACT else float(result.pvalue)
+    rho = float(by_covariance(pairs[:, 0], pairs[:, 1]))
+    p = _exact(pairs, rho) if n <= EXACT else float(spearmanr(pairs[:, 0], pairs[:, 1]).pvalue)
     if n == LEAST or abs(rho) > 1 - 1e-12:  # the interval's variance, or atanh, is infinite: no interval
         return Correlation(n, rho, p=p)
     reach = float(norm.ppf(0.975)) * math.sqrt((1 + rho * rho / 2) / (n - 3))
@@ -44,7 +45,7 @@ def spearman(both: Iterable[tuple[float, float]]) -> Correlation:
 
 def _exact(pairs: np.ndarray[Any, Any], rho: float) -> float:
     """Count the orders that correlate as strongly: the t approximation of few pairs is far off (0 at rho = 1)."""
-    ranks = np.array([[(column < x).mean() + (column == x).mean() / 2 for x in column] for column in pairs.T])
-    ranks = (ranks - ranks.mean(1, keepdims=True)) / ranks.std(1, keepdims=True)
+    ranks = centred_ranks(pairs.T)
+    ranks = ranks / ranks.std(1, keepdims=True)
     orders = np.array(list(permutations(range(len(pairs)))))
     return float((np.abs(ranks[0][orders] @ ranks[1]) / len(pairs) >= abs(rho) - 1e-9).mean())

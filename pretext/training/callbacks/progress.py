@@ -11,9 +11,9 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
-from pretext.training.batches import lawful
 from pretext.training.callbacks.revalidation import fits
 from pretext.training.host import Host
+from pretext.training.inputs import items_of
 
 LINE = 6  # figures that are read at a glance on one line
 
@@ -45,7 +45,7 @@ class Throughput(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._items += len(lawful(batch)["index"]) * trainer.world_size
+        self._items += items_of(batch) * trainer.world_size
         self._marks.append((time.monotonic(), self._items))
         (start, before), (end, after) = self._marks[0], self._marks[-1]
         if end > start:

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pretext.jobs.trials import PlannedJob
+from optuna.distributions import FloatDistribution
 
-Space = dict[str, tuple[float, float]]
+from pretext.jobs.trials import PlannedJob
+from pretext.search.space.base import Choice, Choices, Space
+
+Bounds = Mapping[str, tuple[float, float]]
 """A searched weight's name, which is its task's -> (low, high), 0 <= low < high <= 1."""
 ZERO, EQUAL = "all zero", "all equal"
 """The names of two controls: a random network, and all weights equal. Any other is "NAME alone", one task."""
 
 
-def space_of(wanted: Sequence[str] | Mapping[str, tuple[float, float]] | None, config: Mapping[str, Any]) -> Space:
+class WeightSpace(Space, Mapping[str, tuple[float, float]]):
+    """The weights of a training config's tasks: a mapping from their names to their bounds."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = dict(bounds)
+
+    def __getitem__(self, name: str) -> tuple[float, float]:
+        return self.bounds[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.bounds)
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def choices(self) -> Choices:
+        return {name: FloatDistribution(low, high) for name, (low, high) in self.bounds.items()}
+
+    def configured(self, config: Mapping[str, Any], choice: Choice) -> dict[str, Any] | None:
+        return mixture(config, choice)
+
+
+def space_of(
+    wanted: Sequence[str] | Mapping[str, tuple[float, float]] | None, config: Mapping[str, Any]
+) -> WeightSpace:
     """Read which weights of a training config are searched, and in which bounds; None: all, from 0 to 1.
 
     Raises:
@@ -29,7 +56,7 @@ def space_of(wanted: Sequence[str] | Mapping[str, tuple[float, float]] | None, c
         raise ValueError("evolve: no weight to search; name at least one task in `weights`, or leave it out for all")
     if wrong := outside(space):
         raise ValueError(f"evolve: bounds {wrong}; they are two numbers, 0 <= low < high <= 1")
-    return {name: (float(low), float(high)) for name, (low, high) in space.items()}
+    return WeightSpace({name: (float(low), float(high)) for name, (low, high) in space.items()})
 
 
 def outside(space: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
@@ -53,7 +80,7 @@ def weights_in(config: Mapping[str, Any]) -> dict[str, float]:
     return {task: float(given.get(task, 1.0)) for task in model["tasks"]}
 
 
-def plan(space: Space, config: Mapping[str, Any], system_attrs: Sequence[dict[str, Any]]) -> list[PlannedJob]:
+def plan(space: Bounds, config: Mapping[str, Any], system_attrs: Sequence[dict[str, Any]]) -> list[PlannedJob]:
     """Plan the candidates: controls first, then a searched one for each of `system_attrs`, which its trials have."""
     highs = {name: high for name, (_, high) in space.items()}
     nothing = dict.fromkeys(space, 0.0)
