@@ -26,6 +26,7 @@ usage: pretext VERB ...
             pretext bench SUITE.yaml
   evolve    find the weights of a config's tasks by search, without labels; resumes; start it N times for N workers:
             pretext evolve -c CONFIG [--searcher cmaes --candidates 40 --steps 100 --storage URL --study NAME ...]
+  audit     can tasks be answered without seeing?  pretext audit -c CONFIG [--data.root DIR --tasks NAME --budget 200]
   reproduce published numbers, ours beside them:  pretext reproduce rotnet|simclr --data.root DIR [--scale 0.01]
   report    one self-contained HTML page of a run:  pretext report RUN
   export    the plain backbone:  pretext export RUN --to torchvision|safetensors [--modality rgb]
@@ -36,7 +37,9 @@ A RUN is the folder that `fit` made (config.yaml and checkpoints), by default ru
 
 VERBS = {  # verb -> its file in `pretext.cli`, imported when it is asked for, so that `pretext --help` answers at once
     **dict.fromkeys(("fit", "validate", "test", "predict"), "fit"),
-    **{verb: verb for verb in ("show", "probe", "compare", "bench", "evolve", "reproduce", "report", "export")},
+    **{
+        verb: verb for verb in ("show", "probe", "compare", "bench", "evolve", "audit", "reproduce", "report", "export")
+    },
 }
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
-from PIL import Image
 
 from pretext.evaluation.results import ProbeResult
 from pretext.report import probe
 from pretext.report.chart import Chart, Level, Series
-from pretext.report.page import Tile, data_uri, write_page
+from pretext.report.page import Tile, embedded, write_page
 from pretext.report.plot import Key, legend
 from pretext.report.words import date, figure
 from pretext.training.logs import HELD_OUT, ONLINE, SPLITS, Logs, intervals, read_logs
@@ -40,7 +38,7 @@ def write_report(run: Path) -> Path:
         " · ".join(filter(None, (", ".join(logs.tasks), date(logs.environment)))),
         run=shlex.quote(str(run)),
         numbers=list(_numbers(logs)),
-        puzzles=_picture(run / "puzzles.png"),
+        puzzles=embedded(run / "puzzles.png"),
         evaluator=bool(logs.score),
         training=_training(logs),
         probe=probe.section(ProbeResult.from_json(logs.probe)) if logs.probe else None,
@@ -123,15 +121,6 @@ def _chart(logs: Logs, name: str, series: Sequence[Series]) -> Chart:
 def _times(name: str) -> float:
     """Show accuracies in per cent, everything else as it is."""
     return 100.0 if name.endswith(ACCURACIES) else 1.0
-
-
-def _picture(file: Path) -> tuple[str, int] | None:
-    """Read a picture's address and its width: the page shows it smaller, to be crisp on dense screens and in print."""
-    if not file.exists():
-        return None
-    content = file.read_bytes()
-    with Image.open(io.BytesIO(content)) as picture:
-        return data_uri(content), picture.width
 
 
 def _commands(logs: Logs) -> Iterator[str]:

@@ -36,6 +36,7 @@ VERBS = (
     "compare",
     "bench",
     "evolve",
+    "audit",
     "reproduce",
     "report",
     "export",

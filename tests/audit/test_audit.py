@@ -1,0 +1,164 @@
+"""Planted shortcuts are found by the control that names them and by no other, and clean tasks are not accused."""
+
+from functools import partial
+
+import pytest
+import torch
+from clips import TinySound
+from nets import TinyNet
+from shortcuts import (
+    Backward,
+    Blurred,
+    LeaksThroughWhatIsGiven,
+    Mirrored,
+    Negative,
+    Shifted,
+    WhichHalf,
+    compressed,
+    dark,
+    framed,
+    fringed,
+    textures,
+    tones,
+    wedges,
+)
+
+from pretext import Jigsaw
+from pretext.audit.results import ANSWERS
+from pretext.audit.run import examine
+from pretext.audit.sitting import Exam, Items
+from pretext.ops.tile_cut import TileCut
+from pretext.training.inputs import InputPipeline
+
+
+def exam(build, data, backbone=TinyNet, steps=60, held=256, train=512):
+    pattern = backbone()
+    items = Items(data(train, key=1), data(held, key=2), InputPipeline(pattern))
+    return Exam("toy", build, pattern, items, steps, 0, torch.device("cpu"))
+
+
+def accused(found):
+    return {one.name for one in found.findings if one.accused}
+
+
+EVERY = {"nothing", "noise", "constant", "borders", "moments", "spectrum", "aberration"}
+PLANTED = [
+    (Mirrored, framed, TinyNet, {"borders"}, 60),
+    (Negative, dark, TinyNet, {"moments"}, 60),
+    (Backward, tones, TinySound, {"energy"}, 60),
+    (LeaksThroughWhatIsGiven, textures, TinyNet, EVERY, 10),
+]
+DEARER = [
+    (WhichHalf, fringed, TinyNet, {"aberration"}, 200),
+    (Shifted, compressed, TinyNet, {"blocks", "blocks shifted"}, 200),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "backbone", "names", "steps"),
+    [*PLANTED, *(pytest.param(*case, marks=pytest.mark.slow) for case in DEARER)],
+)
+def test_a_planted_shortcut_answers_and_nothing_else_does(task, data, backbone, names, steps, tmp_path):
+    found = examine(exam(task, data, backbone, steps), tmp_path, "planted")
+    assert found.intact.value > 0.95, found.intact
+    assert accused(found) == names
+    for one in found.findings:
+        if one.name in names:
+            assert one.verdict == ANSWERS, one
+            assert one.share.low > 0.9 or one.against, one
+    assert found.worst.title in found.verdict
+    assert "answers most of it" in found.verdict
+
+
+def test_traces_of_resizing_are_found(tmp_path):
+    found = examine(exam(Blurred, textures, steps=30), tmp_path, "blurred")
+    assert "spectrum" in accused(found)
+
+
+def test_an_honest_task_is_not_accused(tmp_path):
+    found = examine(exam(Mirrored, wedges, steps=150), tmp_path, "honest")
+    assert found.intact.value > 0.9, found.intact
+    assert not accused(found), [one for one in found.findings if one.accused]
+    shares = {one.name: one.share.value for one in found.findings if one.share}
+    # Each is a mean over 256 items of a fair coin, over 0.5 less what the intact task lacks: four standard errors.
+    bound = 4 * 0.5 / 256**0.5 / (found.intact.value - 0.5)
+    assert {"noise", "constant", "borders", "moments", "nothing"} <= shares.keys()
+    assert max(map(abs, shares.values())) < bound, shares
+    assert found.verdict.startswith("nothing here answers it: at most")
+
+
+def test_what_is_not_learnt_says_nothing(tmp_path):
+    found = examine(exam(Mirrored, textures, steps=3), tmp_path, "noise")
+    assert not found.learnt
+    assert all(one.share is None for one in found.findings)
+    assert "not learnt in this budget" in found.verdict
+
+
+class Scenes:
+    """Photos whose places look alike in all of them: brightness tells the row, colour the column."""
+
+    def __call__(self, n, key=0):
+        side = 48
+        x = textures(n, side, 0, 60, key).float()
+        ramp = torch.linspace(0, 190, side)
+        x[:, 0] += ramp
+        x[:, 1] += ramp[:, None]
+        return x.to(torch.uint8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("extent", "much"), [(None, True), ((0.5, 0.75), False)])
+def test_a_still_grid_is_accused_by_the_destroyed_control(extent, much, tmp_path):
+    cut = TileCut(extent=extent, standardise=False, grey=0.0)
+    task = partial(Jigsaw, grid=2, permutations=8, cut=cut, width=32, hidden=64)
+    found = examine(exam(task, Scenes(), steps=200), tmp_path, "jigsaw")
+    destroyed = next(one for one in found.findings if one.name == "destroyed")
+    assert found.learnt
+    assert (destroyed.verdict == ANSWERS) == much, destroyed
+
+
+def test_finished_cells_are_not_repeated(tmp_path, capsys):
+    mine = exam(Negative, dark, steps=2, held=16, train=16)
+    first = examine(mine, tmp_path, "again")
+    assert "means and deviations" in capsys.readouterr().err
+    times = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cells").glob("*.json")}
+    (tmp_path / "cells" / next(name for name in times if "borders" in name)).unlink()
+    again = examine(mine, tmp_path, "again")
+    assert again.intact == first.intact
+    assert [one.score for one in again.findings] == [one.score for one in first.findings]
+    assert capsys.readouterr().err.splitlines() == ["audit toy: borders alone"]
+    assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cells").glob("*.json")}.keys() == times.keys()
+
+
+def test_the_same_budget_gives_the_same_figures(tmp_path):
+    mine = exam(Negative, dark, steps=3, held=16, train=16)
+    one, other = (examine(mine, tmp_path / name, "same") for name in ("one", "other"))
+    assert one.intact == other.intact
+    assert [finding.score for finding in one.findings] == [finding.score for finding in other.findings]
+
+
+def test_sounds_are_not_asked_about_pictures(tmp_path):
+    found = examine(exam(Backward, tones, TinySound, steps=1, held=16, train=16), tmp_path, "sound")
+    notes = {one.name: one.note for one in found.findings if one.score is None}
+    assert notes == {
+        "destroyed": "the task has no control of its own",
+        "aberration": "no pictures of such channels",
+        "blocks": "nothing of the kind is shown",
+        "spectrum": "nothing of the kind is shown",
+        "blocks shifted": "no pictures of such channels",
+        "kernels swapped": "no pictures of such channels",
+    }
+
+
+def test_a_control_that_fails_is_told_and_the_others_go_on(tmp_path, capsys):
+    class HalfBlind(Negative):
+        def solve(self, features, given):
+            if features.stages["conv1"].shape[-1] == 1:
+                raise ValueError("HalfBlind wants maps")
+            return super().solve(features, given)
+
+    found = examine(exam(HalfBlind, dark, steps=2, held=16, train=16), tmp_path, "half blind")
+    notes = {one.name: one.note for one in found.findings}
+    assert notes["moments"] == "ValueError: HalfBlind wants maps"
+    assert notes["borders"] == ""
+    assert "HalfBlind wants maps" in capsys.readouterr().err
