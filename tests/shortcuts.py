@@ -79,7 +79,7 @@ class LeaksThroughWhatIsGiven(Toy):
 
     def pose(self, x, rng):
         puzzle = super().pose(x, rng)
-        return puzzle._replace(given=puzzle.answer.float())
+        return puzzle._replace(given=2 * puzzle.answer.float() - 1)
 
     def solve(self, features, given):
         both = torch.stack((-given, given), 1)
@@ -125,7 +125,7 @@ def wedges(n, side=16, key=0):
     return x
 
 
-def tones(n, samples=1600, key=0):
+def tones(n, samples=480, key=0):
     """Noise that is loud for a while before its middle; both ends are alike."""
     loud = torch.full((samples,), 0.1)
     loud[samples // 4 : samples // 2] = 0.8
@@ -134,12 +134,15 @@ def tones(n, samples=1600, key=0):
     return (wave * loud * 2**15).to(torch.int16)
 
 
+def smooth(n, side=36, key=0):
+    """Pictures without detail."""
+    coarse = torch.rand(n, 3, side // 12 + 1, side // 12 + 1, generator=rng("cpu", "smooth", key))
+    return (255 * nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)).to(torch.uint8)
+
+
 def compressed(n, side=36, key=0):
     """Smooth pictures that were JPEGs."""
-    coarse = torch.rand(n, 3, side // 3, side // 3, generator=rng("cpu", "compressed", key))
-    smooth = nn.functional.interpolate(coarse, (side, side), mode="bilinear")
-    x = (255 * smooth).to(torch.uint8)
-    return reencoded(x, rng("cpu", "none"))
+    return reencoded(smooth(n, side, key), rng("cpu", "none"))
 
 
 def fringed(n, side=32, key=0):

@@ -133,7 +133,8 @@ def _fringed(n: int, height: int, width: int, rng: Generator) -> Tensor:
         rows = speed / zoom * torch.sin(turn * angle) * down + turn * phase  # (n, WAVES, H)
         columns = speed / zoom * torch.cos(turn * angle) * across
         colours.append(rows.cos().mT @ columns.cos() - rows.sin().mT @ columns.sin())  # cos(a + b), summed
-    return (0.5 + torch.stack(colours, 1) / (2 * WAVES**0.5)).clamp(0, 1)
+    seen: Tensor = 0.5 + torch.stack(colours, 1) / (2 * WAVES**0.5)
+    return seen.clamp(0, 1)
 
 
 def _of_pictures(x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:

@@ -109,10 +109,10 @@ def _finding(control: Control, task: Any, result: Mapping[str, Any], intact: Sco
     blank = Finding(control.name, control.letter, control.title)
     advice = control.change(task)
     if control.swaps:
-        looks = {what: Score(**score) for what, score in result[control.name].items()}
-        share = lost_share(looks["score"], looks["against"], chance)
-        verdict = judged(share, looks["score"], chance) if share else ""
-        return replace(blank, share=share, verdict=verdict, advice=advice, **looks)
+        score, against = (Score(**result[control.name][what]) for what in ("score", "against"))
+        share = lost_share(score, against, chance)
+        verdict = judged(share, score, chance) if share else ""
+        return replace(blank, score=score, against=against, share=share, verdict=verdict, advice=advice)
     score = Score(**result["score"])
     share = share_of(score, intact, chance)
     verdict = judged(share, score, chance)

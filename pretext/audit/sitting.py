@@ -187,7 +187,7 @@ def _score(
 def _batches(count: int, size: int) -> Iterator[Tensor]:
     """Part so many items into batches of one size, at least `GROUPS` of them; some may be left over."""
     size = max(2, min(size, count // GROUPS))
-    yield from torch.arange(count - count % size).split(size)
+    yield from torch.split(torch.arange(count - count % size), size)
 
 
 def _rows(x: Tree, rows: Tensor, device: torch.device) -> Tree:

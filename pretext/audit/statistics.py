@@ -67,7 +67,7 @@ def blocks(x: Tensor) -> Tensor | None:
     if pictures is None or min(pictures.shape[-2:]) <= 2 * BLOCK:
         return None
     lines = (pictures.diff(dim=-2).abs().mean(-1), pictures.diff(dim=-1).abs().mean(-2))
-    return torch.cat([_by_phase(line) for line in lines], -1).unflatten(0, (len(x), -1)).mean(1)
+    return _by_item(torch.cat([_by_phase(line) for line in lines], -1), len(x))
 
 
 def spectrum(x: Tensor) -> Tensor | None:
@@ -82,7 +82,7 @@ def spectrum(x: Tensor) -> Tensor | None:
     rings = (ring == torch.arange(BANDS, device=x.device)[:, None, None]) & (radius >= 0.25)
     each = (power.unsqueeze(1) * rings).sum((-2, -1)) / rings.sum((-2, -1)).clamp(min=1)
     shares = (each / power.mean((-2, -1)).clamp(min=FLOOR)[:, None] + FLOOR).log()
-    return shares.unflatten(0, (len(x), -1)).mean(1)
+    return _by_item(shares, len(x))
 
 
 def _loudness(x: Tensor) -> Tensor:
@@ -101,5 +101,11 @@ def _grey(x: Tensor) -> Tensor | None:
 
 def _by_phase(differences: Tensor) -> Tensor:
     """Average differences (M, K) of neighbouring lines over those at the same place modulo 8: (M, 8), less 1."""
-    whole = differences[:, : differences.shape[1] // BLOCK * BLOCK].unflatten(1, (-1, BLOCK)).mean(1)
+    count = differences.shape[1] // BLOCK
+    whole = differences[:, : count * BLOCK].reshape(-1, count, BLOCK).mean(1)
     return whole / whole.mean(1, keepdim=True).clamp(min=FLOOR) - 1
+
+
+def _by_item(rows: Tensor, items: int) -> Tensor:
+    """Average the rows of each clip's frames, clip by clip; a picture has one."""
+    return rows.view(items, -1, rows.shape[1]).mean(1)

@@ -24,6 +24,7 @@ from shortcuts import (
 )
 
 from pretext import Jigsaw
+from pretext.audit.networks import Small
 from pretext.audit.results import ANSWERS
 from pretext.audit.run import examine
 from pretext.audit.sitting import Exam, Items
@@ -43,9 +44,9 @@ def accused(found):
 
 EVERY = {"nothing", "noise", "constant", "borders", "moments", "spectrum", "aberration"}
 PLANTED = [
-    (Mirrored, framed, TinyNet, {"borders"}, 60),
-    (Negative, dark, TinyNet, {"moments"}, 60),
-    (Backward, tones, TinySound, {"energy"}, 60),
+    (Mirrored, framed, TinyNet, {"borders"}, 40),
+    (Negative, dark, TinyNet, {"moments"}, 40),
+    (Backward, tones, partial(Small, "t", list("abc"), 1), {"energy"}, 60),
     (LeaksThroughWhatIsGiven, textures, TinyNet, EVERY, 10),
 ]
 DEARER = [
@@ -70,13 +71,14 @@ def test_a_planted_shortcut_answers_and_nothing_else_does(task, data, backbone, 
     assert "answers most of it" in found.verdict
 
 
+@pytest.mark.slow
 def test_traces_of_resizing_are_found(tmp_path):
     found = examine(exam(Blurred, textures, steps=30), tmp_path, "blurred")
     assert "spectrum" in accused(found)
 
 
 def test_an_honest_task_is_not_accused(tmp_path):
-    found = examine(exam(Mirrored, wedges, steps=150), tmp_path, "honest")
+    found = examine(exam(Mirrored, wedges, steps=80), tmp_path, "honest")
     assert found.intact.value > 0.9, found.intact
     assert not accused(found), [one for one in found.findings if one.accused]
     shares = {one.name: one.share.value for one in found.findings if one.share}
@@ -118,7 +120,7 @@ def test_a_still_grid_is_accused_by_the_destroyed_control(extent, much, tmp_path
 
 
 def test_finished_cells_are_not_repeated(tmp_path, capsys):
-    mine = exam(Negative, dark, steps=2, held=16, train=16)
+    mine = exam(Negative, dark, steps=2, held=64, train=64)
     first = examine(mine, tmp_path, "again")
     assert "means and deviations" in capsys.readouterr().err
     times = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cells").glob("*.json")}
@@ -130,15 +132,8 @@ def test_finished_cells_are_not_repeated(tmp_path, capsys):
     assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cells").glob("*.json")}.keys() == times.keys()
 
 
-def test_the_same_budget_gives_the_same_figures(tmp_path):
-    mine = exam(Negative, dark, steps=3, held=16, train=16)
-    one, other = (examine(mine, tmp_path / name, "same") for name in ("one", "other"))
-    assert one.intact == other.intact
-    assert [finding.score for finding in one.findings] == [finding.score for finding in other.findings]
-
-
 def test_sounds_are_not_asked_about_pictures(tmp_path):
-    found = examine(exam(Backward, tones, TinySound, steps=1, held=16, train=16), tmp_path, "sound")
+    found = examine(exam(Backward, tones, TinySound, steps=1, held=64, train=64), tmp_path, "sound")
     notes = {one.name: one.note for one in found.findings if one.score is None}
     assert notes == {
         "destroyed": "the task has no control of its own",
@@ -157,7 +152,7 @@ def test_a_control_that_fails_is_told_and_the_others_go_on(tmp_path, capsys):
                 raise ValueError("HalfBlind wants maps")
             return super().solve(features, given)
 
-    found = examine(exam(HalfBlind, dark, steps=2, held=16, train=16), tmp_path, "half blind")
+    found = examine(exam(HalfBlind, dark, steps=2, held=64, train=64), tmp_path, "half blind")
     notes = {one.name: one.note for one in found.findings}
     assert notes["moments"] == "ValueError: HalfBlind wants maps"
     assert notes["borders"] == ""
