@@ -52,11 +52,11 @@ def _videos(name: str, **more: object) -> dict[str, object]:
 
 
 SETS = {
-    "cifar10": Set("image", PICTURES, {"data.root": "cifar10", "data.split.limit": 6000, "data.split.val": 0.17}, 200),
-    "clothing10": Set("image/photos", PICTURES, {"data.root": "clothing10", "data.split.val": 0.25}, 100),
-    "arid6": Set("video", TIME, _videos("arid6"), 100),
-    "lrwar": Set("audio_visual", ACROSS, _videos("lrwar", data__split__limit=450), 100),
-    "lrwar, sound": Set("audio", ("arrow_of_time",), _videos("lrwar", **HEARD), 100),
+    "cifar10": Set("image", PICTURES, {"data.root": "cifar10", "data.split.limit": 6000, "data.split.val": 0.17}, 150),
+    "clothing10": Set("image/photos", PICTURES, {"data.root": "clothing10", "data.split.val": 0.25}, 80),
+    "arid6": Set("video", TIME, _videos("arid6"), 80),
+    "lrwar": Set("audio_visual", ACROSS, _videos("lrwar", data__split__limit=450), 80),
+    "lrwar, sound": Set("audio", ("arrow_of_time",), _videos("lrwar", **HEARD), 80),
 }  # fmt: skip
 
 

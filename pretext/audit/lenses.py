@@ -22,7 +22,7 @@ from pretext.ops.resample import resample
 BORDER = 16  # a border is so many times narrower than the picture, or the sound long
 LENS = 0.03  # by which red is larger and blue smaller than green: more than by any lens, or a small budget misses it
 WAVES, SLOWEST, FASTEST = 24, 0.4, 2.0  # of the texture that shows it: how many, and radians a pixel
-QUALITY = 75  # of JPEG
+QUALITY = 30  # of JPEG: coarse, so that new blocks outdo those that were there
 HALF_A_BLOCK = 4  # pixels by which blocks are shifted
 SHRUNK = 3 / 4  # of a side, before it is enlarged again
 LEVELS, LOUDEST = 256, 2**15

@@ -28,7 +28,7 @@ Make = Callable[[Backbone, Tensor], Backbone]
 class Small(Backbone):
     """A small convolutional network with the stages of another, so that tasks find those that they name.
 
-    Each stage is two convolutions with batch norm, of space and then of space again, or of time in clips.
+    Each stage is a convolution with batch norm, in clips one of space and one of time, in waveforms two.
 
     Args:
         axes: "hw", "thw" or "t".
@@ -136,17 +136,19 @@ def in_shape_of(pattern: Backbone, question: Tree, make: Make) -> Backbone:
 
 
 def _stage(axes: str, inputs: int, outputs: int, halve: bool, first: bool) -> nn.Sequential:
-    """Make two convolutions, the first of which halves the sides (of clips' first stage, quarters; of sound, too)."""
+    """Make one or two convolutions, the first of which halves the sides (quarters those of clips, and of sound)."""
     step = 2 if halve else 1
     if axes == "hw":
-        one: nn.Module = nn.Conv2d(inputs, outputs, 3, step, 1, bias=False)
-        two: nn.Module = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        norm: Callable[[int], nn.Module] = nn.BatchNorm2d
-    elif axes == "thw":
+        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, step, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+    if axes == "thw":
         wide, step = (5, 4) if first else (3, step)
-        one = nn.Conv3d(inputs, outputs, (1, wide, wide), (1, step, step), (0, wide // 2, wide // 2), bias=False)
-        two, norm = nn.Conv3d(outputs, outputs, (3, 1, 1), 1, (1, 0, 0), bias=False), nn.BatchNorm3d
+        one: nn.Module = nn.Conv3d(
+            inputs, outputs, (1, wide, wide), (1, step, step), (0, wide // 2, wide // 2), bias=False
+        )
+        two: nn.Module = nn.Conv3d(outputs, outputs, (3, 1, 1), 1, (1, 0, 0), bias=False)
+        norms: list[nn.Module] = [nn.BatchNorm3d(outputs) for _ in range(2)]
     else:
         one = nn.Conv1d(inputs, outputs, 9, 4 if halve else 1, 4, bias=False)
-        two, norm = nn.Conv1d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm1d
-    return nn.Sequential(one, norm(outputs), nn.ReLU(), two, norm(outputs), nn.ReLU())
+        two = nn.Conv1d(outputs, outputs, 3, 1, 1, bias=False)
+        norms = [nn.BatchNorm1d(outputs) for _ in range(2)]
+    return nn.Sequential(one, norms[0], nn.ReLU(), two, norms[1], nn.ReLU())

@@ -25,7 +25,8 @@ def drawings(exam: Exam) -> dict[str, Rows]:
     every = [WHOLE, *(control for control, refusal in controls_of(exam) if not refusal)]
     drawn = {}
     for control in every:
-        rows = _numbers(exam, control, task) if control.describe else _puzzles(exam, control, task)
+        numbers = control.describe and not control.posed
+        rows = _numbers(exam, control, task) if numbers else _puzzles(exam, control, task)
         drawn[f"({control.letter}) {control.title}"] = rows
     return drawn
 

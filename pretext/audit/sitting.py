@@ -23,8 +23,8 @@ from pretext.evaluation.statistics.intervals import student, wilson
 from pretext.training.inputs import InputPipeline
 
 RATE, MEASURED_RATE, DECAY = 3e-3, 1e-2, 0.01  # AdamW's, of networks and of those that read statistics
-MOST, FEWEST, VALUES = 64, 8, 1_000_000  # items of a step, at most so many that their questions hold so many values
-PUZZLES, GROUPS = 512, 4  # held-out items sit again and again, until so many; in so many batches at least
+MOST, FEWEST, VALUES = 128, 8, 600_000  # items of a step, at most so many that their questions hold so many values
+PUZZLES, GROUPS = 256, 4  # held-out items sit again and again, until so many; in so many batches at least
 SCORES = ("accuracy", "balanced_accuracy", "ranking")  # shares in [0, 1] that tasks name; else the loss is taken
 REMOVED = "loss removed"
 

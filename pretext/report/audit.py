@@ -29,13 +29,15 @@ def table(found: Sequence[TaskAudit], title: str = "What answers without seeing"
 
 
 def rows_of(audit: TaskAudit) -> list[Row]:
-    """Lay out one task."""
-    guess = "" if audit.metric == "loss removed" else f", blind guess {100 * audit.chance:.1f} %"
-    what = f"{audit.metric.replace('_', ' ')}{guess}"
-    intact = Row(
-        [audit.task, "a", f"the task as it is ({what})", cell_of(audit.intact), None, ""], "chosen", audit.task
-    )
-    return [intact, *(_row(audit, one) for one in audit.findings)]
+    """Lay out one task: what a blind guess scores, the task as it is, and every control."""
+    guess = Row([audit.task, "", f"blind guess ({metric(audit)})", audit.chance, None, ""], "chance", audit.task)
+    intact = Row(["", "a", "the task as it is", cell_of(audit.intact), None, audit.note], "chosen", audit.task)
+    return [guess, intact, *(_row(audit, one) for one in audit.findings)]
+
+
+def metric(audit: TaskAudit) -> str:
+    """Name what a task is scored by."""
+    return audit.metric.replace("_", " ")
 
 
 def cell_of(score: Score | None) -> Cell:

@@ -22,8 +22,7 @@ def write_audit(
     environment: Mapping[str, Any],
 ) -> Path:
     """Write the page, one file with everything inside, and return its path."""
-    accused = sum(one.worst is not None for one in found)
-    total = f"{len(found)} tasks, {accused} of them accused"
+    total = f"{sum(one.worst is not None for one in found)} of {len(found)} tasks accused"
     about = " · ".join(filter(None, (f"What answers without seeing: {total}", date(environment))))
     tasks = [(one, _table(one), embedded(pictures[one.task])) for one in found]
     return write_page(file, "audit.html", name, about, tasks=tasks, note=NOTE, command=command, environment=environment)

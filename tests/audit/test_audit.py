@@ -28,6 +28,7 @@ from pretext.audit.networks import Small
 from pretext.audit.results import ANSWERS
 from pretext.audit.run import examine
 from pretext.audit.sitting import Exam, Items
+from pretext.core.rng import rng
 from pretext.ops.tile_cut import TileCut
 from pretext.training.inputs import InputPipeline
 
@@ -44,21 +45,14 @@ def accused(found):
 
 EVERY = {"nothing", "noise", "constant", "borders", "moments", "spectrum", "aberration"}
 PLANTED = [
-    (Mirrored, framed, TinyNet, {"borders"}, 40),
-    (Negative, dark, TinyNet, {"moments"}, 40),
-    (Backward, tones, partial(Small, "t", list("abc"), 1), {"energy"}, 60),
+    (Mirrored, framed, TinyNet, {"borders"}, 30),
+    (Negative, dark, TinyNet, {"moments"}, 30),
+    (Backward, tones, partial(Small, "t", list("abc"), 1), {"energy"}, 40),
     (LeaksThroughWhatIsGiven, textures, TinyNet, EVERY, 10),
 ]
-DEARER = [
-    (WhichHalf, fringed, TinyNet, {"aberration"}, 200),
-    (Shifted, compressed, TinyNet, {"blocks", "blocks shifted"}, 200),
-]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("task", "data", "backbone", "names", "steps"),
-    [*PLANTED, *(pytest.param(*case, marks=pytest.mark.slow) for case in DEARER)],
-)
+@pytest.mark.parametrize(("task", "data", "backbone", "names", "steps"), PLANTED)
 def test_a_planted_shortcut_answers_and_nothing_else_does(task, data, backbone, names, steps, tmp_path):
     found = examine(exam(task, data, backbone, steps), tmp_path, "planted")
     assert found.intact.value > 0.95, found.intact
@@ -66,9 +60,22 @@ def test_a_planted_shortcut_answers_and_nothing_else_does(task, data, backbone, 
     for one in found.findings:
         if one.name in names:
             assert one.verdict == ANSWERS, one
-            assert one.share.low > 0.9 or one.against, one
+            assert one.share.low > 0.9, one
     assert found.worst.title in found.verdict
     assert "answers most of it" in found.verdict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "data", "names"),
+    [(WhichHalf, fringed, {"aberration"}), (Shifted, compressed, {"blocks", "blocks shifted"})],
+)
+def test_traces_of_lenses_and_of_compression_are_found(task, data, names, tmp_path):
+    found = examine(exam(task, data, steps=200), tmp_path, "traces")
+    assert found.intact.value > 0.9, found.intact
+    verdicts = {one.name: one.verdict for one in found.findings}
+    assert {verdicts[name] for name in names} == {ANSWERS}, found
+    assert not {"nothing", "noise", "constant", "moments"} & accused(found)  # a border may show a trace too
 
 
 @pytest.mark.slow
@@ -78,7 +85,7 @@ def test_traces_of_resizing_are_found(tmp_path):
 
 
 def test_an_honest_task_is_not_accused(tmp_path):
-    found = examine(exam(Mirrored, wedges, steps=80), tmp_path, "honest")
+    found = examine(exam(Mirrored, wedges, steps=60), tmp_path, "honest")
     assert found.intact.value > 0.9, found.intact
     assert not accused(found), [one for one in found.findings if one.accused]
     shares = {one.name: one.share.value for one in found.findings if one.share}
@@ -96,27 +103,33 @@ def test_what_is_not_learnt_says_nothing(tmp_path):
     assert "not learnt in this budget" in found.verdict
 
 
-class Scenes:
-    """Photos whose places look alike in all of them: brightness tells the row, colour the column."""
+def scenes(n, side=48, key=0):
+    """Photos whose quarters have stripes of their own, and which grow brighter to the right and downward.
 
-    def __call__(self, n, key=0):
-        side = 48
-        x = textures(n, side, 0, 60, key).float()
-        ramp = torch.linspace(0, 190, side)
-        x[:, 0] += ramp
-        x[:, 1] += ramp[:, None]
-        return x.to(torch.uint8)
+    How bright they are altogether differs, so that stripes tell a tile's quarter, and only other tiles its neighbours.
+    """
+    line = torch.arange(side)
+    down, across = torch.meshgrid(line, line, indexing="ij")
+    kinds = torch.stack((down, across, down + across, down - across))
+    quarter = 2 * (down >= side // 2) + (across >= side // 2)
+    stripes = (kinds.gather(0, quarter[None])[0] // 2 % 2) * 255.0
+    offset = 150 * torch.rand(n, 2, 1, 1, generator=rng("cpu", "scenes", key))
+    ramps = torch.stack((down, across)) * (105 / side) + offset
+    return torch.cat((stripes.expand(n, 1, -1, -1), ramps), 1).to(torch.uint8)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("extent", "much"), [(None, True), ((0.5, 0.75), False)])
-def test_a_still_grid_is_accused_by_the_destroyed_control(extent, much, tmp_path):
-    cut = TileCut(extent=extent, standardise=False, grey=0.0)
-    task = partial(Jigsaw, grid=2, permutations=8, cut=cut, width=32, hidden=64)
-    found = examine(exam(task, Scenes(), steps=200), tmp_path, "jigsaw")
-    destroyed = next(one for one in found.findings if one.name == "destroyed")
-    assert found.learnt
-    assert (destroyed.verdict == ANSWERS) == much, destroyed
+def test_a_still_grid_is_accused_by_the_destroyed_control_and_a_moving_one_less(tmp_path):
+    shares = {}
+    for extent in (None, (0.5, 0.75)):
+        cut = TileCut(extent=extent, standardise=False, grey=0.0, channel_jitter=0.0)
+        task = partial(Jigsaw, grid=2, permutations=8, cut=cut, width=32, hidden=64)
+        found = examine(exam(task, scenes, steps=200), tmp_path / str(extent), "jigsaw")
+        assert found.intact.value > 0.6, found.intact  # chance is 1 / 8
+        shares[extent] = next(one for one in found.findings if one.name == "destroyed")
+    assert shares[None].verdict == ANSWERS
+    assert "cut.extent" in shares[None].advice
+    assert shares[0.5, 0.75].share.high < shares[None].share.low
 
 
 def test_finished_cells_are_not_repeated(tmp_path, capsys):
