@@ -135,9 +135,12 @@ def tones(n, samples=480, key=0):
 
 
 def smooth(n, side=36, key=0):
-    """Pictures without detail."""
-    coarse = torch.rand(n, 3, side // 12 + 1, side // 12 + 1, generator=rng("cpu", "smooth", key))
-    return (255 * nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)).to(torch.uint8)
+    """Pictures without detail, whose slopes lie anywhere."""
+    coarse = torch.rand(n, 3, side // 12 + 4, side // 12 + 4, generator=rng("cpu", "smooth", key))
+    large = 255 * nn.functional.interpolate(coarse, scale_factor=12, mode="bicubic").clamp(0, 1)
+    places = torch.randint(12, 24, (n, 2), generator=rng("cpu", "smooth", "places", key)).tolist()
+    parts = [each[:, y : y + side, x : x + side] for each, (y, x) in zip(large, places, strict=True)]
+    return torch.stack(parts).to(torch.uint8)
 
 
 def compressed(n, side=36, key=0):

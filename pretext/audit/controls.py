@@ -34,6 +34,7 @@ class Control:
         posed: what becomes of the question.
         describe: the numbers that are shown instead of the question, by which no network sees it.
         against: what the data become instead for comparison; the network of the intact task is then scored on both.
+        channels: of pictures, one of which it wants.
         content: whether it takes all content, which a task whose answer is made of pixels would not notice.
         advice: what to change.
         options: what to change, where a task has an option of that name.
@@ -47,6 +48,7 @@ class Control:
     posed: Posed | None = None
     describe: Describe | None = None
     against: Loaded | None = None
+    channels: tuple[int, ...] = ()
     content: bool = False
     advice: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
@@ -60,10 +62,9 @@ class Control:
         """Say why it cannot be asked of a task, "" where it can; `x` is a loaded batch, the puzzle one posed of it."""
         if self.content and any(leaf.is_floating_point() for leaf in leaves(puzzle.answer)):
             return "its answer is made of what is shown"
-        if self.name == "destroyed" and task.destroyed(puzzle, _any(puzzle)) is None:
+        if self.posed is lenses.destroyed and task.destroyed(puzzle, _any(puzzle)) is None:
             return "the task has no control of its own"
-        channels = {"aberration": (3,), "blocks shifted": (1, 3), "kernels swapped": (1, 3)}.get(self.name)
-        if channels and not lenses.has_pictures(x, channels):
+        if self.channels and not lenses.has_pictures(x, self.channels):
             return "no pictures of such channels"
         if self.describe and all(self.describe(leaf) is None for leaf in leaves(puzzle.question)):
             return "nothing of the kind is shown"
@@ -152,6 +153,7 @@ CONTROLS = (
         "JPEG blocks shifted",
         loaded=partial(lenses.reencoded, shift=lenses.HALF_A_BLOCK),
         against=lenses.reencoded,
+        channels=(1, 3),
         advice=_TRACES,
     ),
     Control(
@@ -168,6 +170,7 @@ CONTROLS = (
         "kernels swapped",
         loaded=partial(lenses.resized, kernel="bilinear"),
         against=partial(lenses.resized, kernel="lanczos"),
+        channels=(1, 3),
         advice=_TRACES,
     ),
     Control(
@@ -175,6 +178,7 @@ CONTROLS = (
         "g",
         "chromatic aberration",
         loaded=lenses.aberration,
+        channels=(3,),
         content=True,
         advice="take colours away (Augment grey, or a task's own option)",
         options=_LENS,

@@ -116,23 +116,22 @@ def measured(describe: Describe) -> Make:
     return make
 
 
-def in_shape_of(pattern: Backbone, question: Tree, make: Make) -> Backbone:
-    """Make a backbone of new networks in the shape of another one, for questions such as this one.
+def in_shape_of(pattern: Backbone, shown: Tree, make: Make) -> Backbone:
+    """Make a backbone of new networks in the shape of another one, for what it is shown, such as a question.
 
     Raises:
         ValueError: a network reads neither pictures nor clips nor sound.
 
     """
     if isinstance(pattern, MultiModal):
-        example = next(iter(question.values()))
-        nets = {name: pattern.network(name) for name in pattern.dims}
-        return MultiModal({name: in_shape_of(net, question.get(name, example), make) for name, net in nets.items()})
+        nets = {name: pattern.network(name) for name in pattern.dims if name in shown}
+        return MultiModal({name: in_shape_of(net, shown[name], make) for name, net in nets.items()})
     if isinstance(pattern, Split):
-        return Split(lambda: make(pattern.light, question))
+        return Split(lambda: make(pattern.light, shown))
     kinds = {"hw": 4, "thw": 5, "t": 3}
     fits = pattern.axes in kinds
     require(fits, "audit", f"a {type(pattern).__name__} that reads {pattern.axes!r}", "choose one of hw, thw or t")
-    return make(pattern, question)
+    return make(pattern, shown)
 
 
 def _stage(axes: str, inputs: int, outputs: int, halve: bool, first: bool) -> nn.Sequential:

@@ -85,6 +85,12 @@ class Exam:
         """Draw by a key of this task's own."""
         return rng(self.device, self.seed, "audit", self.name, *key)
 
+    def shown(self, loaded: Tree, puzzle: Puzzle) -> Tree:
+        """Give examples of all that a network may be shown: the question, and modalities that it does not have."""
+        if not isinstance(puzzle.question, dict):
+            return puzzle.question
+        return {**self.items.inputs.centre(loaded), **puzzle.question}
+
     def batch(self, puzzle: Puzzle, items: int) -> int:
         """Say how many items a step takes: as many as a processor has seconds for."""
         values = sum(leaf.numel() for leaf in leaves(puzzle.question)) / items
@@ -110,7 +116,7 @@ def sit(exam: Exam, control: Control, others: tuple[Control, ...] = ()) -> dict[
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(exam.seed, "audit", exam.name, control.name))
         make = small if control.describe is None else measured(control.describe)
-        net = in_shape_of(exam.pattern, puzzle.question, make).to(exam.device).train()
+        net = in_shape_of(exam.pattern, exam.shown(loaded, puzzle), make).to(exam.device).train()
         task = exam.build(net).to(exam.device).train()
         _train(exam, control, task, net, size)
     net.eval(), task.eval()

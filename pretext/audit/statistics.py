@@ -1,6 +1,7 @@
 """Trivial statistics of what a backbone is shown: pictures (M, C, H, W), clips (M, C, T, H, W), sounds (M, 1, L).
 
-Each function gives a row of numbers (M, D) for each, or None where there is nothing of the kind to measure.
+Each function gives a row of numbers (M, D) for each, as many whatever its size, or None where there is nothing of the
+kind to measure.
 """
 
 from __future__ import annotations
@@ -36,17 +37,17 @@ def energy(x: Tensor) -> Tensor | None:
     if x.ndim != 5 or x.shape[2] < 2:
         return None
     change = x.float().diff(dim=2).abs().mean((1, 3, 4))
-    return (functional.adaptive_avg_pool1d(change, min(STEPS, change.shape[1])) + FLOOR).log()
+    return (functional.adaptive_avg_pool1d(change, STEPS) + FLOOR).log()
 
 
 def stillness(x: Tensor) -> Tensor | None:
     """Give which share of the pixels of a clip stands still, or of the samples of a sound is silent, in parts."""
     if x.ndim == 3:
-        return functional.adaptive_avg_pool1d((x.abs() < QUIET).float(), min(PARTS, x.shape[2])).squeeze(1)
+        return functional.adaptive_avg_pool1d((x.abs() < QUIET).float(), PARTS).squeeze(1)
     if x.ndim != 5 or x.shape[2] < 2:
         return None
     still = (x.float().diff(dim=2).abs() < SAME).float().mean((1, 3, 4))
-    return functional.adaptive_avg_pool1d(still, min(STEPS, still.shape[1]))
+    return functional.adaptive_avg_pool1d(still, STEPS)
 
 
 def fade(x: Tensor) -> Tensor | None:
@@ -58,7 +59,7 @@ def fade(x: Tensor) -> Tensor | None:
     else:
         return None
     ends, middle = level[:, [0, -1]], level[:, 1:-1].mean(1, keepdim=True)
-    return ends - middle if level.shape[1] > 2 else None
+    return ends - middle
 
 
 def blocks(x: Tensor) -> Tensor | None:
@@ -87,7 +88,7 @@ def spectrum(x: Tensor) -> Tensor | None:
 
 def _loudness(x: Tensor) -> Tensor:
     """Tell how loud each part of sounds (M, 1, L) is, as a logarithm."""
-    power = functional.adaptive_avg_pool1d(x.float().square(), min(PARTS, x.shape[2])).squeeze(1)
+    power = functional.adaptive_avg_pool1d(x.float().square(), PARTS).squeeze(1)
     return (power + FLOOR**2).log() / 2
 
 

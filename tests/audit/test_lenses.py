@@ -80,7 +80,7 @@ def test_moments_are_means_and_deviations():
 def test_energy_is_the_logarithm_of_what_changes():
     clip = torch.zeros(1, 3, 3, 2, 2)
     clip[:, :, 1], clip[:, :, 2] = 0.5, 0.75
-    torch.testing.assert_close(statistics.energy(clip).exp(), torch.tensor([[0.5, 0.25]]), rtol=1e-4, atol=0)
+    torch.testing.assert_close(statistics.energy(clip).exp(), torch.tensor([[0.5] * 4 + [0.25] * 4]), rtol=1e-4, atol=0)
     sound = torch.cat((torch.full((1, 1, 80), 0.1), torch.full((1, 1, 80), -0.4)), 2)
     loud = statistics.energy(sound)[0]
     torch.testing.assert_close(loud, torch.tensor([0.1] * 8 + [0.4] * 8).log(), rtol=0, atol=1e-4)
@@ -92,7 +92,7 @@ def test_stillness_and_fades():
     assert statistics.stillness(sound)[0].tolist() == [1.0] * 4 + [0.0] * 12
     clip = torch.linspace(0, 1, 5).view(1, 1, 5, 1, 1).expand(1, 3, 5, 2, 2)
     torch.testing.assert_close(statistics.fade(clip), torch.tensor([[-0.5, 0.5]]))
-    assert statistics.stillness(clip)[0].tolist() == [0.0] * 4
+    assert statistics.stillness(clip)[0].tolist() == [0.0] * 8
     assert statistics.fade(clip[:, :, :2]) is None
 
 
