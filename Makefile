@@ -1,6 +1,8 @@
 # `make demo`, `make demo-video` and `make test` do all the set-up: they make .venv first if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
+# Compiled files stay, so that the next run need not compile the tests again (10 s of CPU).
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-video test test-vectorisations slow clean
 

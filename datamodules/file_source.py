@@ -76,11 +76,11 @@ class FileSource(Source):
         twin.pick, twin.rows = pick, self.decoder.clips if pick == "spread" else 1
         return twin
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, dated: bool = True) -> str:
         digest = blake2b(repr(self.decoder.settings()).encode(), digest_size=16)
         labels = [None] * len(self) if self.y is None else self.y.tolist()
         for name, label in zip(self.names, labels, strict=True):
-            facts = self.decoder.facts(name, label, _state(f"{self.root}/{name}"))
+            facts = self.decoder.facts(name, label, _state(f"{self.root}/{name}") if dated else None)
             digest.update(repr(facts).encode())  # repr escapes what is no Unicode in a name
         return digest.hexdigest()
 
@@ -112,7 +112,7 @@ class _Pass:
         try:
             for positions in plan:
                 orders.append(desk.order(positions, self.bad.__contains__))
-                if len(orders) > self.source.decoder.ahead:
+                if len(orders) > desk.ahead(len(positions)):
                     yield from self._serve(desk, orders.popleft())
             while orders:
                 yield from self._serve(desk, orders.popleft())

@@ -52,8 +52,12 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def fingerprint(self) -> str:
-        """Hash what `read` yields, after `cut("spread")`; cheap."""
+    def fingerprint(self, dated: bool = True) -> str:
+        """Hash what `read` yields, after `cut("spread")`; cheap.
+
+        Not `dated`, files count by their names and labels and not by size and date, so that the hash is the same on
+        another machine.
+        """
 
 
 class Memory(Source):
@@ -69,7 +73,7 @@ class Memory(Source):
         for positions in plan:
             yield batch_of(self.x[positions], positions, self.y)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, dated: bool = True) -> str:
         digest = blake2b(repr(tuple(self.x.shape)).encode(), digest_size=16)
         for part in (self.x, self.y):
             if part is not None:

@@ -3,22 +3,18 @@
 import csv
 import inspect
 import json
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from every_task import cases
+from forked import call, ended
 from safetensors.torch import load_file
-from two_ranks import evaluate, probe, train
+from two_ranks import both, evaluate, probe, train
 
 import pretext
 from pretext.core.types import Task
 
-ROOT = Path(__file__).parents[1]
 NAMES = list(cases())
 # Their grades are means over items, of which each rank has as many: the mean of the ranks is that of all of them.
 OF_ITEMS = {"rotation", "jigsaw", "position", "counting", "split brain", "arrow of time", "clip order", "odd one out"}
@@ -37,15 +33,10 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "NEXT_PORT": free_port(), "WORLD_SIZE": "2"}
     places |= {"TORCHELASTIC_RUN_ID": "test", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "OMP_NUM_THREADS": "1"}
-    path = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
-    ranks = []
-    for rank in ("0", "1"):
-        place = {**os.environ, **places, "RANK": rank, "LOCAL_RANK": rank, "PYTHONPATH": path}
-        command = [sys.executable, str(ROOT / "tests" / "two_ranks.py"), str(folder)]
-        with (folder / f"said.{rank}").open("w") as said:
-            ranks.append(subprocess.Popen(command, cwd=ROOT, env=place, stdout=said, stderr=said))
-    codes = [process.wait(timeout=300) for process in ranks]
-    assert codes == [0, 0], "".join((folder / f"said.{rank}").read_text() for rank in range(2))
+    said = [folder / f"said.{rank}" for rank in range(2)]
+    ranks = [call(said[rank], both, folder, **places, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
+    codes = [ended(process, seconds=300) for process in ranks]
+    assert codes == [0, 0], "".join(file.read_text() for file in said)
     return folder
 
 

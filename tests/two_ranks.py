@@ -1,15 +1,11 @@
-"""What two real processes, started as torchrun does, do together: `python tests/two_ranks.py FOLDER`.
+"""What two real processes, in the environment that torchrun makes, do together.
 
 The test does the same alone: `train` and `evaluate` take the number of devices.
 """
 
 import json
 import os
-import sys
 from functools import partial
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import pytorch_lightning as pl
 import torch
@@ -171,8 +167,9 @@ def probe(folder):
     pretext("probe", folder / "run", "--out", out, "--views", 1, "--protocols", "knn", "linear")
 
 
-if __name__ == "__main__":
-    rank, folder = int(os.environ["RANK"]), Path(sys.argv[1])
+def both(folder):
+    """Do everything with the other rank, and leave what was found in the folder."""
+    rank = int(os.environ["RANK"])
     distributed.init_process_group("gloo")
     found = {**train(folder, 2), "evaluated": evaluate(folder, 2)}
     first, os.environ["MASTER_PORT"] = os.environ["MASTER_PORT"], os.environ["NEXT_PORT"]  # of a launch of its own

@@ -56,8 +56,8 @@ class OnDevice(Source):
     def __len__(self) -> int:
         return len(self.files)
 
-    def fingerprint(self) -> str:
-        return blake2b(f"nvjpeg {self.files.fingerprint()}".encode(), digest_size=16).hexdigest()
+    def fingerprint(self, dated: bool = True) -> str:
+        return blake2b(f"nvjpeg {self.files.fingerprint(dated)}".encode(), digest_size=16).hexdigest()
 
     def read(self, plan: Sequence[Tensor], pool: Tensor | None = None) -> Iterator[Batch]:
         with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as threads:

@@ -116,8 +116,8 @@ class Masked(Source):
         for batch in self.photos.read(plan, pool):
             yield batch_of(batch["x"], batch["index"], self.masks)
 
-    def fingerprint(self) -> str:
-        digest = blake2b(self.photos.fingerprint().encode(), digest_size=16)
+    def fingerprint(self, dated: bool = True) -> str:
+        digest = blake2b(self.photos.fingerprint(dated).encode(), digest_size=16)
         digest.update(self.masks.numpy().data)
         return digest.hexdigest()
 

@@ -113,7 +113,10 @@ class TorchVision(Backbone):
         if width != 1:
             scale(model, name, width, self.image_size or PROBE)
         changes = _small_stem(model, name, stem_stride) if stem == "small" else {}
-        graph, taps = tap(model, self.image_size or PROBE)  # before the changes, which make two stages of one size
+        built = (name, width, *self.options.items())
+        graph, taps = tap(
+            model, self.image_size or PROBE, built
+        )  # before the changes: they make two stages of one size
         self.adaptation = [_replace(model, path, module) for path, module in changes.items()]
         self.loaded: Loaded | None = None
         if weights is not None:  # into the whole model: its modules know how to read torchvision's older files

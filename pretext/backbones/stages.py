@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Hashable
 from typing import Literal, NamedTuple
 
 import torch
@@ -28,6 +29,10 @@ class _Tracer(fx.Tracer):
         return m.__module__.startswith("torchvision.ops") or super().is_leaf_module(m, module_qualified_name)
 
 
+# Of the nodes of the networks that this process has built, because finding them takes longer than building the network.
+SHAPES: dict[Hashable, dict[str, tuple[int, ...]]] = {}
+
+
 class Tap(NamedTuple):
     """A place where a network is tapped."""
 
@@ -37,15 +42,19 @@ class Tap(NamedTuple):
     layout: Layout
 
 
-def tap(model: nn.Module, size: int) -> tuple[fx.Graph, list[Tap]]:
+def tap(model: nn.Module, size: int, built: Hashable) -> tuple[fx.Graph, list[Tap]]:
     """Trace `model` and return its graph, which ends in a dict of the tapped stages, and the taps, shallow to deep.
+
+    `built` says what `model` was built from: of two that were built from the same, shapes are found once.
 
     Evaluation mode is traced: the only branches on the mode in torchvision's models are auxiliary heads, which are not
     built, and functional dropout at rate 0.
     """
     graph = _Tracer().trace(model.eval())
     model.train()
-    shapes = _shapes(model, graph, size)
+    if (built, size) not in SHAPES:
+        SHAPES[built, size] = _shapes(model, graph, size)
+    shapes = SHAPES[built, size]
     parts = _parts(graph, shapes)
     taps = _token_taps(parts, shapes) or _image_taps(model, parts, shapes, size)
     graph.erase_node(next(node for node in graph.nodes if node.op == "output"))

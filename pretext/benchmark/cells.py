@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from pretext.benchmark.suite import Entry, Suite, seeds_of
+from pretext.benchmark.suite import Entry, Suite, in_place, seeds_of
 from pretext.evaluation.available import with_sources
 from pretext.evaluation.embed import VERSION
-from pretext.jobs.keys import key_of, with_contents
+from pretext.jobs.keys import as_written, here, key_of, with_contents
 from pretext.training.run import CONFIG, LAST, read
 
 
@@ -26,9 +26,10 @@ class Cell(NamedTuple):
     @property
     def kind(self) -> str:
         """What the entry is, a key of `results.KINDS`; a network without weights has learned nothing."""
-        if self.entry.backbone:
-            return "trained" if self.entry.weights else "random"
-        return kind_of(Path(self.entry.config or Path(self.entry.run or "") / CONFIG))
+        entry = in_place(self.entry)
+        if entry.backbone:
+            return "trained" if entry.weights else "random"
+        return kind_of(Path(entry.config or Path(entry.run or "") / CONFIG))
 
 
 def cells(suite: Suite) -> Iterator[Cell]:
@@ -53,14 +54,23 @@ def run_of(suite: Suite, folder: Path, cell: Cell) -> Path:
     return folder / "runs" / cell.board / f"{cell.name}-{cell.seed}-{key_of(_training(suite, cell))}"
 
 
+def start_of(suite: Suite, cell: Cell) -> Cell | None:
+    """Return the cell from whose run a cell starts, of the same seed."""
+    name = cell.entry.start
+    return None if name is None else Cell(cell.board, name, cell.seed, suite.boards[cell.board].entries[name])
+
+
 def _training(suite: Suite, cell: Cell) -> str:
     """Write down all that training, or what is measured instead of it, depends on.
 
     Names of files depend on every letter of it, so that a folder of an earlier release goes on.
     """
     entry = asdict(cell.entry) | {"seeds": None, "run": with_contents(str(Path(cell.entry.run or "") / LAST))}
-    config = read(cell.entry.config) if cell.entry.config else None
-    return repr([with_contents(part) for part in (entry, suite.boards[cell.board].options, config)])
+    start = start_of(suite, cell)
+    del entry["amounts"], entry["start"]  # the former is for the page alone
+    config = as_written(Path(here(cell.entry.config))) if cell.entry.config else None
+    parts = [with_contents(part) for part in (entry, suite.boards[cell.board].options, config)]
+    return repr([*parts, *([] if start is None else [_training(suite, start)])])
 
 
 def kind_of(config: Path) -> str:

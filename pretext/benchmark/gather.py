@@ -30,7 +30,9 @@ def _board(suite: Suite, folder: Path, name: str) -> Board:
         protocol["attention"] = f"entries were measured on different items (train, test): {sorted(sizes)}"
     baselines = sum(cell.architecture is not None for cell in results)
     planned = sum(cell.board == name for cell in cells(suite)) + baselines
-    return Board(name, data, protocol, planned, tuple(results))
+    own = suite.boards[name]
+    amounts = {entry: one.amounts for entry, one in own.entries.items() if one.amounts}
+    return Board(name, data, protocol, planned, tuple(results), amounts, own.amount)
 
 
 def finished(suite: Suite, folder: Path, board: str) -> list[CellResult]:

@@ -11,7 +11,7 @@ from pretext.evaluation.protocol import Description
 from pretext.evaluation.results import Curves, StageRow, curves_from_json, curves_to_json
 
 KINDS = {"trained": "", "random": "random initialisation", "raw": "raw input", "supervised": "trained with labels"}
-OPTIONAL = ("entry", "data", "protocol", "architecture", "described", "compared")
+OPTIONAL = ("entry", "data", "protocol", "architecture", "described", "compared", "test")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class CellResult:
         architecture: of a baseline: what it has in common with the networks that it is compared with.
         described: see there.
         compared: of an entry: the files of its baselines.
+        test: of an evaluator: what `pretext test` gives of its run, {"accuracy": 0.71, "low": 0.7, "high": 0.72}.
 
     """
 
@@ -50,6 +51,7 @@ class CellResult:
     architecture: str | None = None
     described: Mapping[str, Mapping[str, Any]] | None = None
     compared: tuple[str, ...] | None = None
+    test: Mapping[str, float] | None = None
 
     @property
     def finished(self) -> bool:
@@ -102,6 +104,8 @@ class Board:
         protocol: see there.
         planned: how many cells there will be.
         cells: those that are finished or have failed.
+        amounts: of entries that belong to curves over an amount: its place on each.
+        amount: what that is of, such as "images without labels".
 
     """
 
@@ -110,6 +114,8 @@ class Board:
     protocol: Mapping[str, Any]
     planned: int
     cells: tuple[CellResult, ...]
+    amounts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    amount: str = "amount"
 
     @property
     def descriptions(self) -> tuple[Description, ...]:
@@ -128,10 +134,12 @@ class Board:
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         facts = {"name": self.name, "data": self.data, "protocol": self.protocol, "planned": self.planned}
-        return {**facts, "cells": [cell.to_json() for cell in self.cells]}
+        curves = {"amounts": self.amounts, "amount": self.amount} if self.amounts else {}
+        return {**facts, **curves, "cells": [cell.to_json() for cell in self.cells]}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Board:
         """Read what `to_json` returned."""
         cells = tuple(map(CellResult.from_json, plain["cells"]))
-        return cls(plain["name"], plain["data"], plain["protocol"], plain["planned"], cells)
+        curves = {key: plain[key] for key in ("amounts", "amount") if key in plain}
+        return cls(plain["name"], plain["data"], plain["protocol"], plain["planned"], cells, **curves)

@@ -13,17 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pretext.benchmark.cells import Cell, cells, file_of, run_of
+from pretext.benchmark.cells import Cell, cells, file_of, run_of, start_of
 from pretext.benchmark.results import CellResult
-from pretext.benchmark.suite import BASELINES, Suite
-from pretext.benchmark.train import arguments, train
+from pretext.benchmark.suite import BASELINES, Suite, in_place
+from pretext.benchmark.train import arguments, being_trained, train
 from pretext.evaluation.available import with_sources
-from pretext.evaluation.cache import digest
+from pretext.evaluation.cache import outline
 from pretext.evaluation.embed import VERSION
-from pretext.evaluation.probe import SPLITS, ProbedData, ProbePlan, facts, probe_network
+from pretext.evaluation.probe import SPLITS, Labelled, ProbedData, ProbePlan, Split, facts, probe_network
 from pretext.evaluation.shards import Crew, Sharing
 from pretext.jobs.files import FileJob, finish, once
-from pretext.jobs.keys import key_of
+from pretext.jobs.keys import here, key_of
 from pretext.training.networks import Networks, from_pretrained, from_run
 
 Plain = dict[str, Any]
@@ -54,7 +54,15 @@ def work(
 def _job(suite: Suite, folder: Path, crew: Crew | None, cell: Cell) -> FileJob:
     label = f"{cell.board}, {cell.name}, seed {cell.seed}"
     run, failure = partial(_result, suite, folder, cell, crew), partial(_failure, cell)
-    return FileJob(label, file_of(suite, folder, cell), run, failure)
+    return FileJob(label, file_of(suite, folder, cell), run, failure, partial(_waits, suite, folder, cell))
+
+
+def _waits(suite: Suite, folder: Path, cell: Cell) -> bool:
+    """Tell whether others train what a cell starts from."""
+    start = start_of(suite, cell)
+    if start is None or start.entry.run:
+        return False
+    return being_trained(run_of(suite, folder, start)) or _waits(suite, folder, start)
 
 
 def _failure(cell: Cell, reason: str) -> Plain:
@@ -70,18 +78,30 @@ def plan_of(suite: Suite) -> ProbePlan:
 def probed_networks(suite: Suite, folder: Path, place: tuple[str, str, int]) -> tuple[Networks, ProbedData]:
     """Build what is probed of a cell, given its board, name and seed; what it trains is there already."""
     board, name, seed = place
-    entry, data = suite.boards[board].entries[name], arguments(suite.boards[board].data)
+    written, data = suite.boards[board].entries[name], arguments(here(suite.boards[board].data))
+    entry = in_place(written)
     if entry.backbone:
         return from_pretrained(entry.backbone, entry.weights, data, entry.crop, suite.dims)[:2]
-    run = entry.run or run_of(suite, folder, Cell(board, name, seed, entry))
+    run = entry.run or run_of(suite, folder, Cell(board, name, seed, written))
     return from_run(run, data, entry.modality, suite.dims)[:2]
+
+
+def _trained(suite: Suite, folder: Path, cell: Cell) -> Plain:
+    """Train a cell if need be, and first what it starts from."""
+    run, start = run_of(suite, folder, cell), start_of(suite, cell)
+    if start is None:
+        return train(cell, suite.boards[cell.board].options, run)
+    own = in_place(start.entry).run
+    if own is None:
+        _trained(suite, folder, start)
+    return train(cell, suite.boards[cell.board].options, run, Path(own) if own else run_of(suite, folder, start))
 
 
 def _result(suite: Suite, folder: Path, cell: Cell, crew: Crew | None) -> Plain:
     """Train if need be, measure the trained network, and what it is compared with unless that is there already."""
     trained: Plain = {"seconds": {}}
     if cell.entry.config and not cell.entry.backbone:
-        trained = train(cell, suite.boards[cell.board].options, run_of(suite, folder, cell))
+        trained = _trained(suite, folder, cell)
     place = (cell.board, cell.name, cell.seed)
     networks, probed = probed_networks(suite, folder, place)
     sharing = None if crew is None else Sharing(crew, (place,))
@@ -102,14 +122,23 @@ def _baseline(
     probed: ProbedData,
     sharing: Sharing | None,
 ) -> str:
-    """Measure a network at random initialisation, or the raw input, once for all entries that have the same."""
+    """Measure a network at random initialisation, or the raw input, once for all entries that have the same.
+
+    Nothing in the name of its file depends on the machine, so a finished one is found wherever it is taken.
+    """
     network = networks[kind]
-    view = [probed.view_key, probed.modality, *(probed.data.fingerprint(split) for split in SPLITS)]
-    key = key_of(VERSION, digest(network), view, with_sources(suite.protocols), suite.dims, suite.views)
+    view = [probed.view_key, probed.modality, *(_listed(probed.data, split) for split in SPLITS)]
+    key = key_of(VERSION, outline(network), view, with_sources(suite.protocols), suite.dims, suite.views)
     file = folder / "cells" / cell.board / f"={kind}-{key}.json"
     empty = CellResult(kind, cell.seed, architecture=key_of(repr(network), view), seconds={})
     once(file, lambda: _measured(networks, kind, probed, suite, empty, sharing).to_json())
     return file.name
+
+
+def _listed(data: Labelled, split: Split) -> str:
+    """Hash which items a split has; of a data module that only knows its files as they are, those."""
+    named: Callable[[Split], str] = getattr(data, "listed", data.fingerprint)
+    return named(split)
 
 
 def _measured(

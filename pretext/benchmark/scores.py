@@ -23,7 +23,7 @@ def every_score(boards: Sequence[Board]) -> tuple[list[str], list[list[Any]]]:
 
 def _rows(board: Board, cell: CellResult) -> Iterator[dict[str, Any]]:
     run = {"board": board.name, "entry": cell.entry, "kind": cell.kind, "seed": cell.seed}
-    costs = dict(_flat({"pretext": cell.pretext, "seconds": cell.seconds}))
+    costs = dict(_flat({"pretext": cell.pretext, "seconds": cell.seconds, "test": cell.test}))
     if not cell.finished:
         yield {**run, "failed": cell.reason or "no rows", **costs}
         return

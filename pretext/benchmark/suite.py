@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import OmegaConf
+from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pretext.evaluation.available import DEFAULT, protocols_named
 from pretext.evaluation.embed import DIMS
+from pretext.jobs.keys import environment_kept, here
 
 BASELINES = ("random", "raw")  # what every entry is compared with: kind and name of their cells
 Options = dict[str, Any]
@@ -30,6 +31,8 @@ class Entry:
         options: for the config, instead of the board's of the same name; null takes one of those back.
         modality: which network of a MultiModal backbone is probed.
         seeds: instead of the suite's.
+        start: another entry of the board, from whose run with the same seed an evaluator starts (its `--model.run`).
+        amounts: of curves over an amount of something, such as images or labels: their names, and how much it is here.
 
     """
 
@@ -41,6 +44,8 @@ class Entry:
     options: Options = field(default_factory=dict)
     modality: str | None = None
     seeds: list[int] | None = None
+    start: str | None = None
+    amounts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -51,17 +56,19 @@ class Board:
         data: options that name the labelled data to probe on, such as {data: datamodules.ImageFolder, data.root: DIR}.
         entries: by name.
         options: for every config that is trained here.
+        amount: what the amounts of its entries are of, such as "images without labels".
 
     """
 
     data: Options
     entries: dict[str, Entry]
     options: Options = field(default_factory=dict)
+    amount: str = "amount"
 
 
 @dataclass
 class Suite:
-    """A benchmark.
+    """A benchmark; what its boards take from the environment stands there as it is written.
 
     Args:
         boards: by name.
@@ -87,14 +94,14 @@ def read_suite(file: str | Path) -> Suite:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: an unknown key or protocol, a value of the wrong kind, or an entry that names nothing to measure,
-            more than one thing, or has the name of a baseline.
+            more than one thing, has the name of a baseline, or starts from what leads to no run.
 
     """
     if not Path(file).is_file():
         raise FileNotFoundError(f"bench: no file {file}")
     try:
-        content = OmegaConf.merge(OmegaConf.structured(Suite), OmegaConf.load(file))
-        suite = cast(Suite, OmegaConf.to_object(content))
+        content = OmegaConf.load(file)
+        suite, written = _parsed(content), _parsed(environment_kept(content))
     except OmegaConfBaseException as error:
         raise ValueError(f"bench: {file}: {str(error).splitlines()[0]}") from error
     try:
@@ -104,7 +111,17 @@ def read_suite(file: str | Path) -> Suite:
     for board, own in suite.boards.items():
         for name, entry in own.entries.items():
             _check(f"bench: {board}/{name}", name, entry)
-    return suite
+            _check_start(f"bench: {board}/{name}", own, entry)
+    return replace(suite, boards=written.boards)
+
+
+def _parsed(content: Container) -> Suite:
+    return cast(Suite, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Suite), content)))
+
+
+def in_place(entry: Entry) -> Entry:
+    """Put into an entry what the environment of this machine says."""
+    return Entry(**here(asdict(entry)))
 
 
 def _check(label: str, name: str, entry: Entry) -> None:
@@ -117,6 +134,20 @@ def _check(label: str, name: str, entry: Entry) -> None:
         raise ValueError(f"{label} names {got}; give either a config, a run or a backbone")
     if entry.config and not Path(entry.config).is_file():
         raise FileNotFoundError(f"{label} names a config that is not there: {entry.config}")
+
+
+def _check_start(label: str, board: Board, entry: Entry) -> None:
+    """Refuse a start that is no entry, or leads to no run, or back to itself."""
+    passed: list[Entry] = []
+    while entry.start is not None:
+        if entry.start not in board.entries:
+            raise ValueError(f"{label} starts from {entry.start!r}; the board has {', '.join(board.entries)}")
+        if not entry.config or any(entry is one for one in passed):
+            raise ValueError(f"{label}: only a config starts from an entry, and not from itself")
+        passed.append(entry)
+        entry = board.entries[entry.start]
+    if passed and entry.backbone:
+        raise ValueError(f"{label} starts from another project's backbone; name an entry with a config or a run")
 
 
 def seeds_of(suite: Suite, entry: Entry) -> list[int]:

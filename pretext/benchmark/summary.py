@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pretext.benchmark.measures import Measure, measures, ranked_by
 from pretext.benchmark.results import KINDS, Board, CellResult
@@ -41,6 +41,8 @@ class EntrySummary:
         failed: which seeds failed, and why.
         ranks: the places that its interval allows among the trained entries.
         above_random: whether its interval lies above that of random initialisation.
+        test: of an evaluator: what its own test gives.
+        amounts: its place on each curve over an amount that it belongs to.
 
     """
 
@@ -56,6 +58,8 @@ class EntrySummary:
     failed: Sequence[str]
     ranks: tuple[int, int] | None = None
     above_random: bool | None = None
+    test: Figure | None = None
+    amounts: Mapping[str, float] = field(default_factory=dict)
 
 
 def summary(board: Board) -> list[EntrySummary]:
@@ -77,6 +81,7 @@ def summary(board: Board) -> list[EntrySummary]:
         _entry(name, _checked(board, name, cells), main, others.values(), curves) for name, cells in groups.items()
     ]
     entries.sort(key=lambda entry: -entry.main.value if entry.main else math.inf)
+    entries = [replace(entry, amounts=board.amounts.get(entry.name, {})) for entry in entries]
     return [replace(entry, ranks=_ranks(entry, entries), above_random=_above(entry, entries)) for entry in entries]
 
 
@@ -134,7 +139,13 @@ def _entry(
         skill=mean_over_seeds([_alone((cell.pretext or {}).get("skill")) for cell in done], share=False),
         seconds={part: figure.value for part, figure in _means(seconds, share=False).items()},
         failed=[f"seed {cell.seed}: {cell.reason}" for cell in cells if cell.failed],
+        test=mean_over_seeds(_tested(cell) for cell in done),
     )
+
+
+def _tested(cell: CellResult) -> Value | None:
+    """Return what an evaluator's own test gives, whatever it measures, with the interval."""
+    return None if cell.test is None else Value(*map(float, cell.test.values()))
 
 
 def _means(seeds: Sequence[Mapping[str, Value | None]], share: bool) -> dict[str, Figure]:

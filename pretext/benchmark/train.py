@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,32 +14,61 @@ from typing import Any
 from yaml import safe_dump
 
 from pretext.benchmark.cells import Cell
-from pretext.benchmark.suite import Options
-from pretext.jobs.files import once
+from pretext.benchmark.suite import Entry, Options, in_place
+from pretext.jobs.files import held, once
+from pretext.jobs.keys import here
+from pretext.supervised.scores import FILE as SCORE
 from pretext.training.cli import PretextCLI
-from pretext.training.run import LAST
+from pretext.training.run import CONFIG, LAST, evaluates, read
 
 Plain = dict[str, Any]
+SCORED = "bench.json"
+"""What a run scored, in its folder."""
+MEASURES = ("accuracy", "map", "miou")
+"""What an evaluator's test may be of."""
 
 
-def train(cell: Cell, options: Options, run: Path) -> Plain:
-    """Train a config, or go on where it stopped, and score it: {"command", "pretext", "seconds"}.
+def train(cell: Cell, options: Options, run: Path, start: Path | None = None) -> Plain:
+    """Train a config, or go on where it stopped, and score it.
+
+    Returns {"command", "pretext", "seconds"} and, of an evaluator, "test", what its own test gives.
 
     Args:
         cell: whose entry names a config.
         options: of its board.
         run: folder for the run.
+        start: the run that an evaluator starts from.
 
     """
-    assert cell.entry.config is not None
-    own = [*arguments({**options, **cell.entry.options}), "--seed_everything", str(cell.seed)]
-    fit = ["fit", "-c", cell.entry.config, *own]
-    # Another suite, of other protocols, may want the same run: so the lock has the run's name, and stands outside it.
-    lock = run.parents[1] / f"{run.parent.name}-{run.name}.lock"
-    scored = once(run / "bench.json", partial(_fit_and_score, fit, run), lock)
+    fit = _words(here(options), in_place(cell.entry), cell.seed, start)
+    scored = once(run / SCORED, partial(_fit_and_score, fit, run), _lock(run))
     guesses = json.loads((run / "chance.json").read_text())
+    test = {"test": scored["test"]} if "test" in scored else {}
     skill = pretext_skill(scored["scores"], guesses)
-    return {"command": shlex.join(["pretext", *fit]), "pretext": skill, "seconds": scored["seconds"]}
+    command = as_command(["pretext", *_words(options, cell.entry, cell.seed, start)])
+    return {"command": command, "pretext": skill, "seconds": scored["seconds"], **test}
+
+
+def _words(options: Options, entry: Entry, seed: int, start: Path | None) -> list[str]:
+    assert entry.config is not None
+    own = [*arguments({**options, **entry.options}), "--seed_everything", str(seed)]
+    return ["fit", "-c", entry.config, *own, *(["--model.run", str(start)] if start else [])]
+
+
+def as_command(words: Iterable[str]) -> str:
+    """Join words to a line for a shell, in which `${oc.env:NAME}` becomes the shell's variable."""
+    quoted = (re.subn(r"\$\{oc\.env:(\w+)\}", r"${\1}", word) for word in words)
+    return " ".join(f'"{word}"' if variables else shlex.quote(word) for word, variables in quoted)
+
+
+def being_trained(run: Path) -> bool:
+    """Tell whether another process is training a run."""
+    return not (run / SCORED).exists() and held(_lock(run))
+
+
+def _lock(run: Path) -> Path:
+    """Name a run's lock: another suite, of other protocols, may want the same run, so it stands outside it."""
+    return run.parents[1] / f"{run.parent.name}-{run.name}.lock"
 
 
 def _fit_and_score(fit: list[str], run: Path) -> Plain:
@@ -47,7 +77,23 @@ def _fit_and_score(fit: list[str], run: Path) -> Plain:
     seconds = {} if started else {"train": round(time.perf_counter() - begin, 1)}  # of a resumed run: not known
     scored = PretextCLI(["validate", str(run), "--trainer.limit_val_batches", "1.0"])
     scores = {name: float(value) for name, value in scored.trainer.callback_metrics.items()}
-    return {"seconds": seconds, "scores": scores}
+    if not evaluates(read(run / CONFIG)):
+        return {"seconds": seconds, "scores": scores}
+    PretextCLI(["test", str(run)])
+    return {"seconds": seconds, "scores": scores, "test": own_score(json.loads((run / SCORE).read_text()))}
+
+
+def own_score(written: Mapping[str, Any]) -> Plain | None:
+    """Take out of an evaluator's `score.json` its measure with the interval, of several stages that of the chosen one.
+
+    Returns:
+        {"accuracy" (or "map", "miou"), "low", "high"}; None where no stage was chosen.
+
+    """
+    rows: list[Mapping[str, Any]] = written.get("rows", [written])
+    chosen = next((row for row in rows if row.get("chosen", True)), {})
+    measure = next((name for name in MEASURES if name in chosen), None)
+    return None if measure is None else {name: chosen[name] for name in (measure, "low", "high")}
 
 
 def pretext_skill(logged: Mapping[str, float], chance: Mapping[str, Mapping[str, float]]) -> Plain | None:

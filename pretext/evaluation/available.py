@@ -25,7 +25,7 @@ ONCE = tuple(protocol.description.name for protocol in OURS if protocol.descript
 DEFAULT = ("linear", "knn", "low_label", "quality")
 """What is measured unless told otherwise: what takes seconds. A linear SVM takes minutes on a large set."""
 RESERVED = {"features", "stage", "dims", "chosen", "data", "protocol", "rows", "seconds", "command", "described"}
-RESERVED |= {"entry", "kind", "seed", "pretext", "failed", "architecture", "compared", "nearest"}
+RESERVED |= {"entry", "kind", "seed", "pretext", "failed", "architecture", "compared", "nearest", "test"}
 RESERVED |= {"interval", "view", "chance", "attention", "chosen on"}
 """Keys of results that no plug-in may take for its name."""
 

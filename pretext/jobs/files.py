@@ -33,6 +33,8 @@ class FileJob(NamedTuple):
     """Gives its result, as plain data."""
     failure: Callable[[str], Any]
     """Gives what to note instead where it failed, from the reason."""
+    waits: Callable[[], bool] = lambda: False
+    """Tells whether others are making what it needs: then other jobs come first."""
 
     @property
     def failed_file(self) -> Path:
@@ -59,6 +61,9 @@ def finish(units: Iterable[T], job_of: Callable[[T], FileJob], after: Callable[[
             STOP.check()  # a job that failed since this process was asked to go is left to the next one
             job = job_of(unit)
             job.file.parent.mkdir(parents=True, exist_ok=True)
+            if not job.file.exists() and job.waits():
+                busy.append(unit)
+                continue
             try:
                 with FileLock(job.file.with_suffix(".lock"), timeout=0):
                     if not job.file.exists():
@@ -98,6 +103,15 @@ def once(file: Path, make: Callable[[], Any], lock: Path | None = None) -> Any:
         if not file.exists():
             write_json(file, make())
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def held(lock: Path) -> bool:
+    """Tell whether somebody holds a lock."""
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def notify(after: Callable[[], None], who: str) -> None:

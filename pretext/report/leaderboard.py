@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table as RichTable
 
+from pretext.benchmark.amounts import amount_curves
 from pretext.benchmark.measures import Measure, measures, ranked_by
 from pretext.benchmark.results import KINDS, Board
 from pretext.benchmark.scores import every_score
@@ -14,6 +15,7 @@ from pretext.benchmark.summary import EntrySummary, correlation, stage_order, st
 from pretext.core.files import write_whole
 from pretext.evaluation.statistics.correlation import Correlation
 from pretext.report.colours import Shades
+from pretext.report.leaderboard_amounts import amounts_table
 from pretext.report.table import STAR, Cell, Column, Row, Table, of_metric, of_value, plain
 from pretext.report.words import rho
 
@@ -87,6 +89,8 @@ def _markdown(board: Board) -> Iterator[str]:
     yield from (f"## {plain(board.name)}", "", f"{plain(title(board))}. {plain(board.status)}.", "")
     yield from (ranking(board, entries).markdown(), "")
     yield from (f"{LEGEND} {over(entries)} {SKILL} {spearman(correlation(entries))}", "")
+    if there := amount_curves(board, entries):
+        yield from (f"By {plain(board.amount)}, %:", "", amounts_table(there, board.amount).markdown(), "")
     if stages(entries):
         yield from (f"{ranked_by(board).title} at every stage, %:", "", every_stage(board, entries).markdown())
         yield from ("", f"{STAR} chosen on validation by at least one seed.", "")

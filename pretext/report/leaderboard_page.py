@@ -8,12 +8,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pretext.benchmark.amounts import amount_curves
 from pretext.benchmark.measures import measures, ranked_by
 from pretext.benchmark.results import Board, CellResult
 from pretext.benchmark.summary import EntrySummary, correlation, summary
 from pretext.report import leaderboard
 from pretext.report.colours import Shades, bars
 from pretext.report.leaderboard import column, every_stage, over, ranking, spearman, title, warned
+from pretext.report.leaderboard_amounts import amounts_charts, amounts_table
 from pretext.report.leaderboard_figures import KEYS, curves, levels_of, skill, strips
 from pretext.report.page import write_page
 from pretext.report.plot import legend, tag
@@ -58,6 +60,7 @@ def _section(board: Board, entries: Sequence[EntrySummary]) -> dict[str, Any]:
         "table": _table(board, entries, levels),
         "stages": _stages(board, entries, levels),
         "curves": curves(board, entries),
+        "amounts": _amounts(board, entries),
         "skill": skill(board, entries, levels),
         "skill_note": f"{spearman(correlation(entries))} {leaderboard.SKILL}",
         "cost": _cost(entries),
@@ -91,6 +94,15 @@ def _stages(board: Board, entries: Sequence[EntrySummary], levels: Mapping[str, 
     return [every_stage(board, entries, shades), shades.legend(marks, form)]
 
 
+def _amounts(board: Board, entries: Sequence[EntrySummary]) -> dict[str, Any]:
+    """Draw and list the curves over an amount, if the board has any."""
+    there = amount_curves(board, entries)
+    if not there:
+        return {}
+    keys, charts = amounts_charts(there)
+    return {"legend": keys, "charts": charts, "table": amounts_table(there, board.amount)}
+
+
 def _cost(entries: Sequence[EntrySummary]) -> Table:
     """Draw what a run took."""
     most = max((sum(entry.seconds.values()) for entry in entries), default=0.0)
@@ -118,6 +130,9 @@ def _runs(cells: Sequence[CellResult]) -> Table:
         told = one.pretext or {}
         guesses = {key: f" (blind guess {value:.4g})" for key, value in (told.get("chance") or {}).items()}
         scores = [f"{key} {value:.4g}{guesses.get(key, '')}" for key, value in (told.get("scores") or {}).items()]
+        if one.test:
+            measure, low, high = one.test.items()
+            scores.append(f"test {measure[0]} {measure[1]:.4g} ({low[1]:.4g} to {high[1]:.4g})")
         failed = tag("strong", f"failed: {one.reason} ") if one.failed else Markup("")
         command = Cell(picture=failed + tag("code", one.command or ""))
         rows.append(Row([one.entry, str(one.seed), ", ".join(scores) or None, command]))

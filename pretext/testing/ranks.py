@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -29,12 +30,14 @@ def check_ranks(factory: TaskFactory, backbone: Backbone, x: Tree, *, tolerance:
     """Check that two ranks train what one process would: the mean of their gradients is that of the whole batch.
 
     The ranks are two threads, joined by a process group of torch's, which pose half of `x` each with a key of their
-    own. One process then solves what they posed, and grades it. Batch norm and dropout are in eval mode, because torch
-    joins the statistics of several ranks on accelerators alone. An answer of whole numbers may be the rows of items (as
-    that of `Contrast` is); in the whole batch they are counted on. Without torch's gloo nothing is checked.
+    own, on the processor: an accelerator is lost to the process when a row is asked for that is none. One process then
+    solves what they posed, and grades it. Batch norm and dropout are in eval mode, because torch joins the statistics
+    of several ranks on accelerators alone. An answer of whole numbers may be the rows of items (as that of `Contrast`
+    is); in the whole batch they are counted on. Without torch's gloo nothing is checked.
     """
     if not (distributed.is_available() and distributed.is_gloo_available()):
         return
+    backbone, x = copy.deepcopy(backbone).cpu(), mapped(Tensor.cpu, x)
     parts = _on_two_ranks(factory, backbone, x)
     joined = (parts[0].gradients + parts[1].gradients) / 2
     puzzles, items = [part.puzzle for part in parts], len(leaves_of(x)[0]) // 2

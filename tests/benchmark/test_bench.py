@@ -4,14 +4,13 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from forked import ended, start
 from nets import TinyNet
 
 from pretext.__main__ import main
@@ -127,7 +126,7 @@ def test_a_failing_entry_is_noted_and_the_others_go_on(tmp_path):
     file = suite_file(tmp_path, seeds=[0])
     content = yaml.safe_load(file.read_text())
     wild = {"config": str(tmp_path / "turn.yaml"), "options": {"model.optimizer.init_args.lr": 1e30}}
-    content["boards"]["digits"]["entries"] = {"wild": wild, **content["boards"]["digits"]["entries"]}
+    content["boards"]["digits"]["entries"] = {"wild": wild, "turn": {"config": str(tmp_path / "turn.yaml")}}
     file.write_text(yaml.safe_dump(content))
     out = tmp_path / "out"
     assert main(["bench", str(file), "--out", str(out)]) == 0
@@ -207,26 +206,22 @@ def test_a_failing_supervised_entry_is_called_so(tmp_path):
     assert "freeze=9" in cell.failed
 
 
-def start(file, out):
-    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pretext", "bench", str(file), "--out", str(out)]
-    return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
 def test_killed_and_shared_between_two_processes_it_repeats_no_finished_cell(tmp_path):
     file, out = suite_file(tmp_path), tmp_path / "out"
-    first = start(file, out)
+    command, log = ("bench", file, "--out", out), tmp_path / "log"
+    first = start(log, *command)
     deadline = time.monotonic() + 120
     while not list(out.glob("cells/digits/[!=]*.json")) and time.monotonic() < deadline:
-        assert first.poll() is None, first.communicate()[1]
+        assert first.is_alive(), log.read_text()
         time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+    first.kill()
+    assert ended(first) == -signal.SIGKILL
     before = {name: at for name, at in written(out).items() if name.endswith(".json")}
     assert any("turn-0" in name for name in before)
-    both = [start(file, out), start(file, out)]
-    said = [process.communicate(timeout=240)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    logs = [tmp_path / "one", tmp_path / "other"]
+    both = [start(log, *command) for log in logs]
+    codes, said = [ended(process) for process in both], [log.read_text() for log in logs]
+    assert codes == [0, 0], said
     after = written(out)
     assert before.items() <= after.items()
     worked = [line for text in said for line in text.splitlines() if line.startswith("bench: digits")]

@@ -1,15 +1,14 @@
 """`pretext evolve` as a user meets it: what it leaves, what it refuses, and workers that share a folder and die."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from forked import start
 from yaml import safe_load
 
 from pretext.__main__ import main
@@ -19,7 +18,6 @@ from pretext.search.study import Candidate
 from pretext.search.worker import fittest_mixture
 from pretext.training.run import load, read
 
-ROOT = Path(__file__).parents[2]
 TINY = """
 model:
   backbone: {class_path: nets.TinyNet}
@@ -186,29 +184,19 @@ class Worker:
     """The command in a process of its own, which hangs in its second candidate."""
 
     def __init__(self, folder, name):
-        self.sign = folder / f"{name} hangs"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "pretext", "evolve", "-c", "tiny.yaml", "--out", "shared", "--heartbeat", "1"],
-            cwd=folder,
-            env={
-                **os.environ,
-                "HANG": str(self.sign),
-                "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
-            },
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.sign, self.log = folder / f"{name} hangs", folder / f"{name}.log"
+        words = ("evolve", "-c", "tiny.yaml", "--out", "shared", "--heartbeat", "1")
+        self.process = start(self.log, *words, folder=folder, HANG=str(self.sign))
 
     def kill_as_it_hangs(self, patience):
         end = time.monotonic() + patience
         while not self.sign.exists():
-            assert self.process.poll() is None, self.process.communicate()[1]
+            assert self.process.is_alive(), self.log.read_text()
             assert time.monotonic() < end, "waited in vain"
             time.sleep(0.02)
         self.process.kill()
-        return self.process.communicate()[1]
+        self.process.join()
+        return self.log.read_text()
 
 
 def test_two_workers_share_a_folder_and_when_both_are_killed_the_command_again_finishes(study, home, capsys):

@@ -1,5 +1,7 @@
 """The one pass over files, and the rule for bad ones, alike for pictures, sounds and videos."""
 
+import os
+
 import media
 import numpy as np
 import pytest
@@ -157,6 +159,17 @@ def test_the_fingerprint_is_that_of_the_cut_and_changes_with_a_file(files):
     first = source.fingerprint()
     assert source.cut("spread").fingerprint() == files(workers=1, max_bad=0.9)[0].fingerprint() == first
     assert files(bad=(1,))[0].fingerprint() != first
+
+
+def test_the_undated_fingerprint_knows_names_and_labels_alone(files):
+    source, _ = files()
+    undated = source.fingerprint(dated=False)
+    assert undated != source.fingerprint()
+    for name in source.names:
+        os.utime(source.root / name, ns=(1, 1))
+    assert source.fingerprint(dated=False) == undated
+    source.names = [*source.names[1:], source.names[0]]
+    assert source.fingerprint(dated=False) != undated
 
 
 # The rule alone

@@ -1,12 +1,11 @@
-import os
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from clips import TinySound, TinyVideo
+from forked import call, ended
 from nets import TinyNet
 from sklearn.datasets import load_digits
 from torch.nn.functional import avg_pool2d
@@ -211,28 +210,26 @@ def test_what_features_depend_on_is_in_the_key(tmp_path):
     assert folders_after(moved) == folders
 
 
-KILLED = """
-import sys, time
-from pathlib import Path
-from test_embed import Cache, batches, embed, net, view
+def get_stuck(folder):
+    """Embed some batches into a cache, and then wait for ever."""
 
-def stuck():
-    yield from batches()[:2]
-    print("stuck", flush=True)
-    time.sleep(60)
+    def stuck():
+        yield from batches()[:2]
+        print("stuck")
+        time.sleep(600)
 
-embed(net(), stuck(), view, cache=Cache(Path(sys.argv[1]), "digits", "whole"))
-"""
+    embed(net(), stuck(), view, cache=Cache(Path(folder), "digits", "whole"))
 
 
 def test_what_a_killed_process_leaves_is_not_used(tmp_path):
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    environment = os.environ | {"PYTHONPATH": paths, "PYTHONHASHSEED": "7"}
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path)], env=environment, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "stuck\n"
-        process.send_signal(signal.SIGKILL)
+    log, deadline = tmp_path / "log", time.monotonic() + 60
+    process = call(log, get_stuck, str(tmp_path))  # whose hashes have another seed
+    while not log.exists() or "stuck" not in log.read_text():
+        assert process.is_alive(), log.read_text()
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+    process.kill()
+    assert ended(process) == -signal.SIGKILL
     (left,) = (path for path in tmp_path.iterdir() if path.is_dir())
     assert list(left.glob("*.npy"))
     assert not (left / MARKER).exists()

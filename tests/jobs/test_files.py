@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from filelock import FileLock
 
-from pretext.jobs.files import FileJob, finish, notify, once, read_result
+from pretext.jobs.files import FileJob, finish, held, notify, once, read_result
 
 
 def job(folder, log, number):
@@ -33,6 +33,25 @@ def test_each_is_done_once_and_a_failure_is_noted_and_tried_again_by_the_next_pr
     assert "bench: job 2 failed: ValueError: two is odd\n" in capsys.readouterr().err
     finish([1, 2, 3], partial(job, tmp_path, log), lambda: None, "bench")
     assert log == [1, 2, 3, 2]
+
+
+def test_a_job_whose_needs_others_are_making_comes_after_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr("pretext.jobs.files.PAUSE", 0.01)
+    log = []
+
+    def made(number):
+        return job(tmp_path, log, number)._replace(waits=lambda: number == 1 and 3 not in log)
+
+    finish([1, 3], made, lambda: None, "bench")
+    assert log == [3, 1]
+
+
+def test_a_lock_is_held_until_it_is_given_back(tmp_path):
+    lock = tmp_path / "deep" / "a.lock"
+    assert not held(lock)
+    with FileLock(lock):
+        assert held(lock)
+    assert not held(lock)
 
 
 def test_a_job_that_comes_right_leaves_no_note_of_its_failure(tmp_path):

