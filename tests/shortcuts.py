@@ -125,7 +125,7 @@ def wedges(n, side=16, key=0):
     return x
 
 
-def tones(n, samples=480, key=0):
+def tones(n, samples=320, key=0):
     """Noise that is loud for a while before its middle; both ends are alike."""
     loud = torch.full((samples,), 0.1)
     loud[samples // 4 : samples // 2] = 0.8

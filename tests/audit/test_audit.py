@@ -54,7 +54,7 @@ PLANTED = [
 
 @pytest.mark.parametrize(("task", "data", "backbone", "names", "steps"), PLANTED)
 def test_a_planted_shortcut_answers_and_nothing_else_does(task, data, backbone, names, steps, tmp_path):
-    found = examine(exam(task, data, backbone, steps), tmp_path, "planted")
+    found = examine(exam(task, data, backbone, steps, train=64), tmp_path, "planted")
     assert found.intact.value > 0.95, found.intact
     assert accused(found) == names
     for one in found.findings:
