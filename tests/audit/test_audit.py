@@ -86,7 +86,7 @@ def test_traces_of_resizing_are_found(tmp_path):
 
 
 def test_an_honest_task_is_not_accused(tmp_path):
-    found = examine(exam(Mirrored, wedges, steps=60), tmp_path, "honest")
+    found = examine(exam(Mirrored, wedges, steps=40), tmp_path, "honest")
     assert found.intact.value > 0.9, found.intact
     assert not accused(found), [one for one in found.findings if one.accused]
     shares = {one.name: one.share.value for one in found.findings if one.share}
