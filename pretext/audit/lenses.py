@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -21,7 +20,7 @@ from pretext.ops.resample import resample
 
 BORDER = 16  # a border is so many times narrower than the picture, or the sound long
 LENS = 0.03  # by which red is larger and blue smaller than green: more than by any lens, or a small budget misses it
-WAVES, SLOWEST, FASTEST = 24, 0.4, 2.0  # of the texture that shows it: how many, and radians a pixel
+FINE, CONTRAST = 6, 3.0  # of the grain that shows it: lines in a pixel, and how much it is enhanced
 QUALITY = 30  # of JPEG: coarse, so that new blocks outdo those that were there
 HALF_A_BLOCK = 4  # pixels by which blocks are shifted
 SHRUNK = 3 / 4  # of a side, before it is enlarged again
@@ -121,20 +120,27 @@ def _empty(x: Tensor) -> Tensor:
 
 
 def _fringed(n: int, height: int, width: int, rng: Generator) -> Tensor:
-    """Draw grey waves as a lens shows them, red larger than green and blue smaller: (n, 3, H, W) in [0, 1].
+    """Draw grey grain as a lens shows it, red larger than green and blue smaller: (n, 3, H, W) in [0, 1].
 
-    They are evaluated where each colour sees them, since resampling would leave traces of its own.
+    Neighbouring pixels have nothing in common, so that no shape goes on from one to the next. Each colour adds up the
+    fine grain that it sees in a pixel. Where a line of it counts twice or not at all is drawn, or that would tell.
     """
-    angle, phase, pitch = torch.rand(3, n, WAVES, 1, generator=rng, device=rng.device)
-    speed, turn = SLOWEST + (FASTEST - SLOWEST) * pitch, 2 * math.pi
-    down, across = (torch.arange(side, device=rng.device) - (side - 1) / 2 for side in (height, width))
+    grain = torch.rand(n, FINE * height, FINE * width, generator=rng, device=rng.device)
+    items = torch.arange(n, device=rng.device)[:, None, None]
     colours = []
     for zoom in (1 + LENS, 1.0, 1 - LENS):
-        rows = speed / zoom * torch.sin(turn * angle) * down + turn * phase  # (n, WAVES, H)
-        columns = speed / zoom * torch.cos(turn * angle) * across
-        colours.append(rows.cos().mT @ columns.cos() - rows.sin().mT @ columns.sin())  # cos(a + b), summed
-    seen: Tensor = 0.5 + torch.stack(colours, 1) / (2 * WAVES**0.5)
+        off = torch.rand(2, n, 1, generator=rng, device=rng.device)
+        rows, columns = (_seen(FINE * side, zoom, part) for side, part in zip((height, width), off, strict=True))
+        colours.append(functional.avg_pool2d(grain[items, rows[:, :, None], columns[:, None]], FINE))
+    seen: Tensor = 0.5 + CONTRAST * (torch.stack(colours, 1) - 0.5)
     return seen.clamp(0, 1)
+
+
+def _seen(lines: int, zoom: float, off: Tensor) -> Tensor:
+    """Find which lines of the grain are seen at each, (n, lines), by a colour that is enlarged about the middle."""
+    place = torch.arange(lines, device=off.device) - (lines - 1) / 2
+    found = (place / zoom + (lines - 1) / 2 + off).floor().long()
+    return torch.where(found < 0, -found - 1, torch.where(found >= lines, 2 * lines - 1 - found, found))  # mirrored
 
 
 def _of_pictures(x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
