@@ -35,6 +35,7 @@ usage: pretext VERB ...
             predict what nobody measured:  pretext transfer complete MATRIX.csv [--method low_rank --features FILE]
   nas       architectures without labels:  pretext nas sample -c CONFIG compares many by tasks and labels;
             pretext nas search -c CONFIG finds one (DARTS);  pretext nas show GENOTYPE.json | NAME draws one
+  audit     can tasks be answered without seeing?  pretext audit -c CONFIG [--data.root DIR --tasks NAME --budget 200]
   reproduce published numbers, ours beside them:  pretext reproduce rotnet|simclr --data.root DIR [--scale 0.01]
   report    one self-contained HTML page of a run:  pretext report RUN
   export    the plain backbone:  pretext export RUN --to torchvision|safetensors [--modality rgb]

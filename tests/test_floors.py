@@ -24,6 +24,7 @@ FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 BESIDE = {  # room -> what it may import of its own floor
     "ops": ["core"],
     "supervised": ["training"],  # evaluators load runs
+    "audit": ["jobs"],  # what is finished is not done again
     "testing": ["tasks"],
     "__main__": ["cli"],
     "__init__": ["_shown"],

@@ -106,9 +106,9 @@ class Task(nn.Module, ABC):
     def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle | None:
         """Return the puzzle without the relation that it asks about, the task's own control; none: it has none.
 
-        Shapes, the answer and what is given stay; parts of other items take the places of an item's own. A network that
-        answers such puzzles beyond chance does so by something else than what the task is meant to teach. Wants two
-        items or more.
+        Shapes, the answer and what is given stay; parts of other items take the places of an item's own, or the order
+        that is asked about goes. A network that answers such puzzles beyond chance does so by something else than what
+        the task is meant to teach. Wants two items or more.
         """
         return None
 

@@ -14,10 +14,14 @@ from torch.nn import functional
 from pretext.core.errors import name_of, require
 from pretext.core.types import Tree
 from pretext.ops.geometric import uniform_to_int
+from pretext.ops.tiles import other_items
 
 STILL = 128 / 255  # flow of what does not move
 FLOW_CHANNELS = 2
 FADED = 0.05  # of a sound's length, at either end of what is left of it
+PIECES = 16  # of a sound, where pieces of several are put together
+THIRDS = 3  # groups of windows, one for each frame of three
+FAR = 1e4  # frames: further than any moment is from another
 SIDE = 32  # frames are compared at this many pixels at most: as telling, and cheap
 
 
@@ -228,3 +232,39 @@ def frame_differences(x: Tensor) -> Tensor:
     squares = products.diagonal(dim1=1, dim2=2)
     apart: Tensor = squares[:, :, None] + squares[:, None] - 2 * products
     return apart / apart.mean((1, 2), keepdim=True).clamp(min=1e-12)
+
+
+def swap_moments(x: Tensor, rng: Generator) -> Tensor:
+    """Put other items' frames in the places of an item's own, of clips (N, C, T, H, W), or pieces of sounds (N, 1, L).
+
+    N >= 2. Neighbouring frames, or sixteenths of a sound, are of different items, if there are as many others. What is
+    left tells how a moment's place in a clip looks or sounds, and nothing of what goes on.
+    """
+    moments = x.shape[2]
+    pieces = moments if x.ndim > 3 else min(PIECES, moments)
+    time = torch.arange(moments, device=x.device)
+    source = other_items(len(x), pieces, rng)[:, time * pieces // moments]
+    return x[source, :, time].movedim(1, 2)
+
+
+def swap_frames(frames: Tensor, moments: Tensor, windows: Tensor, rng: Generator) -> Tensor:
+    """Put other windows' frames in the places of a tuple's own: of those at hand, that of the nearest moment.
+
+    Args:
+        frames: (M, P, ...), P frames of each tuple.
+        moments: (M, P) int64, when they are, counted from the beginnings of their windows.
+        windows: (M,) int64, which window a tuple is of; two at least.
+        rng: draws among frames of the same distance.
+
+    Returns:
+        (M, P, ...); the P frames of a tuple are of different windows where there are enough.
+
+    """
+    m, places = moments.shape
+    apart = (moments.flatten()[:, None] - moments.flatten()).abs().float()
+    apart += 0.5 * torch.rand(apart.shape, generator=rng, device=apart.device)
+    mine = windows.repeat_interleave(places)
+    distance = mine - mine[:, None]
+    place = torch.arange(places, device=moments.device).repeat(m)[:, None]
+    apart += FAR * ((distance % THIRDS) != place % THIRDS) + FAR**2 * (distance == 0)
+    return frames.flatten(0, 1)[apart.argmin(1)].view_as(frames)

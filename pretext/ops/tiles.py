@@ -104,11 +104,18 @@ def swap_places(tiles: Tensor, rng: Generator) -> Tensor:
 
     """
     items, places = tiles.shape[:2]
-    device = tiles.device
+    return tiles[other_items(items, places, rng), torch.arange(places, device=tiles.device)]
+
+
+def other_items(items: int, places: int, rng: Generator) -> Tensor:
+    """Draw for each place of each of N >= 2 items another item, (N, P) int64; for different places different ones.
+
+    (If there are as many others.)
+    """
+    device = rng.device
     order = torch.rand(items - 1, generator=rng, device=device).argsort() + 1
     shift = order[torch.arange(places, device=device) % (items - 1)]
-    other = (torch.arange(items, device=device)[:, None] + shift) % items
-    return tiles[other, torch.arange(places, device=device)]
+    return (torch.arange(items, device=device)[:, None] + shift) % items
 
 
 def quadrants(x: Tensor) -> Tensor:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from PIL import Image
 
 from pretext.core.files import write_whole
 
@@ -37,6 +39,15 @@ def macro(name: str, *content: object) -> Markup:
 def data_uri(content: bytes, kind: str = "image/png") -> str:
     """Turn a file to an address that holds it."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def embedded(file: Path) -> tuple[str, int] | None:
+    """Read a picture's address and its width: pages show it smaller, to be crisp on dense screens and in print."""
+    if not file.exists():
+        return None
+    content = file.read_bytes()
+    with Image.open(io.BytesIO(content)) as picture:
+        return data_uri(content), picture.width
 
 
 def breakable(name: str) -> Markup:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
-from PIL import Image
 
 from pretext.evaluation.available import descriptions
 from pretext.report import probe
 from pretext.report.chart import Chart, Level, Series
 from pretext.report.glossary import glossary
-from pretext.report.page import Tile, data_uri, write_page
+from pretext.report.page import Tile, embedded, write_page
 from pretext.report.plot import Key, legend
 from pretext.report.verdicts import UNPROBED, of_probe, of_test
 from pretext.report.words import date, figure
@@ -44,7 +42,7 @@ def write_report(run: Path) -> Path:
         run=shlex.quote(str(run)),
         verdict=_verdict(logs),
         numbers=list(_numbers(logs)),
-        puzzles=_picture(run / "puzzles.png"),
+        puzzles=embedded(run / "puzzles.png"),
         evaluator=bool(logs.score),
         training=_training(logs),
         probes=sections,
@@ -144,15 +142,6 @@ def _chart(logs: Logs, name: str, series: Sequence[Series]) -> Chart:
 def _times(name: str) -> float:
     """Show accuracies in per cent, everything else as it is."""
     return 100.0 if name.endswith(ACCURACIES) else 1.0
-
-
-def _picture(file: Path) -> tuple[str, int] | None:
-    """Read a picture's address and its width: the page shows it smaller, to be crisp on dense screens and in print."""
-    if not file.exists():
-        return None
-    content = file.read_bytes()
-    with Image.open(io.BytesIO(content)) as picture:
-        return data_uri(content), picture.width
 
 
 def _commands(logs: Logs) -> Iterator[str]:

@@ -18,8 +18,8 @@ WRITTEN = ("config.yaml", "environment.json", "chance.json", "metrics.csv", "che
 def only_writer(run: Path) -> Iterator[None]:
     """Hold a run's folder while it is trained; the system lets it go with the process, however that ends.
 
-    The folder itself is locked, so that no file is left in it; one that was made for that and is still empty at the end
-    goes. Where the disk knows no locks, nothing is held. Drafts of a training that was killed while it wrote are removed.
+    The folder itself is locked, so that no file is left in it; one that was made for that and is still empty at the
+    end goes. Where the disk knows no locks, nothing is held. Drafts of a training that was killed are removed.
 
     Raises:
         BlockingIOError: another process trains the run.

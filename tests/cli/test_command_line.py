@@ -38,6 +38,8 @@ VERBS = (
     "bench",
     "evolve",
     "transfer",
+    "nas",
+    "audit",
     "reproduce",
     "report",
     "export",

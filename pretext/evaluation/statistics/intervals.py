@@ -52,11 +52,27 @@ def share_interval(share: float, total: int) -> Interval:
     return Interval(max(0.0, middle - reach), min(1.0, middle + reach))
 
 
-def student(values: Sequence[float]) -> Interval:
-    """Bound the mean of which two or more `values` in [0, 1] are samples, by Student's t."""
+def student(values: Sequence[float], least: float = 0.0, most: float = 1.0) -> Interval:
+    """Bound the mean of which two or more `values` in [least, most] are samples, by Student's t."""
     middle = mean(values)
     reach = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / sqrt(len(values))
-    return Interval(max(0.0, middle - reach), min(1.0, middle + reach))
+    return Interval(max(least, middle - reach), min(most, middle + reach))
+
+
+def ratio(one: float, of_one: Interval, two: float, of_two: Interval) -> Interval | None:
+    """Bound the ratio of two independent estimates from each one's own interval (Donner and Zou 2012, MOVER).
+
+    None where the second's interval does not stay above 0: the ratio may then be anything.
+    https://doi.org/10.1177/0962280210383082
+    """
+    if of_two.low <= 0:
+        return None
+
+    def bound(mine: float, theirs: float, sign: int) -> float:
+        inside = (one * two) ** 2 - mine * theirs * (2 * one - mine) * (2 * two - theirs)
+        return (one * two + sign * sqrt(max(0.0, inside))) / (theirs * (2 * two - theirs))
+
+    return Interval(bound(of_one.low, of_two.high, -1), bound(of_one.high, of_two.low, 1))
 
 
 def accuracy_of(predictions: Tensor, answers: Tensor) -> dict[str, float]:

@@ -14,6 +14,7 @@ from pretext.nn.alignment_readouts import Binary, Readout
 from pretext.ops.drawing import thumbnail
 from pretext.ops.negatives import Negatives
 from pretext.ops.temporal import cut_rows, window_of
+from pretext.ops.tiles import swap_places
 
 EASY = Negatives()
 
@@ -97,6 +98,11 @@ class Alignment(Task):
         }
         aligned = 1 - torch.arange(2 * len(first), device=first.device) % 2
         return Puzzle(question, Match(aligned, starts - start.repeat_interleave(2), sources))
+
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle:
+        """Put other items' second modality in the places of an item's own: aligned for aligned, the other likewise."""
+        second = swap_places(puzzle.question[self.second].unflatten(0, (-1, 2)), rng).flatten(0, 1)
+        return puzzle._replace(question={**puzzle.question, self.second: second})
 
     def solve(self, features: dict[str, Features], given: None) -> Tensor:
         """Give logits (2 N, 2) of misaligned and aligned, or both embeddings of each pair (2 N, 2, width)."""

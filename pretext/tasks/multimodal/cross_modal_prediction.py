@@ -11,6 +11,7 @@ from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, r
 from pretext.nn.decoder import Blind, Decoder, blind_picture, clip_rows, decode, relative_errors, shrink, stage_of
 from pretext.ops.drawing import film_strip, panels
 from pretext.ops.temporal import require_modalities, same_moment
+from pretext.ops.tiles import swap_places
 
 CHANNELS = {"rgb": 3, "grey": 1, "flow": 2}
 
@@ -83,6 +84,11 @@ class CrossModalPrediction(Task):
             shown, asked = same_moment(self, x, self.source, self.target, self.frames, rng).values()
         answer = shrink(asked, self.shrink)
         return Puzzle({self.source: shown}, answer, blind_picture(answer))
+
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle:
+        """Show clips of other items instead of those whose other modality is asked for."""
+        shown = puzzle.question[self.source].unsqueeze(1)
+        return puzzle._replace(question={self.source: swap_places(shown, rng)[:, 0]})
 
     def solve(self, features: dict[str, Features], given: Blind) -> Tensor:
         """Draw (N, C, T, h, w), in float32."""

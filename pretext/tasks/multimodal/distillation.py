@@ -17,6 +17,7 @@ from pretext.nn.heads import small
 from pretext.nn.teachers import Teacher, TeacherFactory
 from pretext.ops.drawing import panels, rows, stripes, thumbnail
 from pretext.ops.temporal import same_moment
+from pretext.ops.tiles import swap_places
 
 POOLED = "pooled"
 DULL = 1e-3  # mean square under which targets are alike: they are not magnified further
@@ -108,6 +109,11 @@ class Distillation(Task):
         shown = clips.pop(self.teacher)
         features = self.copy(shown.to(next(self.copy.parameters()).dtype))
         return Puzzle(clips, tuple(part.to(shown.dtype) for part in self._seen(features, self.stages.values())))
+
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle:
+        """Show the student clips of other items than those that the teacher sees."""
+        shown = swap_places(puzzle.question[self.student].unsqueeze(1), rng)[:, 0]
+        return puzzle._replace(question={**puzzle.question, self.student: shown})
 
     def solve(self, features: dict[str, Features], given: None) -> Tree:
         """Give guesses (N, D_i) of each stage, or its maps; beside them what the teacher saw if it is joint."""

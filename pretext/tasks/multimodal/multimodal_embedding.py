@@ -14,6 +14,7 @@ from pretext.nn.heads import small
 from pretext.nn.losses import ranking
 from pretext.ops.drawing import panels, rows, thumbnail
 from pretext.ops.temporal import same_moment
+from pretext.ops.tiles import swap_places
 
 Pair = tuple[Tensor, Tensor]
 """Embeddings (N, outputs) of the first and of the second modality."""
@@ -80,6 +81,11 @@ class Embed(Task):
         """
         question = same_moment(self, x, self.first, self.second, self.frames, rng)
         return Puzzle(question, torch.arange(len(x[self.first]), device=rng.device))
+
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle:
+        """Put other items' second modality in the places of an item's own, where the answer says that it belongs."""
+        second = swap_places(puzzle.question[self.second].unsqueeze(1), rng)[:, 0]
+        return puzzle._replace(question={**puzzle.question, self.second: second})
 
     def solve(self, features: dict[str, Features], given: None) -> Pair:
         """Give the embeddings of both modalities, (N, outputs) each."""

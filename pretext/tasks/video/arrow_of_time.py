@@ -15,7 +15,7 @@ from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, r
 from pretext.nn.heads import small
 from pretext.nn.losses import blind_guess, cross_entropy
 from pretext.ops.drawing import choices, film_strip, panels, spectrogram
-from pretext.ops.temporal import cut_clips, random_starts, reverse, without_ends
+from pretext.ops.temporal import cut_clips, random_starts, reverse, swap_moments, without_ends
 
 NAMES = ("forward", "backward")
 ENDS = 0.3  # of a sound, at either end: where recordings that were cut to one sound rise and die away
@@ -88,11 +88,19 @@ class ArrowOfTime(Task):
             x = without_ends(x, self.trim)
         if self.frames is not None:
             x = cut_clips(x, random_starts(len(x), x.shape[2], self.frames, rng), self.frames)
-        every = torch.stack((x, reverse(x)), 1)
         if self.directions == "both":
-            return Puzzle(every.flatten(0, 1), torch.arange(2, device=x.device).repeat(len(x)))
+            return Puzzle(_both(x).flatten(0, 1), torch.arange(2, device=x.device).repeat(len(x)))
         labels = torch.randint(2, (len(x),), generator=rng, device=x.device)
-        return Puzzle(every[torch.arange(len(x), device=x.device), labels], labels)
+        return Puzzle(_both(x)[torch.arange(len(x), device=x.device), labels], labels)
+
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle:
+        """Put other items' frames, or sixteenths of their sounds, in the places of a clip's own, run the same way."""
+        asked, labels = puzzle.question, puzzle.answer
+        forward = _both(asked)[torch.arange(len(asked), device=asked.device), labels]
+        if self.directions == "both":
+            return puzzle._replace(question=_both(swap_moments(forward[::2], rng)).flatten(0, 1))
+        swapped = _both(swap_moments(forward, rng))
+        return puzzle._replace(question=swapped[torch.arange(len(asked), device=asked.device), labels])
 
     def solve(self, features: Features, given: None) -> Tensor:
         """Give logits over forward and backward."""
@@ -114,6 +122,11 @@ class ArrowOfTime(Task):
 
     def extra_repr(self) -> str:
         return f"frames={self.frames}, directions={self.directions!r}, trim={self.trim:g}"
+
+
+def _both(x: Tensor) -> Tensor:
+    """Play clips both ways: (N, 2, C, frames, ...), as they are and reversed."""
+    return torch.stack((x, reverse(x)), 1)
 
 
 def _shown(clip: Tensor) -> Tensor:

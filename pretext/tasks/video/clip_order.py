@@ -15,7 +15,7 @@ from pretext.nn.losses import blind_guess, cross_entropy
 from pretext.ops.drawing import film_strip, panels, rows, stacked, thumbnail
 from pretext.ops.geometric import uniform_to_int, wandering
 from pretext.ops.temporal import cut_clips
-from pretext.ops.tiles import restore_order
+from pretext.ops.tiles import restore_order, swap_places
 
 MOST = 6  # pieces: 720 orders
 Grouping = Literal["slots", "time"]
@@ -136,6 +136,18 @@ class ClipOrder(Task):
             channel = torch.randint(3, (len(pieces),), generator=rng, device=x.device)
             pieces = pieces[torch.arange(len(pieces), device=x.device), channel].unsqueeze(1).repeat(1, 3, 1, 1, 1)
         return Puzzle(pieces if "t" in self.axes else pieces.squeeze(2), labels)
+
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle | None:
+        """Put other windows' pieces in the places of a window's own, each as late in its window as the one it replaces.
+
+        Where the order is `reversible` there is none: which of the two orders is shown, the puzzle does not say.
+        """
+        if self.reversible:
+            return None
+        order = self.table[puzzle.answer]
+        sorted_ = restore_order(puzzle.question.unflatten(0, (-1, self.pieces)), order)
+        items = torch.arange(len(order), device=order.device)[:, None]
+        return puzzle._replace(question=swap_places(sorted_, rng)[items, order].flatten(0, 1))
 
     def solve(self, features: Features, given: None) -> Tensor:
         """Give logits (N, K) from the features of all pieces."""

@@ -11,7 +11,7 @@ from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_axes
 from pretext.nn.decoder import DULL, Blind, Decoder, blind_picture, clip_rows, decode, relative_errors, shrink, stage_of
 from pretext.ops.drawing import film_strip, panels
-from pretext.ops.temporal import FLOW_CHANNELS, random_clip
+from pretext.ops.temporal import FLOW_CHANNELS, random_clip, swap_moments
 
 AHEAD = 1  # frames that central flow looks ahead
 
@@ -95,6 +95,10 @@ class FuturePrediction(Task):
         )
         answer = Future(small[:, :, 1:].contiguous(), small[:, :, :1].contiguous())
         return Puzzle(both[:, :, : self.frames].contiguous(), answer, blind_picture(answer.frames))
+
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle:
+        """Show frames of other items in the places of those before the ones that are asked for."""
+        return puzzle._replace(question=swap_moments(puzzle.question, rng))
 
     def solve(self, features: Features, given: Blind) -> Tensor:
         """Draw (N, C, future, h, w), in float32."""

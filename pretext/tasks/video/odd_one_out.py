@@ -106,6 +106,17 @@ class OddOneOut(Task):
         answer, clips = Odd(odd, changes(clips).argmax(1)), clips.flatten(0, 1)
         return Puzzle(0.5 + clips.diff(dim=2) / 2 if self.encoding == "differences" else clips, answer)
 
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle:
+        """Shuffle the frames of all clips, so that their order names none of them."""
+        clips = puzzle.question
+        if self.encoding == "differences":  # all frames but for what they share
+            steps = 2 * clips.float() - 1
+            clips = torch.cat((torch.zeros_like(steps[:, :, :1]), steps), 2).cumsum(2)
+        shuffled = take_frames(clips, shuffled_orders(len(clips), self.frames, rng, clips.device))
+        if self.encoding == "differences":
+            shuffled = 0.5 + shuffled.diff(dim=2) / 2
+        return puzzle._replace(question=shuffled.to(puzzle.question.dtype))
+
     def solve(self, features: Features, given: None) -> Tensor:
         """Give logits (N, clips) over the slots."""
         mine = features.pooled.view(-1, self.clips, features.pooled.shape[1])

@@ -13,7 +13,7 @@ from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, r
 from pretext.nn.heads import small
 from pretext.ops.drawing import film_strip, panels, rows
 from pretext.ops.geometric import uniform_to_int
-from pretext.ops.temporal import frame_differences, take_frames
+from pretext.ops.temporal import frame_differences, swap_frames, take_frames
 
 FIVE = 5  # moments a < b < c < d < e
 TUPLE = 3
@@ -111,6 +111,14 @@ class ShuffleAndLearn(Task):
         frames = take_frames(x, tuples.view(len(x), -1)).transpose(1, 2)  # (N, tuples * 3, C, H, W')
         frames = frames.reshape(-1, *frames.shape[2:])
         return Puzzle(_clips(frames) if self.clips else frames, tuples)
+
+    def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle:
+        """Put frames of other windows in the places of a tuple's own, of those at hand the nearest to its moments."""
+        asked, moments = puzzle.question, puzzle.answer
+        frames = asked.transpose(1, 2) if self.clips else asked.unflatten(0, (-1, TUPLE))
+        windows = torch.arange(len(moments), device=moments.device) // self.tuples
+        swapped = swap_frames(frames, moments, windows, rng)
+        return puzzle._replace(question=swapped.transpose(1, 2) if self.clips else swapped.flatten(0, 1))
 
     def solve(self, features: Features, given: None) -> Tensor:
         """Give logits (N * tuples, 2): out of order, in order."""

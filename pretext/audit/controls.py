@@ -1,0 +1,210 @@
+"""Which controls there are, what each leaves of a puzzle, and what to change where it answers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from torch import Generator, Tensor
+
+from pretext.audit import lenses, statistics
+from pretext.core.tree import leaves
+from pretext.core.types import Puzzle, Task, Tree
+
+Loaded = Callable[[Tree, Generator], Tree]
+"""Changes a batch as it is loaded: uint8 pictures and clips, int16 sounds, or a dict of these by modality."""
+Posed = Callable[[Task, Puzzle, Generator], Puzzle]
+"""Changes a puzzle's question."""
+Describe = Callable[[Tensor], Tensor | None]
+"""Measures what is shown: a row of numbers for each."""
+INTACT = "intact"
+
+
+@dataclass(frozen=True)
+class Control:
+    """One thing that may answer a puzzle.
+
+    Args:
+        name: in files and on the command line.
+        letter: of the audit's list.
+        title: of the table.
+        loaded: what becomes of the data before a puzzle is posed.
+        posed: what becomes of the question.
+        describe: the numbers that are shown instead of the question, by which no network sees it.
+        against: what the data become instead for comparison; the network of the intact task is then scored on both.
+        channels: of pictures, one of which it wants.
+        content: whether it takes all content, which a task whose answer is made of pixels would not notice.
+        advice: what to change.
+        options: what to change, where a task has an option of that name.
+
+    """
+
+    name: str
+    letter: str
+    title: str
+    loaded: Loaded | None = None
+    posed: Posed | None = None
+    describe: Describe | None = None
+    against: Loaded | None = None
+    channels: tuple[int, ...] = ()
+    content: bool = False
+    advice: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def swaps(self) -> bool:
+        """Whether it is no training of its own, but another look of the network of the intact task."""
+        return self.against is not None
+
+    def refused(self, task: Task, x: Tree, puzzle: Puzzle) -> str:
+        """Say why it cannot be asked of a task, "" where it can; `x` is a loaded batch, the puzzle one posed of it."""
+        if self.content and any(leaf.is_floating_point() for leaf in leaves(puzzle.answer)):
+            return "its answer is made of what is shown"
+        if self.posed is lenses.destroyed and task.destroyed(puzzle, _any(puzzle)) is None:
+            return "the task has no control of its own"
+        if self.channels and not lenses.has_pictures(x, self.channels):
+            return "no pictures of such channels"
+        if self.describe and all(self.describe(leaf) is None for leaf in leaves(puzzle.question)):
+            return "nothing of the kind is shown"
+        return ""
+
+    def change(self, task: Task) -> str:
+        """Say what to change of a task."""
+        inner = task
+        while isinstance(within := getattr(inner, "task", None), Task):  # of an adapter
+            inner = within
+        has = inspect.signature(type(inner).__init__).parameters
+        return "; ".join([text for option, text in self.options.items() if option in has] or [self.advice])
+
+
+def _any(puzzle: Puzzle) -> Generator:
+    return Generator(next(leaves(puzzle.question)).device).manual_seed(0)
+
+
+_MOVE = "let the grid move and stand apart (extent [0.5, 0.75], a larger gap)"
+_TRIM = {"trim": "silence more of both ends (trim)"}
+_APART = {"gap": "raise gap", "negatives": "draw hard negatives (negatives.kinds)"}
+_EQUAL = {"equalise": "equalise the clips (equalise)"}
+_PLACES = {
+    "extent": _MOVE,
+    "cut": "let the grid move (cut.extent [0.5, 0.75]), raise cut.gap",
+    "grey": "see grey more often (grey)",
+    "span": "draw spans of many lengths (span)",
+    **_TRIM,
+    **_APART,
+}
+_EDGES = {"gap": "raise gap and jitter", "cut": "raise cut.gap and cut.jitter", **_TRIM}
+_COLOURS = {
+    "normalise": "give tiles one mean and deviation (normalise)",
+    "cut": "give tiles one mean and deviation (cut.standardise)",
+    "views": "jitter colours more (views.brightness, contrast, saturation, hue)",
+    **_EQUAL,
+}
+_LENS = {
+    "colour": "drop colours (colour: drop)",
+    "cut": "move channels apart (cut.channel_jitter), see grey more often (cut.grey)",
+    "channel_splitting": "show single channels (channel_splitting)",
+    "grey": "see grey more often (grey)",
+}
+_POSE = "what the pose leaves in any input tells: look at resampling, borders, fill values and fades"
+_TRACES = "resize every picture by a kernel drawn at random, and crop at random"
+
+CONTROLS = (
+    Control(
+        "nothing",
+        "b",
+        "nothing seen",
+        posed=lenses.blank,
+        describe=statistics.nothing,
+        advice="what is given, the order of the batch or the commonest answer tells: draw answers alike",
+    ),
+    Control("noise", "b", "noise", loaded=lenses.noise, content=True, advice=_POSE),
+    Control("constant", "b", "one colour", loaded=lenses.constant, content=True, advice=_POSE),
+    Control(
+        "destroyed",
+        "c",
+        "relation destroyed",
+        posed=lenses.destroyed,
+        advice="the place of a part tells: draw places at random",
+        options=_PLACES,
+    ),
+    Control(
+        "borders",
+        "d",
+        "borders alone",
+        posed=lenses.borders,
+        advice="crop without padding, and crop what a pose leaves at the edge",
+        options=_EDGES,
+    ),
+    Control(
+        "moments",
+        "e",
+        "means and deviations",
+        describe=statistics.moments,
+        advice="jitter brightness, contrast and colours (Augment)",
+        options=_COLOURS,
+    ),
+    Control("blocks", "f", "JPEG block phase", describe=statistics.blocks, advice=_TRACES),
+    Control(
+        "blocks shifted",
+        "f",
+        "JPEG blocks shifted",
+        loaded=partial(lenses.reencoded, shift=lenses.HALF_A_BLOCK),
+        against=lenses.reencoded,
+        channels=(1, 3),
+        advice=_TRACES,
+    ),
+    Control(
+        "spectrum",
+        "f",
+        "traces of resizing",
+        describe=statistics.spectrum,
+        advice="pixelate or blur a share of what is shown",
+        options={"pixelate": "pixelate more (pixelate)"},
+    ),
+    Control(
+        "kernels swapped",
+        "f",
+        "kernels swapped",
+        loaded=partial(lenses.resized, kernel="bilinear"),
+        against=partial(lenses.resized, kernel="lanczos"),
+        channels=(1, 3),
+        advice=_TRACES,
+    ),
+    Control(
+        "aberration",
+        "g",
+        "chromatic aberration",
+        loaded=lenses.aberration,
+        channels=(3,),
+        content=True,
+        advice="take colours away (Augment grey, or a task's own option)",
+        options=_LENS,
+    ),
+    Control(
+        "energy",
+        "h",
+        "motion energy, loudness",
+        describe=statistics.energy,
+        advice="make all that is compared move alike, or be as loud",
+        options={**_EQUAL, **_TRIM, **_APART},
+    ),
+    Control(
+        "stillness",
+        "h",
+        "stillness, silence",
+        describe=statistics.stillness,
+        advice="leave out what stands still or is silent",
+        options={**_EQUAL, **_TRIM, **_APART},
+    ),
+    Control(
+        "fade",
+        "h",
+        "fades",
+        describe=statistics.fade,
+        advice="fade both ends alike, or cut them off",
+        options={**_TRIM, **_APART},
+    ),
+)

@@ -1,0 +1,200 @@
+"""Train what sits a puzzle for a small budget, and score it on held-out items."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import backward  # the same as loss.backward(), which torch gives no type
+
+from pretext.audit.controls import Control, Loaded
+from pretext.audit.networks import in_shape_of, measured, small
+from pretext.audit.results import Score
+from pretext.core.rng import rng, seed_of
+from pretext.core.tree import leaves, mapped
+from pretext.core.types import Backbone, Grade, Puzzle, Task, TaskFactory, Tree
+from pretext.evaluation.statistics.intervals import student, wilson
+from pretext.training.inputs import InputPipeline
+
+RATE, MEASURED_RATE, DECAY = 3e-3, 1e-2, 0.01  # AdamW's, of networks and of those that read statistics
+MOST, FEWEST, VALUES = 128, 8, 600_000  # items of a step, at most so many that their questions hold so many values
+PUZZLES, GROUPS = 256, 4  # held-out items sit again and again, until so many; in so many batches at least
+SCORES = ("accuracy", "balanced_accuracy", "ranking")  # shares in [0, 1] that tasks name; else the loss is taken
+REMOVED = "loss removed"
+
+
+@dataclass(frozen=True)
+class Items:
+    """Loaded items, uint8 and int16, or dicts of these by modality.
+
+    Args:
+        train: to train on.
+        held: to score on.
+        inputs: turns them into what a network sees.
+
+    """
+
+    train: Tree
+    held: Tree
+    inputs: InputPipeline
+
+    def sizes(self) -> tuple[int, int]:
+        """Count both."""
+        return len(next(leaves(self.train))), len(next(leaves(self.held)))
+
+
+@dataclass(frozen=True)
+class Exam:
+    """A task that is to be audited.
+
+    Args:
+        name: of the task.
+        build: makes it.
+        pattern: the backbone that it is for; what sits it here has its stages.
+        items: that it is posed from.
+        steps: of training.
+        seed: first part of the key of every draw.
+        device: where it is sat.
+
+    """
+
+    name: str
+    build: TaskFactory
+    pattern: Backbone
+    items: Items
+    steps: int
+    seed: int
+    device: torch.device
+
+    def sample(self) -> tuple[Task, Tree, Puzzle]:
+        """Pose a few puzzles of held-out items: the task, the items as they were loaded, and the puzzle."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_of("audit", "sample"))
+            task = self.build(self.pattern).to(self.device).eval()
+        loaded = _rows(self.items.held, torch.arange(min(FEWEST, self.items.sizes()[1])), self.device)
+        with torch.no_grad():
+            return task, loaded, task.pose(self.items.inputs.centre(loaded), self.rng("sample"))
+
+    def rng(self, *key: int | str) -> torch.Generator:
+        """Draw by a key of this task's own."""
+        return rng(self.device, self.seed, "audit", self.name, *key)
+
+    def shown(self, loaded: Tree, puzzle: Puzzle) -> Tree:
+        """Give examples of all that a network may be shown: the question, and modalities that it does not have."""
+        if not isinstance(puzzle.question, dict):
+            return puzzle.question
+        return {**self.items.inputs.centre(loaded), **puzzle.question}
+
+    def batch(self, puzzle: Puzzle, items: int) -> int:
+        """Say how many items a step takes: as many as a processor has seconds for."""
+        values = sum(leaf.numel() for leaf in leaves(puzzle.question)) / items
+        return max(min(FEWEST, self.items.sizes()[0]), min(MOST, int(VALUES / values), self.items.sizes()[0]))
+
+
+def metric_of(chance: Grade) -> tuple[str, float]:
+    """Choose what a task is scored by, and say what a blind guess scores."""
+    name = next((name for name in SCORES if name in chance.scores), REMOVED)
+    return name, float(chance.scores[name]) if name != REMOVED else 0.0
+
+
+def sit(exam: Exam, control: Control, others: tuple[Control, ...] = ()) -> dict[str, Any]:
+    """Train on what a control leaves, score held-out items, and these anew as `others` change them; plain data.
+
+    Raises:
+        FloatingPointError: the training diverged.
+
+    """
+    begin = time.monotonic()
+    _, loaded, puzzle = exam.sample()
+    size = exam.batch(puzzle, len(next(leaves(loaded))))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_of(exam.seed, "audit", exam.name, control.name))
+        make = small if control.describe is None else measured(control.describe)
+        net = in_shape_of(exam.pattern, exam.shown(loaded, puzzle), make).to(exam.device).train()
+        task = exam.build(net).to(exam.device).train()
+        _train(exam, control, task, net, size)
+    net.eval(), task.eval()
+    found: dict[str, Any] = {"score": _score(exam, control, task, net, size), "items": size}
+    for other in others:
+        looks = {"score": other.loaded, "against": other.against}
+        found[other.name] = {what: _score(exam, control, task, net, size, look) for what, look in looks.items()}
+    return {**found, "seconds": time.monotonic() - begin}
+
+
+def _train(exam: Exam, control: Control, task: Task, net: Backbone, size: int) -> None:
+    parameters = [part for part in (*net.parameters(), *task.parameters()) if part.requires_grad]
+    rate = RATE if control.describe is None else MEASURED_RATE
+    optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=DECAY)
+    count = exam.items.sizes()[0]
+    task.begin(0)
+    for step in range(exam.steps):
+        optimiser.param_groups[0]["lr"] = rate * (1 - step / exam.steps)
+        chosen = torch.randperm(count, generator=rng("cpu", exam.seed, "audit", exam.name, "items", step))[:size]
+        draw = partial(exam.rng, control.name, step)
+        loaded = _rows(exam.items.train, chosen, exam.device)
+        if control.loaded:
+            loaded = control.loaded(loaded, draw("loaded"))
+        loss = _grade(exam, control, task, net, exam.items.inputs.train_input(loaded, draw("view")), draw("pose")).loss
+        if not loss.isfinite():
+            raise FloatingPointError(f"the loss is {loss.item()} after {step} steps")
+        optimiser.zero_grad()
+        if loss.requires_grad:
+            backward(loss)
+            nn.utils.clip_grad_norm_(parameters, 10.0)
+            optimiser.step()
+        task.follow(net)
+
+
+def _grade(exam: Exam, control: Control, task: Task, net: Backbone, x: Tree, draw: torch.Generator) -> Grade:
+    """Take the exam once."""
+    with torch.no_grad():
+        puzzle = task.pose(x, draw)
+        if control.posed:
+            puzzle = control.posed(task, puzzle, draw)
+    return task.grade(task.solve(net(puzzle.question), puzzle.given), puzzle.answer)
+
+
+@torch.no_grad()
+def _score(
+    exam: Exam, control: Control, task: Task, net: Backbone, size: int, look: Loaded | None = None
+) -> dict[str, float]:
+    """Score held-out items; those of one batch go together, however often they sit."""
+    metric, _ = metric_of(task.chance())
+    blind = float(task.chance().loss)
+    groups = list(_batches(exam.items.sizes()[1], size))
+    rounds = max(1, math.ceil(PUZZLES / sum(map(len, groups))))
+    values = []
+    for place, group in enumerate(groups):
+        each = []
+        for turn in range(rounds):
+            loaded = _rows(exam.items.held, group, exam.device)
+            change = look or control.loaded
+            if change:
+                loaded = change(loaded, exam.rng("held", "loaded", place, turn))
+            x = exam.items.inputs.centre(loaded)
+            grade = _grade(exam, control, task, net, x, exam.rng("held", "pose", place, turn))
+            each.append(1 - float(grade.loss) / blind if metric == REMOVED else float(grade.scores[metric]))
+        values.append(sum(each) / len(each))
+    weights = [len(group) for group in groups]
+    mean = sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+    if metric == "accuracy":  # puzzles of one item are not independent, and count as one
+        low, high = wilson(round(mean * sum(weights)), sum(weights))
+    else:
+        low, high = student(values, -math.inf if metric == REMOVED else 0.0)
+    return vars(Score(mean, min(low, mean), max(high, mean)))
+
+
+def _batches(count: int, size: int) -> Iterator[Tensor]:
+    """Part so many items into batches of one size, at least `GROUPS` of them; some may be left over."""
+    size = max(2, min(size, count // GROUPS))
+    yield from torch.split(torch.arange(count - count % size), size)
+
+
+def _rows(x: Tree, rows: Tensor, device: torch.device) -> Tree:
+    return mapped(lambda leaf: leaf[rows].to(device), x)

@@ -1,0 +1,49 @@
+"""`pretext audit`: can the tasks of a config be answered without seeing?"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+
+from pretext.audit.pictures import drawings
+from pretext.audit.plan import STEPS
+from pretext.audit.results import TaskAudit
+from pretext.audit.run import audit
+from pretext.cli.parser import Parser, run_of
+from pretext.core.files import write_whole
+from pretext.report.audit import markdown, table
+from pretext.report.audit_page import write_audit
+from pretext.report.puzzles import paint
+from pretext.training.callbacks.record import environment
+from pretext.training.run import read
+
+
+def main(args: list[str]) -> None:
+    """Ask whether the tasks of a config can be answered without seeing, before a GPU-day is spent on them."""
+    name, rest = run_of(args)
+    parser = Parser("audit", "-c CONFIG", main.__doc__)
+    parser.add_argument("-c", "--config", help="whose tasks; further options, such as --data.root DIR, override it")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: runs/audit/<the config's name>)")
+    parser.add_argument("--tasks", nargs="+", metavar="NAME", help="tasks of the config (default: all)")
+    budget = f"steps of training for each task and control (default {STEPS})"
+    parser.add_argument("--budget", type=int, default=STEPS, help=budget)
+    own, options = parser.parse_known_args(rest)
+    if name is not None or own.config is None:
+        raise ValueError("give a config: pretext audit -c CONFIG [--data.root DIR]")
+    folder = own.out or Path("runs") / "audit" / Path(own.config).stem
+    command = shlex.join(["pretext", *args])
+
+    def tell(found: list[TaskAudit]) -> None:
+        write_whole(folder / "audit.md", markdown(found))
+
+    found, exams = audit(read(own.config), options, folder, own.tasks, own.budget, tell)
+    pictures = {exam.name: folder / "pictures" / f"{exam.name}.png" for exam in exams}
+    for exam in exams:
+        paint(drawings(exam), pictures[exam.name])
+    page = write_audit(found, folder / "audit.html", Path(own.config).stem, pictures, command, environment())
+    Console().print(table(found).rich())
+    for one in found:
+        print(f"{one.task}: {one.verdict}")
+    print(page)

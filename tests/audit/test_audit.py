@@ -1,0 +1,173 @@
+"""Planted shortcuts are found by the control that names them and by no other, and clean tasks are not accused."""
+
+from functools import partial
+
+import pytest
+import torch
+from clips import TinySound
+from nets import TinyNet
+from shortcuts import (
+    Backward,
+    Blurred,
+    LeaksThroughWhatIsGiven,
+    Mirrored,
+    Negative,
+    Shifted,
+    WhichHalf,
+    compressed,
+    dark,
+    framed,
+    fringed,
+    textures,
+    tones,
+    wedges,
+)
+
+from pretext import Jigsaw
+from pretext.audit.networks import Small
+from pretext.audit.results import ANSWERS
+from pretext.audit.run import examine
+from pretext.audit.sitting import Exam, Items
+from pretext.core.rng import rng
+from pretext.ops.tile_cut import TileCut
+from pretext.training.inputs import InputPipeline
+
+
+def exam(build, data, backbone=TinyNet, steps=60, held=256, train=512):
+    pattern = backbone()
+    items = Items(data(train, key=1), data(held, key=2), InputPipeline(pattern))
+    return Exam("toy", build, pattern, items, steps, 0, torch.device("cpu"))
+
+
+def accused(found):
+    return {one.name for one in found.findings if one.accused}
+
+
+EVERY = {"nothing", "noise", "constant", "borders", "moments", "spectrum", "aberration"}
+PLANTED = [
+    (Mirrored, framed, TinyNet, {"borders"}, 30),
+    (Negative, dark, TinyNet, {"moments"}, 30),
+    (Backward, tones, partial(Small, "t", list("abc"), 1), {"energy"}, 40),
+    (LeaksThroughWhatIsGiven, textures, TinyNet, EVERY, 10),
+]
+
+
+@pytest.mark.parametrize(("task", "data", "backbone", "names", "steps"), PLANTED)
+def test_a_planted_shortcut_answers_and_nothing_else_does(task, data, backbone, names, steps, tmp_path):
+    found = examine(exam(task, data, backbone, steps, train=64), tmp_path, "planted")
+    assert found.intact.value > 0.95, found.intact
+    assert accused(found) == names
+    for one in found.findings:
+        if one.name in names:
+            assert one.verdict == ANSWERS, one
+            assert one.share.low > 0.9, one
+    assert found.worst.title in found.verdict
+    assert "answers most of it" in found.verdict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "data", "stages", "names"),
+    [(WhichHalf, fringed, "ab", {"aberration"}), (Shifted, compressed, "abcd", {"blocks", "blocks shifted"})],
+)
+def test_traces_of_lenses_and_of_compression_are_found(task, data, stages, names, tmp_path):
+    """The second takes a network that halves the sides until a pixel of it is a block."""
+    found = examine(exam(task, data, partial(Small, "hw", list(stages), 3), steps=200), tmp_path, "traces")
+    assert found.intact.value > 0.9, found.intact
+    verdicts = {one.name: one.verdict for one in found.findings}
+    assert {name: verdicts[name] for name in names} == dict.fromkeys(names, ANSWERS)
+    assert not {"nothing", "noise", "constant", "moments"} & accused(found)  # a border may show a trace too
+
+
+@pytest.mark.slow
+def test_traces_of_resizing_are_found(tmp_path):
+    found = examine(exam(Blurred, textures, steps=30), tmp_path, "blurred")
+    assert "spectrum" in accused(found)
+
+
+def test_an_honest_task_is_not_accused(tmp_path):
+    found = examine(exam(Mirrored, wedges, steps=40), tmp_path, "honest")
+    assert found.intact.value > 0.9, found.intact
+    assert not accused(found), [one for one in found.findings if one.accused]
+    shares = {one.name: one.share.value for one in found.findings if one.share}
+    # Each is a mean over 256 items of a fair coin, over 0.5 less what the intact task lacks: four standard errors.
+    bound = 4 * 0.5 / 256**0.5 / (found.intact.value - 0.5)
+    assert {"noise", "constant", "borders", "moments", "nothing"} <= shares.keys()
+    assert max(map(abs, shares.values())) < bound, shares
+    assert found.verdict.startswith("nothing here answers it: at most")
+
+
+def test_what_is_not_learnt_says_nothing(tmp_path):
+    found = examine(exam(Mirrored, textures, steps=3), tmp_path, "noise")
+    assert not found.learnt
+    assert all(one.share is None for one in found.findings)
+    assert "not learnt in this budget" in found.verdict
+
+
+def scenes(n, side=48, key=0):
+    """Photos whose quarters have stripes of their own, and which grow brighter to the right and downward.
+
+    How bright they are altogether differs, so that stripes tell a tile's quarter, and only other tiles its neighbours.
+    """
+    line = torch.arange(side)
+    down, across = torch.meshgrid(line, line, indexing="ij")
+    kinds = torch.stack((down, across, down + across, down - across))
+    quarter = 2 * (down >= side // 2) + (across >= side // 2)
+    stripes = (kinds.gather(0, quarter[None])[0] // 2 % 2) * 255.0
+    offset = 150 * torch.rand(n, 2, 1, 1, generator=rng("cpu", "scenes", key))
+    ramps = torch.stack((down, across)) * (105 / side) + offset
+    return torch.cat((stripes.expand(n, 1, -1, -1), ramps), 1).to(torch.uint8)
+
+
+@pytest.mark.slow
+def test_a_still_grid_is_accused_by_the_destroyed_control_and_a_moving_one_less(tmp_path):
+    shares = {}
+    for extent in (None, (0.5, 0.75)):
+        cut = TileCut(extent=extent, standardise=False, grey=0.0, channel_jitter=0.0)
+        task = partial(Jigsaw, grid=2, permutations=8, cut=cut, width=32, hidden=64)
+        found = examine(exam(task, scenes, steps=200), tmp_path / str(extent), "jigsaw")
+        assert found.intact.value > 0.6, found.intact  # chance is 1 / 8
+        shares[extent] = next(one for one in found.findings if one.name == "destroyed")
+    assert shares[None].verdict == ANSWERS
+    assert "cut.extent" in shares[None].advice
+    assert shares[0.5, 0.75].share.high < shares[None].share.low
+
+
+def test_finished_cells_are_not_repeated(tmp_path, capsys):
+    mine = exam(Negative, dark, steps=2, held=64, train=64)
+    first = examine(mine, tmp_path, "again")
+    assert "means and deviations" in capsys.readouterr().err
+    times = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cells").glob("*.json")}
+    (tmp_path / "cells" / next(name for name in times if "borders" in name)).unlink()
+    again = examine(mine, tmp_path, "again")
+    assert again.intact == first.intact
+    assert [one.score for one in again.findings] == [one.score for one in first.findings]
+    assert capsys.readouterr().err.splitlines() == ["audit toy: borders alone"]
+    assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cells").glob("*.json")}.keys() == times.keys()
+
+
+def test_sounds_are_not_asked_about_pictures(tmp_path):
+    found = examine(exam(Backward, tones, TinySound, steps=1, held=64, train=64), tmp_path, "sound")
+    notes = {one.name: one.note for one in found.findings if one.score is None}
+    assert notes == {
+        "destroyed": "the task has no control of its own",
+        "aberration": "no pictures of such channels",
+        "blocks": "nothing of the kind is shown",
+        "spectrum": "nothing of the kind is shown",
+        "blocks shifted": "no pictures of such channels",
+        "kernels swapped": "no pictures of such channels",
+    }
+
+
+def test_a_control_that_fails_is_told_and_the_others_go_on(tmp_path, capsys):
+    class HalfBlind(Negative):
+        def solve(self, features, given):
+            if features.stages["conv1"].shape[-1] == 1:
+                raise ValueError("HalfBlind wants maps")
+            return super().solve(features, given)
+
+    found = examine(exam(HalfBlind, dark, steps=2, held=64, train=64), tmp_path, "half blind")
+    notes = {one.name: one.note for one in found.findings}
+    assert notes["moments"] == "ValueError: HalfBlind wants maps"
+    assert notes["borders"] == ""
+    assert "HalfBlind wants maps" in capsys.readouterr().err
