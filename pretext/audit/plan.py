@@ -10,6 +10,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from pretext.audit.controls import CONTROLS, Control
+from pretext.audit.names import STEPS as STEPS
 from pretext.audit.sitting import Exam, Items
 from pretext.core.errors import require
 from pretext.core.tree import leaves, mapped
@@ -17,7 +18,6 @@ from pretext.core.types import TaskFactory, Tree
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.run import build, resolved
 
-STEPS = 200
 TRAINED, HELD, LEAST = 5_000, 1_000, 8  # items that are kept of either kind at most, and at least
 BYTES = 2**30  # that they take at most
 

@@ -5,19 +5,10 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from rich.console import Console
-
-from pretext.audit.pictures import drawings
-from pretext.audit.plan import STEPS
-from pretext.audit.results import TaskAudit
-from pretext.audit.run import audit
+from pretext.audit.names import STEPS
 from pretext.cli.parser import Parser, run_of
-from pretext.core.files import write_whole
-from pretext.report.audit import markdown, table
-from pretext.report.audit_page import write_audit
-from pretext.report.puzzles import paint
-from pretext.training.callbacks.record import environment
-from pretext.training.run import read
+from pretext.cli.preflight import ready
+from pretext.core.configs import title_of
 
 
 def main(args: list[str]) -> None:
@@ -32,7 +23,21 @@ def main(args: list[str]) -> None:
     own, options = parser.parse_known_args(rest)
     if name is not None or own.config is None:
         raise ValueError("give a config: pretext audit -c CONFIG [--data.root DIR]")
-    folder = own.out or Path("runs") / "audit" / Path(own.config).stem
+    own, options = parser.parse_known_args(ready(rest))
+    from rich.console import Console
+
+    from pretext.audit.pictures import drawings
+    from pretext.audit.results import TaskAudit
+    from pretext.audit.run import audit
+    from pretext.core.files import write_whole
+    from pretext.report.audit import markdown, table
+    from pretext.report.audit_page import write_audit
+    from pretext.report.puzzles import paint
+    from pretext.training.callbacks.record import environment
+    from pretext.training.run import read
+
+    name = title_of(Path(own.config)).name
+    folder = own.out or Path("runs") / "audit" / name
     command = shlex.join(["pretext", *args])
 
     def tell(found: list[TaskAudit]) -> None:
@@ -42,8 +47,8 @@ def main(args: list[str]) -> None:
     pictures = {exam.name: folder / "pictures" / f"{exam.name}.png" for exam in exams}
     for exam in exams:
         paint(drawings(exam), pictures[exam.name])
-    page = write_audit(found, folder / "audit.html", Path(own.config).stem, pictures, command, environment())
+    page = write_audit(found, folder / "audit.html", name, pictures, command, environment())
     Console().print(table(found).rich())
     for one in found:
         print(f"{one.task}: {one.verdict}")
-    print(page)
+    print(f"look: {page} (also .json and .md)")

@@ -6,22 +6,11 @@ import argparse
 import shlex
 from pathlib import Path
 
-from rich.console import Console
-
-from pretext.backbones.cells import Cells
-from pretext.backbones.cost import cost
-from pretext.backbones.genotype import genotype_of, published
+from pretext.cli.fit_help import options_text
 from pretext.cli.parser import Parser
-from pretext.jobs.storage import without_password
-from pretext.report.found import edges, write_found, write_genotype
-from pretext.report.nas import write_comparison
-from pretext.search.nas.published import read_summaries
-from pretext.search.nas.settings import options_help, read_comparison
-from pretext.search.nas.worker import PAGE, sample
-from pretext.training.callbacks.record import environment
-from pretext.training.cli import PretextCLI
-from pretext.training.found import found
-from pretext.training.run import read
+from pretext.cli.preflight import ready
+from pretext.core.catalogue import PACKAGE, described
+from pretext.core.configs import title_of
 
 WIDTH = 48  # of a network of a genotype that was not published
 HELP = """\
@@ -49,22 +38,38 @@ def _sample(args: list[str]) -> None:
     parser.add_argument("-c", "--config", help="a training config with a section `nas`")
     parser.add_argument("--results", type=Path, help="a folder of UnNAS' own results, TASK/RUN/sweep_summary.json")
     parser.add_argument("--out", type=Path, help="folder of the results (default: runs/nas/<the study's name>)")
-    parser.epilog, parser.formatter_class = options_help(), argparse.RawDescriptionHelpFormatter
+    settings = described(PACKAGE / "search" / "nas" / "settings.py", "Sampling")
+    parser.epilog = (
+        f"Options of the comparison, also of the config's section `nas`:\n\n{options_text(settings.options)}"
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     own, options = parser.parse_known_args(args[2:])
     if (own.config is None) == (own.results is None):
         raise ValueError("give a training config, pretext nas sample -c CONFIG, or a folder with --results DIR")
+    own, options = parser.parse_known_args(ready(args[2:]))
+    from pretext.jobs.storage import without_password
+    from pretext.report.nas import write_comparison
+    from pretext.search.nas.settings import read_comparison
+    from pretext.search.nas.worker import sample
+    from pretext.training.callbacks.record import environment
+    from pretext.training.run import read
+
     command = shlex.join(["pretext", *map(without_password, args)])
     if own.results is not None:
-        print(_published(own.results, own.out, options, command))
+        print(f"look: {_published(own.results, own.out, options, command)}")
         return
     comparison = read_comparison(read(own.config), options)
-    name = comparison.settings.study or Path(own.config).stem
+    name = comparison.settings.study or title_of(Path(own.config)).name
     folder = own.out or Path("runs") / "nas" / name
-    print(sample(comparison, name, folder, command, environment(), write_comparison))
+    print(f"look: {sample(comparison, name, folder, command, environment(), write_comparison)}")
 
 
 def _search(args: list[str]) -> None:
     """Search cells, or go on with a search: `pretext fit` of a `Bilevel`; then write what was found into the run."""
+    from pretext.report.found import write_found
+    from pretext.training.cli import PretextCLI
+    from pretext.training.found import found
+
     cli = PretextCLI(["fit", *args[2:]])
     command = shlex.join(["pretext", *args])
     if cli.trainer.is_global_zero:
@@ -75,7 +80,7 @@ def _search(args: list[str]) -> None:
 def _show(args: list[str]) -> None:
     """Draw the cells of a genotype, and tell parameters and multiply-adds of a network of them."""
     parser = Parser("nas show", "GENOTYPE.json | NAME", _show.__doc__)
-    parser.add_argument("genotype", help=f"a file by `pretext nas search`, or one of {', '.join(published())}")
+    parser.add_argument("genotype", help="a file by `pretext nas search`, or the name of a published one")
     parser.add_argument("--width", type=int, help="channels of a node (default: as published, or 48)")
     parser.add_argument("--cells", type=int, default=14)
     parser.add_argument("--stem", choices=["imagenet", "small"], default="imagenet")
@@ -83,6 +88,13 @@ def _show(args: list[str]) -> None:
     parser.add_argument("--classes", type=int, default=1000, help="of the classifier, which counts too")
     parser.add_argument("--out", type=Path, help="the page (default: <genotype's name>.html)")
     own = parser.parse_args(args[2:])
+    from rich.console import Console
+
+    from pretext.backbones.cells import Cells
+    from pretext.backbones.cost import cost
+    from pretext.backbones.genotype import genotype_of, published
+    from pretext.report.found import edges, write_genotype
+
     known = published().get(own.genotype)
     genotype = genotype_of(own.genotype)
     width = own.width or (known.width if known else WIDTH)
@@ -93,7 +105,8 @@ def _show(args: list[str]) -> None:
     Console().print(edges(genotype).rich())
     size = f"{own.side} px, {own.classes} classes"
     print(f"{price.parameters:,} parameters, {price.multiply_adds:,} multiply-adds ({size})")
-    print(write_genotype(genotype, own.out or Path(f"{name}.html"), name, price, size, facts))
+    page = write_genotype(genotype, own.out or Path(f"{name}.html"), name, price, size, facts)
+    print(f"look: {page}")
 
 
 def _published(folder: Path, out: Path | None, options: list[str], command: str) -> Path:
@@ -103,6 +116,10 @@ def _published(folder: Path, out: Path | None, options: list[str], command: str)
     own, rest = parser.parse_known_args(options)
     if rest:
         raise ValueError(f"nas sample --results takes --reference and --out besides, got {' '.join(rest)}")
+    from pretext.report.nas import write_comparison
+    from pretext.search.nas.published import read_summaries
+    from pretext.search.nas.worker import PAGE
+
     results = read_summaries(folder, own.reference)
     home = out or Path("runs") / "nas" / folder.resolve().name
     home.mkdir(parents=True, exist_ok=True)

@@ -5,27 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from filelock import FileLock
-from rich.console import Console
-
 from pretext.cli.parser import Parser, run_of
-from pretext.report.transfer import write_all
-from pretext.report.transfer_tables import completion_table, policy_table
-from pretext.training.callbacks.record import environment
-from pretext.transfer.complete import REFITS, complete
-from pretext.transfer.completion import DEFAULT, METHODS
-from pretext.transfer.policy import best_policy
-from pretext.transfer.runner import Workshop
-from pretext.transfer.suite import read_suite
-from pretext.transfer.tables import (
-    Transfer,
-    check_names,
-    first_order,
-    read_features,
-    read_figures,
-    read_transfers,
-    write_transfers,
-)
+from pretext.transfer.names import DEFAULT, METHODS, REFITS
 
 
 def main(args: list[str]) -> None:
@@ -45,6 +26,15 @@ def _measure(args: list[str]) -> None:
     own = parser.parse_args(rest)
     if name is None:
         raise ValueError("give the YAML of a map, or policy MATRIX.csv, or complete MATRIX.csv, before any option")
+    if not Path(name).is_file():
+        raise FileNotFoundError(f"transfer: no file {name}")
+    from filelock import FileLock
+
+    from pretext.report.transfer import write_all
+    from pretext.training.callbacks.record import environment
+    from pretext.transfer.runner import Workshop
+    from pretext.transfer.suite import read_suite
+
     shop = Workshop(read_suite(name), own.out or Path("runs") / "transfer" / Path(name).stem)
     shop.folder.mkdir(parents=True, exist_ok=True)
     command, facts = shlex.join(["pretext", *args]), environment()
@@ -55,7 +45,7 @@ def _measure(args: list[str]) -> None:
 
     shop.work(write)
     write()
-    print(shop.folder / "transfer.html")
+    print(f"look: {shop.folder / 'transfer.html'} (also .csv and .json)")
 
 
 def _policy(args: list[str]) -> None:
@@ -67,6 +57,13 @@ def _policy(args: list[str]) -> None:
     parser.add_argument("--weights", type=Path, help="CSV of name,weight for targets (default: 1 each)")
     parser.add_argument("--order", type=int, help="most sources of one transfer (default: as in the table)")
     own = parser.parse_args(args)
+    _check(own.table)
+    from rich.console import Console
+
+    from pretext.report.transfer_tables import policy_table
+    from pretext.transfer.policy import best_policy
+    from pretext.transfer.tables import read_figures, read_transfers
+
     transfers = read_transfers(own.table)
     costs, weights = (None if file is None else read_figures(file) for file in (own.costs, own.weights))
     policy = best_policy(transfers, own.budget, costs, weights, own.order)
@@ -85,6 +82,20 @@ def _complete(args: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default 0)")
     parser.add_argument("--out", type=Path, help="file of the complete table (default: beside it, NAME_completed.csv)")
     own = parser.parse_args(args)
+    _check(own.table)
+    from rich.console import Console
+
+    from pretext.report.transfer_tables import completion_table
+    from pretext.transfer.complete import complete
+    from pretext.transfer.tables import (
+        Transfer,
+        check_names,
+        first_order,
+        read_features,
+        read_transfers,
+        write_transfers,
+    )
+
     transfers = read_transfers(own.table)
     matrix = first_order(transfers)
     features = None if own.features is None else read_features(own.features)
@@ -100,3 +111,9 @@ def _complete(args: list[str]) -> None:
     file = write_transfers([*single, *higher], own.out or own.table.with_name(f"{own.table.stem}_completed.csv"))
     Console().print(completion_table(found, own.method, len(higher)).rich())
     print(file)
+
+
+def _check(table: Path) -> None:
+    """Refuse a table that is not there, before anything slow is imported."""
+    if not table.is_file():
+        raise FileNotFoundError(f"transfer: no file {table}")

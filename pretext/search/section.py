@@ -74,12 +74,6 @@ def shared(name: str, training: Mapping[str, Any], own: Mapping[str, Any], data:
     return {**training, "data": without_places(training.get("data")), "trainer": trainer, name: search}
 
 
-def described(kind: type[Any], opening: str) -> str:
-    """Describe every option of a section, from the words `opening` on."""
-    text: str = _parser(kind).format_help()
-    return text[text.index(opening) :]
-
-
 def without_places(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Leave out of a data module's config what belongs to a machine: where files lie, how many are read at once.
 

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 
 from pretext.evaluation.fitness import Fitness, Zipf
 from pretext.search.samplers import SamplerName
-from pretext.search.section import described, read_section, shared
+from pretext.search.section import read_section, shared
 from pretext.search.space import WeightSpace, space_of
 
 
@@ -113,8 +113,3 @@ def read_search(config: Mapping[str, Any], options: Sequence[str]) -> Search:
     own = section.plain | {"weights": dict(space)}
     everything = shared("evolve", section.training, own, ["probe_data"])
     return Search(section.settings, section.training, space, everything, own)
-
-
-def options_help() -> str:
-    """Describe every option of a search."""
-    return described(Settings, "A search for")

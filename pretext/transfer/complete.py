@@ -12,10 +12,9 @@ from torch import Tensor
 
 from pretext.core.rng import rng
 from pretext.transfer.completion import DTYPE, METHODS, Known, Method, constant_within_targets
+from pretext.transfer.names import REFITS as REFITS
 from pretext.transfer.tables import Matrix
 
-REFITS = 20
-"""On entries drawn with replacement, for the interval of a prediction."""
 Scale = Literal["log", "linear"]
 Array = NDArray[np.float64]
 _RESIDUALS = 200  # at most, that are added to each refit's prediction

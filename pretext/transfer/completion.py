@@ -207,8 +207,7 @@ METHODS: dict[str, Method] = {
     "gravity_gae": GraphMethod(Gravity()),
     "gravity_vgae": GraphMethod(Gravity(), variational=True),
 }
-"""By the names that the command line takes; the second is the default."""
-DEFAULT = "low_rank"
+"""By the names that the command line takes (`names.METHODS`)."""
 
 
 def constant_within_targets(predictions: Tensor) -> bool:

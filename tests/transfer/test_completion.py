@@ -8,6 +8,7 @@ import torch
 from reference import TASKONOMY, needs_reference
 
 from pretext.core.rng import rng
+from pretext.transfer import names
 from pretext.transfer.complete import complete, known_of, standardise
 from pretext.transfer.completion import METHODS, GraphMethod, LowRank, SourceMean
 from pretext.transfer.graph_autoencoder import Gravity, InnerProduct
@@ -189,3 +190,8 @@ def test_a_refit_of_one_seed_is_the_same_with_any_number_of_them():
     few = complete(hidden, "low_rank", scale="linear", refits=2)
     torch.manual_seed(6)
     np.testing.assert_array_equal(few.low, complete(hidden, "low_rank", scale="linear", refits=2).low)
+
+
+def test_the_command_line_knows_the_names_of_all_methods():
+    assert tuple(METHODS) == names.METHODS
+    assert names.DEFAULT in METHODS

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 
 from pretext.evaluation.statistics.correlation import LEAST
-from pretext.search.section import described, read_section, shared
+from pretext.search.section import read_section, shared
 from pretext.search.space import ResNetSpace, Space, draw
 
 SUPERVISED = "supervised"
@@ -111,11 +111,6 @@ def read_comparison(config: Mapping[str, Any], options: Sequence[str]) -> Compar
     measures = _measures(settings, list(section.training["model"]["tasks"]))
     everything = shared("nas", section.training, section.plain, ["second"])
     return Comparison(settings, section.training, choices, measures, everything)
-
-
-def options_help() -> str:
-    """Describe every option."""
-    return described(Sampling, "A comparison of")
 
 
 def _with_first(settings: Sampling, training: dict[str, Any]) -> dict[str, Any]:
