@@ -40,5 +40,5 @@ def _check(name: str) -> None:
     """Refuse what is no benchmark, before anything slow is imported."""
     if not Path(name).is_file():
         raise FileNotFoundError(f"bench: no file {name}")
-    if "model" in plain(Path(name)):
+    if plain(Path(name)).get("model"):
         raise ValueError(f"{name} is a config of training, no benchmark: train it with pretext fit -c {name}")

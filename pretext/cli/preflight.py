@@ -55,7 +55,9 @@ def plain(file: Path) -> dict[str, Any]:
     try:
         content = safe_load(file.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is no text, so it is no config; `pretext configs` lists ours") from error
+        raise ValueError(
+            f"{file} is no YAML of plain data, since it is no text; `pretext configs` lists ours"
+        ) from error
     except YAMLError:
         return {"model": {}}
     return content if isinstance(content, dict) else {}
@@ -96,7 +98,7 @@ def check_class(path: str) -> None:
 
     """
     found = CLASS.fullmatch(path)
-    if found is None or (found[1] == "pretext" and found[2].lstrip(".") in NEW):
+    if found is None or (found[1] == "pretext" and _is_old(found[2].removeprefix("."))):
         return
     module, name = found[1] + found[2], found[3]
     inside = catalogue.names_in(module)
@@ -104,6 +106,11 @@ def check_class(path: str) -> None:
         _check_place(found[1])
         return
     raise ValueError(f"there is no class {path}; {_meant(name, module, inside)}{_hidden(found[1])}")
+
+
+def _is_old(module: str) -> bool:
+    """Tell a module's path of release 0.1, which still works, or a package that held some."""
+    return module in NEW or any(old.startswith(f"{module}.") for old in NEW if module)
 
 
 @cache

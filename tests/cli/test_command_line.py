@@ -200,7 +200,7 @@ class TestErrors:
 
     def test_what_is_no_yaml_and_what_asks_for_python_is_told_by_name_and_nothing_of_it_runs(self, tmp_path, capsys):
         mark, file = tmp_path / "mark", tmp_path / "evil.yaml"
-        texts = [b"\x89PNG\r\n", f"model: !!python/object/apply:os.system ['touch {mark}']\n".encode()]
+        texts = [b"\xfe\xff no text", f"model: !!python/object/apply:os.system ['touch {mark}']\n".encode()]
         for text, verb in product(texts, (["fit", "-c"], ["show", "-c"], ["evolve", "-c"], ["bench"])):
             file.write_bytes(text)
             assert f"{file} is no YAML of plain data" in refused(capsys, *verb, file)

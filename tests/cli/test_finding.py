@@ -1,5 +1,6 @@
 """What there is, and how it is found: configs by name, lists, help, completion; and none of it imports torch."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -117,7 +118,7 @@ class TestLists:
         for one in [*catalogue.tasks(), *catalogue.backbones(), *catalogue.data()]:
             package, name = one.name.split(".")
             built = getattr({"pretext": pretext, "datamodules": datamodules}[package], name)
-            code = built.__init__.__code__
+            code = inspect.unwrap(built.__init__).__code__
             taken = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
             assert tuple(option.name for option in one.options) == taken, name
             assert built.__doc__.splitlines()[0] == one.about

@@ -10,11 +10,11 @@ from nets import TinyNet
 from PIL import Image
 
 from pretext.__main__ import main
-from pretext.cli.show import PAGE, _pages
 from pretext.training.callbacks.online import _said
 from pretext.training.callbacks.progress import as_table
 from pretext.training.callbacks.questions import questions
 from pretext.training.callbacks.record import counted
+from pretext.verbs.looking import PAGE, _pages
 
 TINY = """
 model:

@@ -40,7 +40,7 @@ class Sampling:
         calibration: training items on which statistics of batch norm are estimated; 0: those of training stay.
         seed: of the draw of architectures.
         storage: where the study is kept, sqlite:///FILE or postgresql://USER@HOST/DATABASE; none: study.db in the
-            folder of results. It must be trusted: who can write to it can run code in every worker.
+            folder of results. It holds plain data alone.
         study: the study's name; none: the config's.
         heartbeat: seconds between a worker's signs of life; after three times as many it counts as dead.
 
