@@ -239,7 +239,7 @@ def table(answers: dict[str, Answer]) -> list[str]:
         files = sum(answer["files"] for answer in mine)
         contained = sum((Counter(answer["decoders lost"]) for answer in mine), Counter[str]())
         said = ", ".join(f"{count} x {kind}" for kind, count in contained.items()) or "0"
-        longest, peak = max(a["longest s"] for a in mine), max(a["peak MiB"] for a in mine)
+        longest, peak = (max((a[key] for a in mine), default=0.0) for key in ("longest s", "peak MiB"))
         lines.append(f"| {name} | {files:,} | {sum(a['bad'] for a in mine):,} | {said} | {longest} | {peak:.0f} |")
         total += files
     lines += ["", f"{total:,} damaged files of {len(formats)} formats."]

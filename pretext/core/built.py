@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
+
+
+class Noted(partial[Any]):
+    """What builds an object again. A copy of the object shares it; a pickle goes without arguments that none takes."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Noted:
+        return self
+
+    def __reduce__(self) -> Any:
+        try:
+            pickle.dumps((self.args, self.keywords))
+        except (pickle.PicklingError, AttributeError, TypeError):  # such as a lambda
+            return Noted, (self.func,)
+        return super().__reduce__()
 
 
 class Built:
@@ -25,7 +40,7 @@ def _noting(begin: Callable[..., None]) -> Callable[..., None]:
     @wraps(begin)
     def noting(self: Built, *args: Any, **options: Any) -> None:
         # Not a tuple or a dict: those are settings of a network, by which its features are cached.
-        self.__dict__.setdefault("built_with", partial(type(self), *args, **options))
+        self.__dict__.setdefault("built_with", Noted(type(self), *args, **options))
         begin(self, *args, **options)
 
     return noting

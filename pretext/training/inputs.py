@@ -130,7 +130,9 @@ def canvas_of(x: Tree) -> int | None:
 
 def items_of(batch: Any) -> int:
     """Count the items of a training batch, of one in two halves those of both."""
-    if isinstance(batch, Mapping) and not batch.keys() & {"x", "index"}:
+    if isinstance(batch, Mapping) and "index" in batch:
+        return len(batch["index"])
+    if isinstance(batch, Mapping) and "x" not in batch:
         return sum(len(half["index"]) for half in batch.values())
     return len(lawful(batch)["index"])
 

@@ -135,7 +135,7 @@ def test_an_unknown_network_is_told_what_is_near(spec, message):
 
 def test_without_timm_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ImportError, match=r"Timm: needs the package timm; install pretext\[timm\]"):
+    with pytest.raises(ImportError, match=r"Timm: needs the package timm; pip install 'pretext-tasks\[timm\]'"):
         pretrained("timm:resnet18").fresh()
 
 

@@ -45,7 +45,7 @@ def test_a_plug_in_gets_all_but_a_control_of_its_own(config, tmp_path, capsys):
     assert "audit negative: borders alone" in told.err  # progress
     assert "borders alone" in told.out
     assert "Verdict" in told.out
-    assert told.out.splitlines()[-1] == str(out / "audit.html")
+    assert told.out.splitlines()[-1] == f"look: {out / 'audit.html'} (also .json and .md)"
     (task,) = json.loads((out / "audit.json").read_text())["tasks"]
     assert (task["task"], task["kind"], task["metric"], task["chance"]) == ("negative", "Negative", "accuracy", 0.5)
     assert {one["name"] for one in task["findings"] if one["score"]} == ASKED

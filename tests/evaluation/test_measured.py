@@ -28,7 +28,7 @@ def test_what_some_row_has_was_measured_and_the_preferred_comes_first():
 
 def test_a_value_has_the_interval_of_its_metric_alone():
     (rank,), (linear, _) = measured(RESULT, apart=True), preferred(RESULT)
-    raw, stem = RESULT.rows
+    raw, stem = RESULT.stages
     assert tuple(linear.of(stem)) == (0.5, 0.4, 0.6)
     assert linear.of(raw) is None
     assert rank.of(stem).value == 2.0

@@ -149,9 +149,9 @@ class TestPuzzles:
         assert_close(torch.stack([row[1].image for row in rows]), centre)
 
     def test_a_prediction_only_if_trained(self, module, batch):
-        for trained, panels in ((False, 2), (True, 3)):
-            drawn = puzzles(module, batch, 4, trained)
-            assert {len(row) for rows in drawn.values() for row in rows} == {panels}
+        asked, answered = (puzzles(module, batch, 4, trained) for trained in (False, True))
+        for name, rows in asked.items():
+            assert {len(row) for row in answered[name]} == {len(rows[0]) + 1}
 
     def test_a_head_that_always_says_180_is_right_where_180_is_the_answer(self, module, batch):
         head = module.tasks["turn"].head

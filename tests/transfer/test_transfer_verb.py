@@ -47,7 +47,7 @@ def test_a_table_is_completed_beside_it(table, capsys):
     ("words", "message"),
     [
         (["policy", "table.csv", "--budget", "0"], "what serves these targets costs more: t (1), u (1)"),
-        (["policy", "none.csv", "--budget", "1"], "No such file"),
+        (["policy", "none.csv", "--budget", "1"], "no file none.csv"),
         (["complete", "table.csv", "--features", "features.csv"], "features: the table has no 'd'"),
         (["complete", "table.csv", "--method", "magic"], "invalid choice: 'magic'"),
         ([], "give the YAML of a map, or policy MATRIX.csv, or complete MATRIX.csv"),
