@@ -6,7 +6,8 @@ Everything that is looked at is made in `--out`. Every answer goes at once into 
 what is still open, and `faults.md` has the tables. The exit code is 1 if anything failed. `--small` does a small part.
 
 Parts: pictures, videos and sounds (damaged ones, through their data modules), kills, disk (full, read-only, two
-writers, a clock that jumps back), hostile (what others may have written), calls (wrong ones), soak.
+writers, a clock that jumps back), hostile (what others may have written), calls (wrong ones of the command
+line), uses (wrong ones from Python), soak.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ HERE = Path(__file__).resolve().parent
 # below is looked for there, so the path is set first (E402).
 sys.path[:] = [str(HERE.parent), *(path for path in sys.path if path != str(HERE)), str(HERE)]
 
-import pytorch_lightning  # noqa: F401, E402  (first, as the command line does)
-from fault_parts import calls, damaged, disk, hostile, kills, soak  # noqa: E402
+import pytorch_lightning  # noqa: F401, E402  (first, as the command line does; E402 here and below: the path is set first)
+from fault_parts import calls, damaged, disk, hostile, kills, soak, uses  # noqa: E402
 from fault_parts.setting import Setting  # noqa: E402
 from provenance import command, commit, found  # noqa: E402
 from schedule import FAILED, Book, Clock, Part, pages, work  # noqa: E402
@@ -38,7 +39,7 @@ from pretext.core.files import write_whole  # noqa: E402
 
 MAKERS: tuple[Callable[[Setting], Part], ...] = (
     *(partial(damaged.part, module=module) for module in ("pictures", "videos", "sounds")),
-    *(maker.part for maker in (kills, disk, hostile, calls, soak)),
+    *(maker.part for maker in (kills, disk, hostile, calls, uses, soak)),
 )
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "av", "pillow", "optuna")

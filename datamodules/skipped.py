@@ -23,11 +23,15 @@ class Skipped:
         self.write()
 
     def write(self) -> None:
-        """Append to the list in the run's folder what it does not name yet (a resumed run finds its own list there)."""
+        """Append to the list in the run's folder what it does not name yet (a resumed run finds its own list there).
+
+        A run that has not made its folder yet, since it has taken no step, has no list; the next call writes all.
+        """
         if not self.causes or self.data.trainer is None:
             return
         path = Path(self.data.trainer.default_root_dir) / "skipped.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            return
         with path.open("a+", encoding="utf-8", errors="surrogateescape") as file:
             file.seek(0)
             known = {line.split("\t")[0] for line in file.read().split("\n")}

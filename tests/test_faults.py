@@ -35,16 +35,16 @@ def _environment(monkeypatch):
 
 
 def test_a_small_part_of_it_finds_nothing_and_a_second_start_asks_nothing_again(tmp_path, capsys):
-    call = ["--small", "--out", str(tmp_path), "--only", "pictures", "hostile", "calls"]
+    call = ["--small", "--out", str(tmp_path), "--only", "pictures", "hostile", "calls", "uses"]
     assert faults.main(call) == 0, capsys.readouterr().out
     parts = json.loads((tmp_path / "faults.json").read_text())["parts"]
-    assert {name: part["state"] for name, part in parts.items() if "state" in part} == dict.fromkeys(call[-3:], "done")
+    assert {name: part["state"] for name, part in parts.items() if "state" in part} == dict.fromkeys(call[-4:], "done")
     files = parts["pictures"]["answers"]
     assert len(files) == len(KINDS)
     assert all(answer["bad"] <= answer["files"] == 10 for answer in files.values())
     capsys.readouterr()
     assert faults.main(call) == 0
-    assert capsys.readouterr().out.count("done in an earlier start") == 3
+    assert capsys.readouterr().out.count("done in an earlier start") == 4
 
 
 @pytest.mark.slow
@@ -71,5 +71,5 @@ def test_a_part_that_is_not_there_is_said_in_a_line(tmp_path, capsys):
     assert (
         capsys.readouterr()
         .err.strip()
-        .endswith("there are pictures, videos, sounds, kills, disk, hostile, calls, soak")
+        .endswith("there are pictures, videos, sounds, kills, disk, hostile, calls, uses, soak")
     )

@@ -150,6 +150,7 @@ class Looker(pl.LightningModule):
 def trained(form: Format, root: Path, cached: bool, epochs: int) -> Seen:
     """Train, and read what the run's list says."""
     data, looker, run = module(form, root, cached, BATCH), Looker(), root / f"run-{cached}"
+    run.mkdir(exist_ok=True)  # which is not the data's to make
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=epochs, enable_model_summary=False, default_root_dir=run, **quiet

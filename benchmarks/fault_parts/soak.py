@@ -62,13 +62,7 @@ def clips(setting: Setting, steps: int, clock: Clock, before: Answer) -> Answer:
     home = setting.out / "soak"
     rmtree(home / "clips", ignore_errors=True)
     log = home / "clips.txt"
-    process = begin(log, "fit", "-c", setting.write("soak-clips", config), "--trainer.default_root_dir", home / "clips")
-    seen = []
-    while process.is_alive():
-        seen.append(held(int(process.pid or 0)))
-        process.join(PAUSE)
-    if process.exitcode:
-        raise RuntimeError(f"it ended with {process.exitcode}: {last_lines(log)}")
+    seen = watched(log, "fit", "-c", setting.write("soak-clips", config), "--trainer.default_root_dir", home / "clips")
     return flat(seen[len(seen) // 10 : -2], f"{steps} steps")
 
 
@@ -101,14 +95,25 @@ def study(setting: Setting, count: int, clock: Clock, before: Answer) -> Answer:
         "fitness": rank,
     }
     log = home / "study.txt"
-    process = begin(log, "evolve", "-c", setting.write("soak-study", config), "--out", home / "study")
+    seen = watched(log, "evolve", "-c", setting.write("soak-study", config), "--out", home / "study")
+    return flat(seen[len(seen) // 5 : -2], f"{count} candidates")
+
+
+def watched(log: Path, *words: object) -> list[Held]:
+    """Call the command line in a process of its own, and look at it now and then.
+
+    Raises:
+        RuntimeError: it failed.
+
+    """
+    process = begin(log, *words)
     seen = []
     while process.is_alive():
         seen.append(held(int(process.pid or 0)))
         process.join(PAUSE)
     if process.exitcode:
         raise RuntimeError(f"it ended with {process.exitcode}: {last_lines(log)}")
-    return flat(seen[len(seen) // 5 : -2], f"{count} candidates")
+    return seen
 
 
 def in_turn(calls: list[list[str]]) -> list[Held]:

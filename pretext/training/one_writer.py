@@ -18,8 +18,9 @@ WRITTEN = ("config.yaml", "environment.json", "chance.json", "metrics.csv", "che
 def only_writer(run: Path) -> Iterator[None]:
     """Hold a run's folder while it is trained; the system lets it go with the process, however that ends.
 
-    The folder itself is locked, so that no file is left in it; one that was made for that and is still empty at the
-    end goes. Where the disk knows no locks, nothing is held. Drafts of a training that was killed are removed.
+    The folder itself is locked, so that no file is left in it. One that was made for that goes if no step was taken,
+    and with it the list of files that could not be read. Where the disk knows no locks, nothing is held. Drafts of a
+    training that was killed are removed.
 
     Raises:
         BlockingIOError: another process trains the run.
@@ -36,6 +37,8 @@ def only_writer(run: Path) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
+        if made and not (run / WRITTEN[0]).exists():  # no step was taken, so there is no run to list files of
+            (run / "skipped.txt").unlink(missing_ok=True)
         with suppress(OSError):  # the first that is not empty stays
             for place in made:
                 place.rmdir()

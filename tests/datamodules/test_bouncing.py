@@ -362,6 +362,7 @@ def test_bad_files_are_listed_with_the_run_and_max_bad_says_how_many_may_be(tmp_
     parts = {"windows": Windows(frames=4), "sampling": Sampling(clips=1)}
     options = {"videos": Videos(8, 8), "modalities": ["grey"], **parts}
     data = Bouncing(tmp_path / "data", **options, reading=Reading(max_bad=0.125))
+    (tmp_path / "run").mkdir(exist_ok=True)  # as a training does
     data.trainer = SimpleNamespace(default_root_dir=str(tmp_path / "run"))
     data.prepare_data()
     broken = data.folder / "test" / "fly_slow" / "00005.mp4"

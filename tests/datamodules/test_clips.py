@@ -168,6 +168,7 @@ def test_bad_files_are_replaced_in_training_left_out_in_order_counted_and_listed
     data = clips(
         tmp_path / "data", "rgb", "audio", layout="files", test=0, batch_size=5, max_bad=0.2, clips=2, frames=8
     )
+    (tmp_path / "run").mkdir(exist_ok=True)  # as a training does
     data.trainer = SimpleNamespace(default_root_dir=str(tmp_path / "run"), overfit_batches=0, current_epoch=0)
     whole = list(data.train_dataloader())
     assert [len(batch["index"]) for batch in whole] == [5] * 4
@@ -197,6 +198,7 @@ def test_of_a_file_that_is_cut_off_the_good_part_is_used_everywhere_and_told_onc
     cached = tmp_path / "cache"
     for cache in (None, cached, cached):
         data = clips(tmp_path / "data", *modalities, layout="files", test=0, max_bad=0, frames=8, clips=5, cache=cache)
+        (tmp_path / "run").mkdir(exist_ok=True)  # as a training does
         data.trainer = SimpleNamespace(default_root_dir=str(tmp_path / "run"))
         probed = everything(data.ordered("train"))
         frames = probed["x" if modalities == ("rgb",) else "rgb"]

@@ -111,6 +111,7 @@ def test_streamed_files_resume_alike_and_leave_the_bad_ones_where_they_were(tmp_
         return ImageFolder(root, 8, 5, cache=0, reading=Reading(workers=2, max_bad=0.1), split=Splitting(val=0.1))
 
     save = Save(tmp_path)
+    (tmp_path / "whole").mkdir()  # as a training of ours does; the list is not what makes a run
     whole = fit(data(), tmp_path / "whole", callbacks=[save])
     for checkpoint in save.saved[::2]:
         resumed = fit(data(), tmp_path / "resumed", checkpoint)

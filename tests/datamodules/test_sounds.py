@@ -188,6 +188,7 @@ def test_bad_files_are_left_out_in_order_replaced_in_training_and_listed(sounds,
     write(root / "train" / "dog" / "3-08.wav", sound=np.zeros((1, RATE), np.float32), rate=RATE)
     (root / "train" / "dog" / "4-20.wav").symlink_to(root / "nowhere.wav")
     module = data(root, max_bad=0.2, val=0.0)
+    (tmp_path / "run").mkdir(exist_ok=True)  # as a training does
     module.trainer = SimpleNamespace(default_root_dir=str(tmp_path / "run"))
     in_order = everything(module.ordered("train"))
     bad = {0, 4, 20, 24}
@@ -220,6 +221,7 @@ def test_of_a_sound_that_is_cut_off_the_good_part_is_used_and_told_once(sounds, 
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 2 // 3])
     for cache in (10**9, 0):
         module = data(root, cache=cache, max_bad=0, val=0.0)
+        (tmp_path / "run").mkdir(exist_ok=True)  # as a training does
         module.trainer = SimpleNamespace(default_root_dir=str(tmp_path / "run"), overfit_batches=0, current_epoch=0)
         for _ in range(2):
             in_order = everything(module.ordered("train"))

@@ -56,3 +56,13 @@ def test_a_disk_that_knows_no_locks_is_written_to_all_the_same(tmp_path, monkeyp
     monkeypatch.setattr("fcntl.flock", none)
     with only_writer(tmp_path / "run"), only_writer(tmp_path / "run"):
         assert (tmp_path / "run").is_dir()
+
+
+@pytest.mark.parametrize("step", [False, True], ids=["no step", "a step"])
+def test_a_folder_that_was_made_for_a_training_without_a_step_goes_with_its_list_of_bad_files(tmp_path, step):
+    run = tmp_path / "made" / "run"
+    with only_writer(run):
+        (run / "skipped.txt").write_text("a.png\tempty file\n")
+        if step:
+            (run / "config.yaml").write_text("model: {}\n")
+    assert (tmp_path / "made").exists() == (run / "skipped.txt").exists() == step
