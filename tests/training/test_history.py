@@ -1,10 +1,13 @@
 """metrics.csv: a kill at any moment leaves what was written, and a resumed run goes on with it."""
 
 import csv
+import errno
+from pathlib import Path
 
 import pytest
 
-from pretext.training.callbacks import History
+from pretext.core.threads import told_in_a_line
+from pretext.training.callbacks import Board, History
 
 
 def rows(folder):
@@ -72,3 +75,17 @@ def test_a_run_that_begins_anew_has_no_rows_of_an_earlier_one(tmp_path):
     logged(tmp_path, range(5))
     logged(tmp_path, [0])
     assert rows(tmp_path) == [row(0)]
+
+
+def test_a_full_disk_under_tensorboard_is_told_as_it_is(tmp_path):
+    """`/dev/full` is a disk without room; the board's own thread meets it first, then whoever logs."""
+    board = Board(str(tmp_path))
+    board.begun = True
+    records = board.experiment.file_writer.event_writer._async_writer._writer
+    with Path("/dev/full").open("wb", buffering=0) as full, told_in_a_line():
+        records._writer = full
+        with pytest.raises(OSError, match="No space left on device") as told:  # noqa: PT012  # in which step is chance
+            for step in range(200):
+                board.log_metrics({"loss": 1.0}, step)
+                board.experiment.flush()
+    assert told.value.errno == errno.ENOSPC

@@ -12,6 +12,7 @@ from typing import Any, final
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.utilities import rank_zero_only
 
 from pretext.core.files import write_whole
 
@@ -60,6 +61,16 @@ class Board(TensorBoardLogger):
     @rank_zero_experiment
     def experiment(self) -> Any:
         return super().experiment if self.begun else Nothing()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Log as Lightning does, which says of a full disk that a number cannot be logged; that is told as it is."""
+        try:
+            super().log_metrics(metrics, step)
+        except ValueError as error:
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            raise
 
     def save(self) -> None:
         if self._experiment is not None:
