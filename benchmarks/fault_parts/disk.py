@@ -17,8 +17,9 @@ from schedule import Answer, Clock, Part, Question
 
 from fault_parts.kills import DRAWS, killed
 from fault_parts.processes import begin, call, finish, last_lines
-from fault_parts.runs import RECORD, differences, moment, step_of, undisturbed, wait_for, words
+from fault_parts.runs import differences, moment, step_of, undisturbed, wait_for, words
 from fault_parts.setting import Setting
+from pretext.core.runs import CONFIG
 
 ABOUT = "a disk that is full or read-only, two writers, a clock that jumps back"
 SIZE = 6  # MiB of the small disk
@@ -176,9 +177,9 @@ def two_writers(setting: Setting, clock: Clock, before: Answer) -> Answer:
     rmtree(home, ignore_errors=True)
     command = words(setting, "pictures", home / "run", home / "cache")
     first = begin(home / "first.txt", *command)
-    wait_for(home / "run" / RECORD, first)
     said = []
-    for k, again in enumerate((command, ["fit", home / "run"])):
+    for k, (there, again) in enumerate(((Path(), command), (CONFIG, ["fit", home / "run"]))):
+        wait_for(home / "run" / there, first)  # the folder is there as soon as it belongs to the first one
         code = call(home / f"second-{k}.txt", *again)
         if not first.is_alive():
             raise AssertionError("the first one ended before the second began")

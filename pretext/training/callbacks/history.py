@@ -63,7 +63,7 @@ class Board(TensorBoardLogger):
         return super().experiment if self.begun else Nothing()
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log as Lightning does, which says of a full disk that a number cannot be logged; that is told as it is."""
         try:
             super().log_metrics(metrics, step)
