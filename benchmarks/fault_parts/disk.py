@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -177,21 +178,33 @@ def two_writers(setting: Setting, clock: Clock, before: Answer) -> Answer:
     rmtree(home, ignore_errors=True)
     command = words(setting, "pictures", home / "run", home / "cache")
     first = begin(home / "first.txt", *command)
-    said = []
-    for k, (there, again) in enumerate(((Path(), command), (CONFIG, ["fit", home / "run"]))):
-        wait_for(home / "run" / there, first)  # the folder is there as soon as it belongs to the first one
-        code = call(home / f"second-{k}.txt", *again)
-        if not first.is_alive():
-            raise AssertionError("the first one ended before the second began")
-        one_line(home / f"second-{k}.txt", "another process is training")
-        said.append(told(home / f"second-{k}.txt"))
-        if code != 1:
-            raise AssertionError(f"exit code {code}")
+    wait_for(home / "run" / CONFIG, first)
+    if not first.is_alive():
+        raise AssertionError(f"the first one did not last: {last_lines(home / 'first.txt')}")
+    os.kill(int(first.pid or 0), signal.SIGSTOP)  # or it might end before the second one begins
+    try:
+        said = [_refused(home / f"second-{k}.txt", again) for k, again in enumerate((command, ["fit", home / "run"]))]
+    finally:
+        os.kill(int(first.pid or 0), signal.SIGCONT)
     if code := finish(first, home / "first.txt"):
         raise AssertionError(f"the first one ended with {code}: {last_lines(home / 'first.txt')}")
     if odd := differences(whole, home / "run"):
         raise AssertionError(f"the first one differs: {'; '.join(odd)}")
     return {"exit code": 1, "same": True, "said": said[0].replace(str(home), "")}
+
+
+def _refused(log: Path, again: Sequence[object]) -> str:
+    """Call the command line, and return the line by which it refuses to write.
+
+    Raises:
+        AssertionError: it does not, or in other words.
+
+    """
+    code = call(log, *again)
+    one_line(log, "another process is training")
+    if code != 1:
+        raise AssertionError(f"exit code {code}")
+    return told(log)
 
 
 def clock_back(setting: Setting, number: int, clock: Clock, before: Answer) -> Answer:
