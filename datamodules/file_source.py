@@ -112,7 +112,7 @@ class _Pass:
         try:
             for positions in plan:
                 orders.append(desk.order(positions, self.bad.__contains__))
-                if len(orders) > desk.ahead(len(positions)):
+                if len(orders) > self.source.decoder.ahead:
                     yield from self._serve(desk, orders.popleft())
             while orders:
                 yield from self._serve(desk, orders.popleft())

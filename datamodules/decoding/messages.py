@@ -52,7 +52,7 @@ class Job(NamedTuple):
     rooms: tuple[Room, ...]
     items: Sequence[Item]
     share: int
-    """How many of them a worker gets at once, at most."""
+    """How many of them a worker gets at once."""
     limits: Limits
     keep: int
     """Bytes that the file of what is kept may reach; 0: nothing is kept."""

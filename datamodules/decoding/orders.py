@@ -19,7 +19,7 @@ from datamodules.decoding.messages import Item, Job, Limits, Room
 from datamodules.keeping.shelf import Shelf
 from datamodules.loader import Pick
 
-_WAITING = 32 * 2**20  # bytes of batches that wait for their turn, where a decoder alone would hold fewer
+_AT_MOST = 16  # files of a job: so few that a batch is shared out, so many that messages cost nothing beside decoding
 _ALIGN = 64  # bytes: where the rows of a modality begin
 
 
@@ -65,11 +65,6 @@ class Desk:
         there = os.path.abspath(root)  # noqa: PTH100  (links stay links; the server works in a folder of its own)
         self._job = Job(pickled, module, there, pick, rows, (), (), 1, limits, 0)
 
-    def ahead(self, count: int) -> int:
-        """How many batches of so many items are decoded ahead: of small pictures one for each worker."""
-        each = self.rows * sum(kind.itemsize * int(np.prod(shape)) for kind, shape in self._row.values())
-        return max(self.decoder.ahead, min(self._job.limits.workers, _WAITING // max(1, count * each)))
-
     def order(self, positions: Tensor, skipped: Callable[[int], bool]) -> Order:
         """Give the workers what can be decoded of a batch; what is all kept is there at once."""
         into, rooms, base, file = self._memory(len(positions))
@@ -77,8 +72,9 @@ class Desk:
         if uniform is not None and uniform.gather(positions.numpy(), into["rgb"]):
             return Order(positions, into, None)
         items = [item for item in self._items(positions) if not skipped(item[1])]
-        size = len(items) * (self.ahead(len(positions)) + 1) // self._job.limits.workers
-        size = max(1, size) if self.decoder.shared_out else 1
+        workers = self._job.limits.workers
+        size = min(_AT_MOST, len(items) * (self.decoder.ahead + 1) // workers) if self.decoder.shared_out else 1
+        size = max(1, size)
         job, shelf = self._job._replace(rooms=rooms), self.shelf
         files = [file] if shelf is None else [file, *shelf.files]
         job = job if shelf is None else job._replace(keep=shelf.limit)

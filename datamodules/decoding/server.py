@@ -22,10 +22,6 @@ from datamodules.decoding.worker import OUT_OF_MEMORY, Status, Worker
 
 _GIB = 2**30
 _TICK = 0.5  # seconds between two looks at the clocks of the workers that are busy
-_PART = 16  # files that a worker gets at once, so few that a batch is shared out
-_WORTH = (
-    0.01  # seconds that a part should take: of files that are decoded quickly it has more, since messages cost time
-)
 
 
 @dataclass(eq=False)
@@ -49,8 +45,6 @@ class _Part:
     items: Sequence[Item]
     suspect: bool = False
     """The one item at which a worker went down; it gets a fresh one, which tells whether it was to blame."""
-    begun: float = 0.0
-    """When a worker got it, of the monotonic clock."""
 
 
 @dataclass(eq=False)
@@ -72,7 +66,6 @@ class Server:
         self.queue: deque[_Part] = deque()
         self.hands: list[_Hand] = []
         self._dying: list[int] = []
-        self._pace: dict[bytes, float] = {}  # seconds that a file takes, by the decoder
         self._answers = bytearray()
         self._selector = selectors.DefaultSelector()
         self._selector.register(client, selectors.EVENT_READ)
@@ -107,10 +100,9 @@ class Server:
             if message.module.startswith("datamodules."):  # once for all workers to come, not by each of them
                 with suppress(Exception):
                     import_module(message.module)
-            share = min(message.share, max(_PART, int(_WORTH / self._pace.get(message.decoder, _WORTH))))
-            starts = range(0, len(message.items), share) or [0]
+            starts = range(0, len(message.items), message.share) or [0]
             task = _Task(number, message, files, len(starts))
-            self.queue += [_Part(task, message.items[start : start + share]) for start in starts]
+            self.queue += [_Part(task, message.items[start : start + message.share]) for start in starts]
         else:
             for part in [part for part in self.queue if part.task.number in message]:
                 self.queue.remove(part)
@@ -132,7 +124,6 @@ class Server:
                 self._dismiss(idle.pop())
             hand = idle.pop() if idle and not part.suspect else self._hire()
             hand.part = part
-            part.begun = time.monotonic()
             hand.status.write(0)
             try:
                 send(hand.line, part.task.job._replace(items=part.items), part.task.files)
@@ -190,8 +181,6 @@ class Server:
             part.task.causes[message.position] = message.cause
         elif isinstance(message, Done):
             hand.part = None
-            if part.items:
-                self._pace[part.task.job.decoder] = (time.monotonic() - part.begun) / len(part.items)
             part.task.kept += message.kept
             part.task.unkept = part.task.unkept or message.unkept
             self._finish(part)
