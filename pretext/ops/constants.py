@@ -15,16 +15,17 @@ P = ParamSpec("P")
 def kept(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Keep what a function makes, by its arguments. Never write to it.
 
-    The compiler would look through the cache and compute the table in every step. So it is told, as
-    `torch.compiler.assume_constant_result` does (which imports the compiler, for seconds), that the result is constant.
+    The compiler cannot look tables up: it takes all that are marked constant in one function for one (torch 2.14). So it
+    traces how they are made, and computes them in the step, where it fuses them.
     """
     cached = lru_cache(maxsize=256)(make)
 
     def get(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        if torch.compiler.is_compiling():
+            return make(*args, **kwargs)
         return cached(*args, **kwargs)  # type: ignore[arg-type]  # what is not hashable is an error at run time
 
     get.__doc__, get.__name__ = make.__doc__, make.__name__
-    get._dynamo_marked_constant = True  # type: ignore[attr-defined]  # what the compiler reads
     get.cache_clear = cached.cache_clear  # type: ignore[attr-defined]  # for tests
     return get
 
