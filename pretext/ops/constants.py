@@ -15,7 +15,7 @@ P = ParamSpec("P")
 def kept(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Keep what a function makes, by its arguments. Never write to it.
 
-    The compiler cannot look tables up: it takes all that are marked constant in one function for one (torch 2.14). So it
+    The compiler cannot look tables up: it takes all that are marked constant in a function for one (torch 2.14). So it
     traces how they are made, and computes them in the step, where it fuses them.
     """
     cached = lru_cache(maxsize=256)(make)
