@@ -24,6 +24,7 @@ from .core.types import axis as axis
 from .evaluation.results import ProbeResult as ProbeResult
 from .supervised.finetune import FineTune as FineTune
 from .supervised.linear_probe import LinearProbe as LinearProbe
+from .supervised.regression import Regression as Regression
 from .supervised.segmentation import Segmentation as Segmentation
 from .tasks import Alignment as Alignment
 from .tasks import ArrowOfTime as ArrowOfTime

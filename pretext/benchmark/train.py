@@ -17,14 +17,13 @@ from pretext.jobs.arguments import arguments as arguments
 from pretext.jobs.files import held, once
 from pretext.jobs.keys import here
 from pretext.supervised.scores import FILE as SCORE
+from pretext.supervised.scores import MEASURES
 from pretext.training.cli import PretextCLI
 from pretext.training.run import CONFIG, LAST, evaluates, read
 
 Plain = dict[str, Any]
 SCORED = "bench.json"
 """What a run scored, in its folder."""
-MEASURES = ("accuracy", "map", "miou")
-"""What an evaluator's test may be of."""
 
 
 def train(cell: Cell, options: Options, run: Path, start: Path | None = None) -> Plain:
@@ -86,7 +85,7 @@ def own_score(written: Mapping[str, Any]) -> Plain | None:
     """Take out of an evaluator's `score.json` its measure with the interval, of several stages that of the chosen one.
 
     Returns:
-        {"accuracy" (or "map", "miou"), "low", "high"}; None where no stage was chosen.
+        {"accuracy" (or another of `MEASURES`), "low", "high"}; None where no stage was chosen.
 
     """
     rows: list[Mapping[str, Any]] = written.get("rows", [written])

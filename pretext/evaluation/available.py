@@ -17,10 +17,13 @@ from pretext.evaluation.protocols.knn import NearestNeighbours
 from pretext.evaluation.protocols.linear import LinearProbe
 from pretext.evaluation.protocols.low_label import LowLabel
 from pretext.evaluation.protocols.quality import Quality
+from pretext.evaluation.protocols.regression import Regression
 from pretext.evaluation.protocols.svm import LinearSvm
 from pretext.evaluation.protocols.transferability import Transferability
 
-OURS: tuple[type[Protocol], ...] = (NearestNeighbours, LinearProbe, LinearSvm, Quality, LowLabel, Transferability)
+OURS: tuple[type[Protocol], ...] = (
+    *(NearestNeighbours, LinearProbe, LinearSvm, Quality, LowLabel, Transferability, Regression),
+)
 """In the order in which a row has their scores."""
 ONCE = tuple(protocol.description.name for protocol in OURS if protocol.description.once)
 """Those whose curves a result always has, be they empty."""

@@ -27,6 +27,14 @@ def stratified(labels: Tensor, share: float = VALIDATION_SHARE) -> Tensor:
     return _some(held).to(labels.device)
 
 
+def random_share(items: int, share: float = VALIDATION_SHARE) -> Tensor:
+    """Mark `share` of so many items for validation, one at least of two: a mask (N,), always the same."""
+    held = torch.zeros(items, dtype=torch.bool)
+    count = min(max(1, round(share * items)), items - 1)
+    held[torch.randperm(items, generator=rng("cpu", "probe", "share"))[:count]] = True
+    return held
+
+
 def stratified_folds(labels: Tensor, folds: int) -> Tensor:
     """Deal the items of each class to `folds` parts, in turn: masks (F, N), F <= folds, leaving out empty parts.
 

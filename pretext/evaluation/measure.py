@@ -45,7 +45,8 @@ def measure(
 
     `views` are the training items embedded again, each time augmented anew. They add to what linear probes are fitted
     on, and tell how alike a network finds two views of one item. Protocols that do not suit the sets are left out: of
-    this project's, only linear SVMs and label-free scores suit items with several labels, (N, K).
+    this project's, only linear SVMs and label-free scores suit items with several labels, (N, K), and only ridge
+    regression and label-free scores suit numbers, floats (N, V).
 
     Raises:
         ValueError: no labels, no protocol that suits the sets, or as in `protocols_named`, `check` and the protocols.
@@ -57,7 +58,8 @@ def measure(
         names = [protocol if isinstance(protocol, str) else protocol.description.name for protocol in protocols]
         raise ValueError(
             f"measure got {len(train.labels)} labels of shape {tuple(train.labels.shape)} and the protocols "
-            f"{names}; sets with several labels an item want svm or quality, others labels (N,)"
+            f"{names}; sets with several labels an item want svm or quality, numbers (N, V) regression or quality, "
+            "others labels (N,); maps and masks are read by pretext.Regression and pretext.Segmentation"
         )
     if sets.single:
         first = next(iter(train.mean))
@@ -76,8 +78,10 @@ def blind_guess(labels: Tensor, answers: Tensor) -> float:
     """Return what knowing nothing gives: accuracy of the most frequent class; of several labels the mean precision.
 
     `labels` (N,) or (N, K) of train, `answers` likewise of test; the mean average precision of guessing is the share of
-    positives, averaged over classes.
+    positives, averaged over classes. Of numbers it is their mean, which explains 0 of their variance.
     """
+    if labels.is_floating_point():
+        return 0.0
     if answers.ndim == 1:
         return float((answers == labels.mode().values).double().mean())
     judged, positive = (answers >= 0).sum(0), (answers > 0).sum(0)
@@ -86,6 +90,9 @@ def blind_guess(labels: Tensor, answers: Tensor) -> float:
 
 def _wanted(protocols: Sequence[str | Protocol], sets: Sets) -> list[Protocol]:
     """Build the protocols that suit the sets, and those that they need to choose the stage."""
+    if sets.numbers:  # what is linear in numbers
+        linear = any(protocol.description.name == "linear" for protocol in protocols_named(protocols))
+        protocols = [*protocols, *["regression"] * linear]
     suited = [protocol for protocol in protocols_named(protocols) if protocol.suits(sets)]
     names = {protocol.description.name for protocol in suited}
     needed = {name for protocol in suited for name in protocol.description.needs} - names

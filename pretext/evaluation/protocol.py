@@ -74,7 +74,7 @@ class Description:
         variants: the key of a row under which the scores of every setting stand, such as "nearest"; "" for none.
         apart: no metric is the headline: all are read side by side, in a table of their own.
         preference: its place, the lowest first, among the protocols whose validation chooses the stage and whose
-            metrics rank a leaderboard; None: it does neither. Those of this project have 1 to 3.
+            metrics rank a leaderboard; None: it does neither. Those of this project have 1 to 4.
         needs: names of the protocols that must be measured too, because they choose the stage.
         once: it is measured at the chosen stage alone, and its score has points along `curve`.
         curve: of a protocol that is measured once.
@@ -143,6 +143,11 @@ class Sets:
     def single(self) -> bool:
         """Whether each item has one label, (N,); else it may have several, (N, K): 1 present, 0 absent, -1 neither."""
         return self.labelled and self.train.labels.ndim == 1
+
+    @property
+    def numbers(self) -> bool:
+        """Whether labels are no classes but numbers: floats (N, V), NaN where one is not known."""
+        return self.labelled and self.train.labels.is_floating_point()
 
     def labels(self) -> tuple[Tensor, Tensor]:
         """Return the labels of both sets, (N,) and (M,) or (N, K) and (M, K), on the device."""

@@ -17,6 +17,7 @@ from pretext.report.page import Tile, embedded, write_page
 from pretext.report.plot import Key, legend
 from pretext.report.verdicts import UNPROBED, of_probe, of_test
 from pretext.report.words import date, figure
+from pretext.supervised.scores import MEASURES
 from pretext.training.logs import HELD_OUT, ONLINE, SPLITS, Logs, intervals, read_logs
 
 ACCURACIES = ("/accuracy", *ONLINE)
@@ -101,7 +102,7 @@ def _test_numbers(score: Mapping[str, Any]) -> Iterator[Tile]:
     rows = score.get("rows", [score]) if score else []
     chosen = [row for row in rows if row.get("chosen", True)]
     for row in chosen or rows:  # where none is chosen, all are what the protocol reports
-        metric = next((name for name in ("accuracy", "map", "miou") if name in row), None)
+        metric = next((name for name in MEASURES if name in row), None)
         if metric is not None:
             label = " · ".join(filter(None, (str(score["task"]).replace("_", " "), row.get("stage"))))
             bounds = f"95 % interval {100 * row['low']:.1f} to {100 * row['high']:.1f}"

@@ -15,6 +15,7 @@ from pretext.evaluation.results import ProbeResult, Value
 from pretext.evaluation.statistics.ranking import Figure
 from pretext.evaluation.verdict import Comparison, bounded, outcome, verdict
 from pretext.report.words import figure as said
+from pretext.supervised.scores import MEASURES
 
 WHOM = {"random": "random initialisation", "raw": "the raw input"}
 UNPROBED = "Not probed yet: whether the backbone learned anything is not known."
@@ -71,7 +72,7 @@ def of_test(score: Mapping[str, Any]) -> str | None:
     """Say what an evaluator's score on the test items is worth beside chance; None where it has no such score."""
     rows = score.get("rows", [score]) if score else []
     best = next((row for row in rows if row.get("chosen", True) and "low" in row), None)
-    name = next((key for key in ("accuracy", "map", "miou") if best and key in best), None)
+    name = next((key for key in MEASURES if best and key in best), None)
     if best is None or name is None or "chance" not in score:
         return None
     value, chance = Value(best[name], best["low"], best["high"]), float(score["chance"])

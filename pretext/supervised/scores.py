@@ -12,6 +12,8 @@ from pretext.core.files import write_json
 from pretext.evaluation.supervision import Scored, Tally, by_index
 
 FILE = "score.json"
+MEASURES = ("accuracy", "map", "miou", "r2")
+"""What a test may be of, each a share."""
 Logits = dict[str, Tensor]
 """Of each classifier, by its name in logs, (N, K)."""
 

@@ -124,7 +124,7 @@ class LinearSvm(Protocol):
     )
 
     def suits(self, sets: Sets) -> bool:
-        return sets.labelled
+        return sets.labelled and not sets.numbers
 
     def measure(self, stage: str, sets: Sets, rng: Generator) -> Score:
         train, test = sets.train, sets.test
