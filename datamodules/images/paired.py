@@ -142,7 +142,7 @@ class PairedFiles(DataModule):
 
     def _targets(self, pairs: Sequence[Pair]) -> tuple[list[Pair], Tensor]:
         """Decode targets; leave out pairs that cannot be used."""
-        photos = {str(self.root / pair.target): self.root / pair.photo for pair in pairs}
+        photos = {(self.root / pair.target).resolve(): self.root / pair.photo for pair in pairs}
         decoder = Targets(self.how, self.kind, photos, self._row, len(self.names))
         names = [pair.target for pair in pairs]
         source = FileSource(self.root, names, None, decoder, self.reading, self._skipped.add)

@@ -34,7 +34,7 @@ class Targets(Decoder):
     Args:
         how: the canvas.
         kind: what they are.
-        photos: path of the photo of each target's path.
+        photos: path of the photo of each target's resolved path.
         row: shape of one target on the canvas.
         classes: how many there are.
 
@@ -43,7 +43,7 @@ class Targets(Decoder):
     shared_out = True
 
     def __init__(
-        self, how: Decoding, kind: Kind, photos: Mapping[str, Path], row: tuple[int, ...], classes: int
+        self, how: Decoding, kind: Kind, photos: Mapping[Path, Path], row: tuple[int, ...], classes: int
     ) -> None:
         self.how, self.kind, self.photos, self.row, self.classes = how, kind, photos, row, classes
 
@@ -60,7 +60,7 @@ class Targets(Decoder):
         return ()
 
     def load(self, file: Path, position: int, pick: Pick, rows: Parts, keep: Keep) -> None:
-        found = read_target(file, self.photos[str(file)], self.kind, self.how)
+        found = read_target(file, self.photos[file.resolve()], self.kind, self.how)
         if tuple(found.shape) != self.row:
             raise DataError(f"its shape is {tuple(found.shape)}, that of the first target {self.row}")
         if self.kind == "classes" and int(found[found != IGNORED].max(initial=0)) >= self.classes:

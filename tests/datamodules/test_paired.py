@@ -56,6 +56,12 @@ def test_a_map_lies_in_the_square_of_its_photo(root):
     assert whose == set(range(8))
 
 
+def test_a_root_may_be_given_from_the_working_directory(root, monkeypatch):
+    whole = batch(PairedFiles(root, "pose", canvas=SIDE, split=HALF))
+    monkeypatch.chdir(root.parent)
+    assert torch.equal(batch(PairedFiles(root.name, "pose", canvas=SIDE, split=HALF))["y"], whole["y"])
+
+
 def test_vectors_and_class_maps_have_their_own_types(root):
     vectors = batch(PairedFiles(root, "pose", canvas=SIDE, split=HALF))
     for x, y in zip(vectors["x"], vectors["y"], strict=True):
