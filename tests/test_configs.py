@@ -9,6 +9,7 @@ import torch
 from folders import labelled_folder
 from omegaconf import OmegaConf
 from pets import pets_folder
+from PIL import Image
 
 from datamodules import DataError
 from datamodules.generated.write import make
@@ -37,6 +38,16 @@ def sounds(root):
     return root
 
 
+def pairs(root):
+    """Write photos of one grey each, and how light each pixel is."""
+    for folder in ("images", "targets"):
+        (root / folder).mkdir(parents=True)
+    for k in range(16):
+        Image.new("RGB", (32, 32), (10 * k,) * 3).save(root / "images" / f"{k}.png")
+        np.save(root / "targets" / f"{k}.npy", np.full((32, 32), 10.0 * k, np.float32))
+    return root
+
+
 def trained(images, run):
     """Train a network for a step, for configs that evaluate one."""
     config = str(ROOT / "configs" / "image" / "rotation.yaml")
@@ -62,7 +73,7 @@ def folders(tmp_path_factory):
         "CIFAR10": images,
         "Bouncing": root,
     }
-    return found | {"Pets": pets, "run": trained(images, root / "run")}
+    return found | {"Pets": pets, "PairedFiles": pairs(root / "pairs"), "run": trained(images, root / "run")}
 
 
 def options(config, folders):

@@ -1,4 +1,4 @@
-"""Numbers instead of classes: a linear map reads vectors, or maps such as depth, off a network that is trained or not."""
+"""Numbers instead of classes: a linear layer reads vectors, or maps such as depth, off a trained or frozen network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BATCHES = 16
 
 
 class Regression(Host):
-    """Fine-tune a backbone to say numbers: vectors such as a pose, or maps such as depth; or read them off a frozen one.
+    """Fine-tune a backbone to say numbers: vectors such as a pose or maps such as depth; or read them off a frozen one.
 
     The data module's y are floats (N, V), or maps (N, C, S, S) (`datamodules.PairedFiles`); NaN is not known and not
     graded. The head is batch norm without affine parameters and one linear layer: of vectors on the stage's average, of
@@ -123,7 +123,8 @@ class Regression(Host):
             stage = self.look(x).stages[self.stage]
         places = stage if stage.ndim == 4 else stage.flatten(2).mean(2)[..., None, None]
         if side is None:
-            return self.head(places.mean((2, 3), keepdim=True)).flatten(1).float()
+            vectors: Tensor = self.head(places.mean((2, 3), keepdim=True)).flatten(1).float()
+            return vectors
         require(min(places.shape[2:]) > 1, self, f"{self.stage=} without places", "name one that is less deep")
         return F.interpolate(self.head(places).float(), side, mode="bilinear")
 
@@ -153,11 +154,11 @@ class Regression(Host):
         return {"index": batch["index"], "numbers": self.predicted(batch)}
 
     def predicted(self, batch: dict[str, Any]) -> Tensor:
-        """Say the numbers of a batch in their own units, of maps on the grid of the batch's own (or of its pictures)."""
+        """Say the numbers of a batch in their own units; maps on the grid of the batch's own, or of its pictures."""
         x = self.inputs.centre(batch["x"])
         assert isinstance(x, Tensor)  # a network of images alone
         side = _side(batch.get("y", x)) if len(self.shape) > 1 else None
-        said = self(x, side)
+        said: Tensor = self(x, side)
         per = (1, -1, *(1,) * (said.ndim - 2))
         return said * self.spread.view(per) + self.middle.view(per)
 

@@ -88,7 +88,8 @@ def test_a_run_is_made_tested_loaded_and_probed(root, tmp_path):
     data = pairs(root, "mean")
     run = pretext.fit(Regression(backbone=TinyNet(), optim=sgd), data, tmp_path / "run", max_epochs=2)
     module = load(run.folder)
-    assert module.shape == [3] and torch.equal(module.middle, run.module.middle.cpu())
+    assert module.shape == [3]
+    assert torch.equal(module.middle, run.module.middle.cpu())
     batch = next(iter(data.ordered("test")))
     torch.testing.assert_close(module.predicted(batch), run.module.eval().predicted(batch))
     result = pretext.probe(run, data, protocols=["linear"], device="cpu")

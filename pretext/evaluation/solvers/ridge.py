@@ -68,7 +68,7 @@ def ridge(features: Tensor, targets: Tensor, strengths: Sequence[float]) -> list
 
 
 def regress(train: Tensor, targets: Tensor, test: Tensor, held: Tensor) -> Regressed:
-    """Choose the strength whose R² on `held` (N,) bool is largest, the larger of equals, and refit on all of `train`."""
+    """Choose the strength whose R² on `held` (N,) is largest, of equals the larger one, and refit on all of `train`."""
     tried = ridge(train[~held], targets[~held], STRENGTHS)
     scores = [_score(one.predict(train[held]), targets[held]) for one in tried]
     best = max(range(len(scores)), key=lambda k: (scores[k], STRENGTHS[k]))
