@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 from pretext.cli.parser import Parser, run_of
@@ -10,8 +11,8 @@ from pretext.transfer.names import DEFAULT, METHODS, REFITS
 
 
 def main(args: list[str]) -> None:
-    """Measure a map of transfers, choose sources on a budget, complete a table, or weigh votes."""
-    kinds = {"policy": _policy, "complete": _complete, "votes": _votes}
+    """Measure a map of transfers, choose sources on a budget, complete a table, weigh votes, or predict networks."""
+    kinds = {"policy": _policy, "complete": _complete, "votes": _votes, "predict": _predict}
     if len(args) > 1 and args[1] in kinds:
         kinds[args[1]](args[2:])
     else:
@@ -27,9 +28,7 @@ def _measure(args: list[str]) -> None:
     parser.add_argument("--out", type=Path, help="folder of the results (default: runs/transfer/<the file's name>)")
     own = parser.parse_args(rest)
     if name is None:
-        raise ValueError(
-            "give the YAML of a map, or policy MATRIX.csv, complete MATRIX.csv or votes FILE.csv, before any option"
-        )
+        raise ValueError("give the YAML of a map, or policy, complete, votes or predict and a file, before any option")
     if not Path(name).is_file():
         raise FileNotFoundError(f"transfer: no file {name}")
     from filelock import FileLock
@@ -145,6 +144,38 @@ def _votes(args: list[str]) -> None:
     for table in (truth_table(found, SHOWN), *raters, summary_table(found), shares_table(found)):
         Console().print(table.rich())
     print("look:", *files)
+
+
+def _predict(args: list[str]) -> None:
+    """Predict the networks of tasks without labels, and write predict.html, .csv and .json."""
+    parser = Parser("transfer predict", "SUITE.yaml", _predict.__doc__)
+    parser.add_argument("suite", type=Path, help="tasks, data, correlations: see pretext.transfer.task_transfer.suite")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: runs/predict/<the file's name>)")
+    parser.add_argument("--study", type=int, nargs="+", default=[], metavar="SOURCES", help="numbers of sources to try")
+    parser.add_argument("--draws", type=int, default=3, help="sets of sources of each such number (default 3)")
+    own = parser.parse_args(args)
+    _check(own.suite)
+    from filelock import FileLock
+
+    from pretext.report.task_transfer import write_all
+    from pretext.training.callbacks.record import environment
+    from pretext.transfer.task_transfer.runner import Predictor
+    from pretext.transfer.task_transfer.suite import read_task_suite
+
+    folder = own.out or Path("runs") / "predict" / own.suite.stem
+    shop = Predictor(read_task_suite(own.suite), folder, own.study, own.draws)
+    folder.mkdir(parents=True, exist_ok=True)
+    command, facts = shlex.join(["pretext", "transfer", "predict", *args]), environment()
+
+    def write() -> None:
+        with FileLock(folder / "predict.lock"):  # several processes may share the work
+            write_all(shop.results(), folder, command, facts)
+
+    shop.work(write)
+    write()
+    for warning in (one.warning for one in shop.results().done if one.warning):
+        print(f"transfer predict: {warning}", file=sys.stderr)
+    print(f"look: {folder / 'predict.html'} (also .csv and .json)")
 
 
 def _check(table: Path) -> None:

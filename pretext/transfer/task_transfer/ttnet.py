@@ -77,17 +77,35 @@ class Fitted(NamedTuple):
     """A trained network with the bases that it works in."""
 
     net: TTNet
-    encoders: Principal
     whole: Principal
     known: Known
+    encoders: Tensor
+    """(m, p, k): coordinates of all encoders, in a basis of their own"""
+    networks: Tensor
+    """(m, p, K): of all encoders with decoders, in the basis `whole`"""
 
     def predict(self, gamma: Tensor) -> Tensor:
         """Predict the weights (P,) of the task to which each known one is worth `gamma` (m,); all branches are live."""
         check(self.known, gamma)
-        codes = self.encoders.into(self.known.weights[..., : self.known.split]).transpose(0, 1)
         with torch.no_grad():
-            found = self.net(codes, gamma, range(len(self.known.names)))
+            found = self.net(self.encoders.transpose(0, 1), gamma, range(len(self.known.names)))
         return self.whole.back(found.mean(0))
+
+
+def begin(known: Known, settings: Settings) -> Fitted:
+    """Find the bases, and build a network that is not trained yet.
+
+    Raises:
+        ValueError: as in `check`.
+
+    """
+    check(known, known.gamma[:, 0])
+    inside = known.weights[..., : known.split]
+    encoders = principal(inside.flatten(0, 1), settings.components)
+    whole = principal(known.weights.flatten(0, 1), settings.components)
+    seed_torch("cpu", "ttnet", settings.seed)
+    net = TTNet(len(known.names), len(encoders.axes), len(whole.axes), settings.hidden).to(known.weights.dtype)
+    return Fitted(net, whole, known, encoders.into(inside), whole.into(known.weights))
 
 
 def fit(known: Known, settings: Settings, consistency: Consistency | None = None) -> Fitted:
@@ -98,15 +116,10 @@ def fit(known: Known, settings: Settings, consistency: Consistency | None = None
         FloatingPointError: the loss is no number.
 
     """
-    check(known, known.gamma[:, 0])
     needs = consistency is not None or settings.consistency == 0
     require(needs, "TTNet", f"consistency={settings.consistency}", "give the tasks' loss, or 0")
-    encoders = principal(known.weights[..., : known.split].flatten(0, 1), settings.components)
-    whole = principal(known.weights.flatten(0, 1), settings.components)
-    seed_torch("cpu", "ttnet", settings.seed)
-    net = TTNet(len(known.names), len(encoders.axes), len(whole.axes), settings.hidden).to(known.weights.dtype)
-    fitted, generator = Fitted(net, encoders, whole, known), rng("cpu", "ttnet", "steps", settings.seed)
-    optimizer = torch.optim.Adam(net.parameters(), settings.rate)
+    fitted, generator = begin(known, settings), rng("cpu", "ttnet", "steps", settings.seed)
+    optimizer = torch.optim.Adam(fitted.net.parameters(), settings.rate, foreach=True)
     for step in range(settings.steps):
         optimizer.param_groups[0]["lr"] = settings.rate * (1 - step / settings.steps)
         task = int(torch.randint(len(known.names), (), generator=generator))
@@ -144,11 +157,9 @@ def loss_of(
     m, p, _ = known.weights.shape
     drawn = torch.randint(p, (m, p), generator=generator)
     drawn[task] = torch.arange(p)  # in self mode a network is made from its own encoder
-    chosen = torch.stack([known.weights[k, drawn[k], : known.split] for k in range(m)], dim=1)
-    live = live_branches(m, task, alone)
-    predicted = fitted.net(fitted.encoders.into(chosen), known.gamma[:, task], live)
-    true = fitted.whole.into(known.weights[task])
-    loss: Tensor = (predicted - true).square().sum(1).mean()
+    chosen = torch.stack([fitted.encoders[k, drawn[k]] for k in range(m)], dim=1)
+    predicted = fitted.net(chosen, known.gamma[:, task], live_branches(m, task, alone))
+    loss: Tensor = (predicted - fitted.networks[task]).square().sum(1).mean()
     if weight and consistency is not None:
         loss = loss + weight * consistency(known.names[task], fitted.whole.back(predicted[step % p]), step)
     return loss
