@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 from pretext.cli.parser import Parser, run_of
@@ -10,8 +11,8 @@ from pretext.transfer.names import DEFAULT, METHODS, REFITS
 
 
 def main(args: list[str]) -> None:
-    """Measure a map of transfers, choose sources on a budget, or complete a table."""
-    kinds = {"policy": _policy, "complete": _complete}
+    """Measure a map of transfers, choose sources on a budget, complete a table, weigh votes, or predict networks."""
+    kinds = {"policy": _policy, "complete": _complete, "votes": _votes, "predict": _predict}
     if len(args) > 1 and args[1] in kinds:
         kinds[args[1]](args[2:])
     else:
@@ -21,11 +22,13 @@ def main(args: list[str]) -> None:
 def _measure(args: list[str]) -> None:
     """Train what is missing, measure every transfer, and write transfer.html, .csv and .json."""
     name, rest = run_of(args)
-    parser = Parser("transfer", "SUITE.yaml | policy MATRIX.csv | complete MATRIX.csv", _measure.__doc__)
+    parser = Parser(
+        "transfer", "SUITE.yaml | policy MATRIX.csv | complete MATRIX.csv | votes FILE.csv", _measure.__doc__
+    )
     parser.add_argument("--out", type=Path, help="folder of the results (default: runs/transfer/<the file's name>)")
     own = parser.parse_args(rest)
     if name is None:
-        raise ValueError("give the YAML of a map, or policy MATRIX.csv, or complete MATRIX.csv, before any option")
+        raise ValueError("give the YAML of a map, or policy, complete, votes or predict and a file, before any option")
     if not Path(name).is_file():
         raise FileNotFoundError(f"transfer: no file {name}")
     from filelock import FileLock
@@ -111,6 +114,68 @@ def _complete(args: list[str]) -> None:
     file = write_transfers([*single, *higher], own.out or own.table.with_name(f"{own.table.stem}_completed.csv"))
     Console().print(completion_table(found, own.method, len(higher)).rich())
     print(file)
+
+
+def _votes(args: list[str]) -> None:
+    """Find what is true of items that raters disagree about, and how good each rater is (Dawid and Skene)."""
+    parser = Parser("transfer votes", "FILE.csv", _votes.__doc__)
+    parser.add_argument("table", type=Path, help="item,rater,answer[,count] below such a heading")
+    parser.add_argument(
+        "--labels", nargs="+", default=[], help="all that an answer may be (default: what was answered)"
+    )
+    parser.add_argument("--starts", type=int, default=1, help="1: shares of votes (default); more: with chance as well")
+    parser.add_argument("--seed", type=int, default=0, help="of further starts (default 0)")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: beside the file)")
+    own = parser.parse_args(args)
+    _check(own.table)
+    from rich.console import Console
+
+    from pretext.report.votes import SHOWN, rater_table, shares_table, summary_table, truth_table, write_all
+    from pretext.transfer.correlations import is_about_pairs, of_votes
+    from pretext.transfer.tables import write_transfers
+    from pretext.transfer.votes import dawid_skene, read_votes
+
+    found = dawid_skene(read_votes(own.table, own.labels), own.starts, own.seed)
+    stem = (own.out or own.table.parent) / own.table.stem
+    files = write_all(found, stem, shlex.join(["pretext", "transfer", "votes", *args]))
+    if is_about_pairs(found):
+        files.append(write_transfers(of_votes(found).transfers, stem.with_name(f"{stem.name}_correlations.csv")))
+    raters = [rater_table(found, k) for k in range(len(found.votes.raters))]
+    for table in (truth_table(found, SHOWN), *raters, summary_table(found), shares_table(found)):
+        Console().print(table.rich())
+    print("look:", *files)
+
+
+def _predict(args: list[str]) -> None:
+    """Predict the networks of tasks without labels, and write predict.html, .csv and .json."""
+    parser = Parser("transfer predict", "SUITE.yaml", _predict.__doc__)
+    parser.add_argument("suite", type=Path, help="tasks, data, correlations: see pretext.transfer.task_transfer.suite")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: runs/predict/<the file's name>)")
+    parser.add_argument("--study", type=int, nargs="+", default=[], metavar="SOURCES", help="numbers of sources to try")
+    parser.add_argument("--draws", type=int, default=3, help="sets of sources of each such number (default 3)")
+    own = parser.parse_args(args)
+    _check(own.suite)
+    from filelock import FileLock
+
+    from pretext.report.task_transfer import write_all
+    from pretext.training.callbacks.record import environment
+    from pretext.transfer.task_transfer.runner import Predictor
+    from pretext.transfer.task_transfer.suite import read_task_suite
+
+    folder = own.out or Path("runs") / "predict" / own.suite.stem
+    shop = Predictor(read_task_suite(own.suite), folder, own.study, own.draws)
+    folder.mkdir(parents=True, exist_ok=True)
+    command, facts = shlex.join(["pretext", "transfer", "predict", *args]), environment()
+
+    def write() -> None:
+        with FileLock(folder / "predict.lock"):  # several processes may share the work
+            write_all(shop.results(), folder, command, facts)
+
+    shop.work(write)
+    write()
+    for warning in (one.warning for one in shop.results().done if one.warning):
+        print(f"transfer predict: {warning}", file=sys.stderr)
+    print(f"look: {folder / 'predict.html'} (also .csv and .json)")
 
 
 def _check(table: Path) -> None:

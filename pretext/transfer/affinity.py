@@ -57,10 +57,45 @@ def win_rates(losses: ArrayLike, names: Sequence[str] | None = None) -> Array:
     rates = np.full((len(runs), len(runs)), 0.5)
     for i in range(len(runs)):
         for j in range(i):
-            mine, other = runs[i][:, None], runs[j]
-            rates[i, j] = (mine < other).mean() + 0.5 * (mine == other).mean()
+            rates[i, j] = _beats(runs[i], runs[j])
             rates[j, i] = 1 - rates[i, j]
     return rates
+
+
+class Win(NamedTuple):
+    """How often one of two models wins an item, with a 95 % interval."""
+
+    rate: float
+    low: float
+    high: float
+
+
+def win_rate(mine: ArrayLike, other: ArrayLike) -> Win:
+    """Compare two models item by item: how often does the first have the smaller loss? Ties count half.
+
+    Args:
+        mine: losses (N,), or (R, N) of R models that were trained alike; each meets each of the other's.
+        other: losses of the same items, (N,) or (R', N).
+
+    Raises:
+        ValueError: losses of several numbers of items, none, or NaN.
+
+    """
+    first, second = (np.atleast_2d(np.asarray(losses, dtype=np.float64)) for losses in (mine, other))
+    fits = first.ndim == second.ndim == 2 and first.shape[1] == second.shape[1] and first.size and second.size
+    if not fits or np.isnan(first).any() or np.isnan(second).any():
+        raise ValueError(
+            f"win_rate got losses of shape {first.shape} and {second.shape}, {int(np.isnan(first).sum())} and "
+            f"{int(np.isnan(second).sum())} of them NaN; it wants numbers for the same items"
+        )
+    rate = _beats(first, second)
+    return Win(rate, *win_interval(rate, first.shape[1]))
+
+
+def _beats(mine: Array, other: Array) -> float:
+    """Let each of (R, N) meet each of (R', N)."""
+    mine = mine[:, None]
+    return float((mine < other).mean() + 0.5 * (mine == other).mean())
 
 
 def win_interval(rate: float, items: int) -> Interval:

@@ -17,6 +17,7 @@ from pretext.transfer.affinity import (
     priorities,
     ratio_matrix,
     win_interval,
+    win_rate,
     win_rates,
 )
 from pretext.transfer.tables import read_transfers
@@ -34,6 +35,17 @@ def test_each_repetition_meets_each_of_the_others():
     first, second = DRAW.normal(size=(3, 40)), DRAW.normal(size=(3, 40))
     counted = np.mean([(a < b).mean() for a in first for b in second])
     assert win_rates([first, second])[0, 1] == pytest.approx(counted, abs=40 * EPS)
+
+
+def test_two_models_are_compared_as_in_the_tournament_of_two_and_one_wins_half_of_itself():
+    first, second = DRAW.normal(size=(2, 3, 40))
+    found = win_rate(first, second)
+    assert found.rate == win_rates([second, first])[1, 0]
+    assert (found.low, found.high) == win_interval(found.rate, 40)
+    assert win_rate(first[0], first[0])[0] == 0.5
+    assert win_rate([1.0, 2.0], [[2.0, 2.0], [0.0, 9.0]]).rate == (1 + 0.5 + 0 + 1) / 4
+    with pytest.raises(ValueError, match=r"shape \(1, 2\) and \(1, 3\)"):
+        win_rate([1, 2], [1, 2, 3])
 
 
 def test_a_rank_one_tournament_gives_its_strengths_exactly():

@@ -50,7 +50,7 @@ def test_a_table_is_completed_beside_it(table, capsys):
         (["policy", "none.csv", "--budget", "1"], "no file none.csv"),
         (["complete", "table.csv", "--features", "features.csv"], "features: the table has no 'd'"),
         (["complete", "table.csv", "--method", "magic"], "invalid choice: 'magic'"),
-        ([], "give the YAML of a map, or policy MATRIX.csv, or complete MATRIX.csv"),
+        ([], "give the YAML of a map, or policy, complete, votes or predict and a file"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(table, capsys, words, message):
