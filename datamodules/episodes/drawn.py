@@ -55,11 +55,12 @@ def draw(pools: Sequence[Pool], shape: Shape, key: Key) -> Episode:
     y = torch.arange(shape.ways)[:, None].expand(-1, each)
     changes = torch.tensor([pool.changes[c] for c in classes])[:, None].expand(-1, each)
     order = shuffled(shape.ways * shape.shots, *key, "order")  # whoever reads rows in turn must not know the class
-    joined = [
-        torch.cat([part[:, : shape.shots].flatten()[order], part[:, shape.shots :].flatten()])
-        for part in (positions, y, changes)
-    ]
-    return Episode(*joined, None if pool.facts is None else pool.facts[classes].mean(0))
+
+    def rows(part: Tensor) -> Tensor:
+        return torch.cat([part[:, : shape.shots].flatten()[order], part[:, shape.shots :].flatten()])
+
+    facts = None if pool.facts is None else pool.facts[classes].mean(0)
+    return Episode(rows(positions), rows(y), rows(changes), facts)
 
 
 @final
@@ -136,7 +137,7 @@ class Drawn(Source):
     def _shown(self, x: Tensor, rows: Tensor, changes: Tensor) -> Tensor:
         """Take rows out of what was read, (n, ...) -> (B M, ...), and change those that are to be."""
         shown = x[rows.to(x.device)]
-        for way in changes.unique().tolist():
+        for way in torch.unique(changes).tolist():
             if way:
                 these = (changes == way).to(x.device)
                 shown[these] = self.change(shown[these], way)
@@ -145,4 +146,4 @@ class Drawn(Source):
 
 def _wanted(episodes: Sequence[Episode]) -> Tensor:
     """List the items of some episodes, sorted, each once."""
-    return torch.cat([one.positions for one in episodes]).unique()
+    return torch.unique(torch.cat([one.positions for one in episodes]))

@@ -1,7 +1,7 @@
 """Few-shot episodes over any data module: N classes, K items of each to learn from, Q questions about each.
 
-Classes are labels, or what takes no label: pretext answers (a quarter turn, sound or film played backwards), clusters of
-a network's features as in CACTUs (https://arxiv.org/abs/1810.02334), or both.
+Classes are labels, or what takes no label: pretext answers (a quarter turn, sound or film played backwards), clusters
+of a network's features as in CACTUs (https://arxiv.org/abs/1810.02334), or both.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ TIMES: dict[Multiply, int] = {"none": 1, "turns": 4, "reversal": 2}
 
 @final
 class Episodes(Episodic):
-    """Episodes of `ways` classes, `shots` items of each to learn from and `queries` to answer, over another data module.
+    """Episodes of `ways` classes, `shots` items of each to learn from and `queries` to answer, over other data.
 
     Classes are split: training episodes hold some, test episodes others, of the other module's test items. Validation
     episodes never hold test items. The same key gives the same episode: (seed, epoch, number) in training, the number
-    alone elsewhere. Rows and canvases are those of the other module. `pretext probe` sees that module's items as they are.
+    alone elsewhere. `pretext probe` sees the other module's items as they are.
 
     Where items are multiplied or clustered no label is used in training; test classes stay labels, and items of theirs
     are left out of training all the same. Of a module without labels all episodes are of pretext answers.
@@ -44,8 +44,8 @@ class Episodes(Episodic):
         held: which classes are held out.
         multiply: training classes times pretext answers: "turns" makes four of each, by quarter turns of the pictures,
             "reversal" two, by playing sounds or films backwards.
-        labels: a file of labels of the training items, which take the classes' place in training: see `pretext cluster`.
-            Of several partitions each episode takes one. Labels of fewer than K + Q items are left out.
+        labels: a file of labels of the training items, which take the classes' place in training (`pretext cluster`
+            makes one). Of several partitions each episode takes one. Labels of fewer than K + Q items are left out.
         metadata: a CSV file of what is known of each class, for task-informed learning; an episode has the mean of its
             classes, and of the turns or reversals of them.
         seed: of the training episodes.
@@ -119,8 +119,9 @@ class Episodes(Episodic):
         kept, held = self.data._division()
         own = {"train": kept, "val": held, "test": torch.arange(len(source))}[part]
         every, times = self.data.classes, TIMES[self.multiply]
+        groups: dict[Part, list[int]] = {"train": [0], "val": [0], "test": [0]}
         if not every:
-            labels, groups = torch.zeros(len(source), dtype=torch.int64), {"train": [0], "val": [0], "test": [0]}
+            labels = torch.zeros(len(source), dtype=torch.int64)
         else:
             labels, groups = self._labels(source), self._groups(len(every))
             if self.held.val:  # then the classes differ, and no item needs to
@@ -153,7 +154,7 @@ class Episodes(Episodic):
         return read_labels(self, self.labels, source.fingerprint(dated=False), len(source))
 
     def _clustered(self, answers: Tensor, among: Tensor) -> Pool:
-        members = members_of(answers, answers.unique().tolist(), among)
+        members = members_of(answers, torch.unique(answers).tolist(), among)
         large = [items for items in members if len(items) >= self.shape.shots + self.shape.queries]
         return Pool(large, [0] * len(large))
 

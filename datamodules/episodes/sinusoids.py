@@ -1,4 +1,4 @@
-"""The textbook case of learning to learn (https://arxiv.org/abs/1703.03400): predict a sine from a few of its points."""
+"""The textbook case of learning to learn (https://arxiv.org/abs/1703.03400): a sine from a few of its points."""
 
 from __future__ import annotations
 

@@ -24,11 +24,11 @@ CHANNELS = 16  # of a group of the encoder's norms
 class Informed(Built, nn.Module):
     """Turn metadata to a scale and a shift for each channel of each layer, which begin at 1 and 0: as plain MAML.
 
-    A layer is a norm of the backbone or, where it has none, a convolution or linear layer. The encoder is trained in the
-    outer loop alone, by an optimiser of its own, and stays as it is while a task is learnt.
+    A layer is a norm of the backbone or, where it has none, a convolution or linear layer. The encoder is trained in
+    the outer loop alone, by an optimiser of its own, and stays as it is while a task is learnt.
 
-    Tasks that are learnt well are forgotten: those of one metadata whose mean accuracy over the last `look_back` times is
-    above `forget_above` no longer count in training.
+    Tasks that are learnt well are forgotten: those of one metadata whose mean accuracy over the last `look_back` times
+    is above `forget_above` no longer count in training.
 
     Args:
         widths: of the encoder's layers.
@@ -115,7 +115,8 @@ def prepare(backbone: nn.Module) -> dict[str, int]:
     """Let layers of a backbone be scaled and shifted by buffers, which do nothing as they are: name -> channels."""
     norms = {name: layer for name, layer in backbone.named_modules() if isinstance(layer, _BatchNorm | nn.GroupNorm)}
     plain = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    found = norms or {name: layer for name, layer in backbone.named_modules() if isinstance(layer, plain)}
+    others = {name: layer for name, layer in backbone.named_modules() if isinstance(layer, plain)}
+    found: Mapping[str, nn.Module] = norms or others
     channels = {name: _channels(layer) for name, layer in found.items()}
     for name, layer in found.items():
         layer.register_buffer(SCALE, torch.ones(channels[name]), persistent=False)
@@ -129,7 +130,7 @@ def _channels(layer: nn.Module) -> int:
         return layer.num_features
     if isinstance(layer, nn.GroupNorm):
         return layer.num_channels
-    return layer.out_features if isinstance(layer, nn.Linear) else int(layer.weight.shape[0])  # type: ignore[union-attr, index]  # a convolution
+    return layer.out_features if isinstance(layer, nn.Linear) else int(layer.weight.shape[0])  # type: ignore[index]  # a convolution
 
 
 def _changed(layer: nn.Module, given: Any, out: Tensor) -> Tensor:

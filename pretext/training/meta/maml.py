@@ -82,8 +82,8 @@ class MAML(Learner):
         if self.vectorize:
             return Answers(*vmap(one, in_dims=(0, 0, 0, 0), randomness="different")(*parts, changes))
         each = [
-            one(*(part[b] for part in parts), {name: change[b] for name, change in changes.items()})
-            for b in range(len(episodes.support))
+            one(*rows, {name: change[b] for name, change in changes.items()})
+            for b, rows in enumerate(zip(*parts, strict=True))
         ]
         after, before = (torch.stack(answers) for answers in zip(*each, strict=True))
         return Answers(after, before)

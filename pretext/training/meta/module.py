@@ -251,7 +251,7 @@ def _episodes(module: MetaLearner, x: Tree, batch: Mapping[str, Any]) -> Episode
     require(len(rows) == len(learnt), module, "an image network and films", "take a network that reads films")
     each = len(learnt) // count
     known = int(learnt[:each].sum())
-    x, y = rows.unflatten(0, (count, each)), batch["y"].unflatten(0, (count, each))
+    x, y = rows.view(count, each, *rows.shape[1:]), batch["y"].view(count, each, *batch["y"].shape[1:])
     return Episodes(x[:, :known], y[:, :known], x[:, known:], y[:, known:], batch.get("metadata"))
 
 

@@ -103,4 +103,4 @@ def places(count: int, width: int) -> Tensor:
 
 def _features(network: Network, x: Tensor) -> Tensor:
     """Look at (B, n, C, ...): (B, n, D)."""
-    return network.call({}, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return network.call({}, x.flatten(0, 1)).view(*x.shape[:2], -1)
