@@ -63,6 +63,7 @@ from .training.meta.sequence import SequenceLearner as SequenceLearner
 from .training.optimization import Optim as Optim
 from .training.pretrainer import Pretrainer as Pretrainer
 from .training.run import load as load
+from .verbs.clustering import cluster as cluster
 from .verbs.comparing import bench as bench
 from .verbs.comparing import compare as compare
 from .verbs.looking import export as export

@@ -83,7 +83,8 @@ def members_of(labels: Tensor, classes: Sequence[int], among: Tensor) -> list[Te
 def read_labels(owner: object, file: Path, listed: str, items: int) -> list[Tensor]:
     """Read labels of a training set's items, such as `pretext cluster` writes: one (N,) for each partition.
 
-    The file is JSON: {"listed": the data module's `listed("train")`, "partitions": [[label of item 0, ...], ...]}.
+    The file is JSON: {"listed": the data module's `listed("train")`, "partitions": [[label of item 0, ...], ...]}. An
+    item whose label is negative belongs to no class.
 
     Raises:
         DataError: there is no such file, it is laid out otherwise, or it is of other items.

@@ -146,4 +146,5 @@ class Drawn(Source):
 
 def _wanted(episodes: Sequence[Episode]) -> Tensor:
     """List the items of some episodes, sorted, each once."""
-    return torch.unique(torch.cat([one.positions for one in episodes]))
+    wanted: Tensor = torch.unique(torch.cat([one.positions for one in episodes]))
+    return wanted

@@ -154,7 +154,7 @@ class Episodes(Episodic):
         return read_labels(self, self.labels, source.fingerprint(dated=False), len(source))
 
     def _clustered(self, answers: Tensor, among: Tensor) -> Pool:
-        members = members_of(answers, torch.unique(answers).tolist(), among)
+        members = members_of(answers, torch.unique(answers[answers >= 0]).tolist(), among)
         large = [items for items in members if len(items) >= self.shape.shots + self.shape.queries]
         return Pool(large, [0] * len(large))
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Adam, Optimizer
 
-from pretext.backbones.multimodal import MultiModal
 from pretext.core.errors import require
 from pretext.core.files import write_json
 from pretext.core.rng import seed_of
@@ -24,9 +23,9 @@ from pretext.training.meta.informed import Informed
 from pretext.training.meta.learner import Answers, Episodes, Learner, Network, Spec
 from pretext.training.meta.maml import MAML
 from pretext.training.meta.norms import NORMS, SAID, Norm, tame
+from pretext.training.meta.rows import episodes_of, initial, plain
 from pretext.training.meta.scores import FILE, Scores, figures, grade, summary
 from pretext.training.optimization import LearningRates, Optim
-from pretext.training.run import load
 from pretext.views.augment import Augment
 
 OUTER = Optim(Adam, schedule="constant", warmup=0.0)
@@ -74,7 +73,7 @@ class MetaLearner(Host):
         execution: Execution = PLAIN,
         seed: int = 0,
     ) -> None:
-        own = _initial(run, backbone, modality)
+        own = initial(run, backbone, modality)
         super().__init__(InputPipeline(own, augment, modality), optim, execution, seed)
         require(norm in (None, *NORMS), self, f"{norm=}", f"choose one of {', '.join(NORMS)}")
         require(clip >= 0, self, f"{clip=}", "give a norm, or 0")
@@ -114,7 +113,7 @@ class MetaLearner(Host):
             return answers
 
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
-        episodes = _episodes(self, self.train_input(batch["x"], batch_idx), batch)
+        episodes = episodes_of(self.inputs, self.train_input(batch["x"], batch_idx), batch)
         answers = self._answers(episodes)
         found = figures(answers, episodes)
         losses = found["loss"]
@@ -201,8 +200,8 @@ class MetaLearner(Host):
     def _scored(self, batch: dict[str, Tree]) -> dict[str, Tensor]:
         """Learn and answer evaluation episodes, whose steps need gradients: figures by name, (B,) each."""
         with torch.inference_mode(False), torch.no_grad():
-            x = self.inputs.centre(_plain(batch["x"]))
-            episodes = _episodes(self, x, {key: _plain(part) for key, part in batch.items() if key != "x"})
+            x = self.inputs.centre(plain(batch["x"]))
+            episodes = episodes_of(self.inputs, x, {key: plain(part) for key, part in batch.items() if key != "x"})
             return figures(self._answers(episodes), episodes)
 
     def _step(self, loss: Tensor) -> None:
@@ -219,18 +218,6 @@ class MetaLearner(Host):
         (counted[0] if isinstance(counted, list) else counted).step()
 
 
-def _initial(run: str | None, backbone: Backbone | None, modality: str | None) -> Backbone:
-    """Return what is trained: a run's backbone, or the given one; of several that of a modality."""
-    both = (run is None) == (backbone is None)
-    require(not both, "MetaLearner", f"{run=}, {backbone=}", "give --model.run RUN or --model.backbone CLASS")
-    if run is not None:
-        return load(run).inputs.network(modality)[0].train()
-    assert backbone is not None
-    if isinstance(backbone, MultiModal):
-        return backbone.network(modality or next(iter(backbone.backbones)))
-    return backbone
-
-
 def _begin(module: MetaLearner, spec: Spec) -> None:
     """Build what depends on the episodes, once, with torch's generator seeded by a key."""
     if module.spec.outputs:
@@ -242,21 +229,3 @@ def _begin(module: MetaLearner, spec: Spec) -> None:
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed_of(module.seed, "learner"))
         module.learner.begin(module.backbone, spec)
-
-
-def _episodes(module: MetaLearner, x: Tree, batch: Mapping[str, Any]) -> Episodes:
-    """Part the rows of a batch, (B M, ...) as the network sees them, into episodes."""
-    rows: Tensor = module.inputs.for_network(x, module.inputs.modality)
-    learnt, count = batch["support"], len(batch["episode"])
-    require(len(rows) == len(learnt), module, "an image network and films", "take a network that reads films")
-    each = len(learnt) // count
-    known = int(learnt[:each].sum())
-    x, y = rows.view(count, each, *rows.shape[1:]), batch["y"].view(count, each, *batch["y"].shape[1:])
-    return Episodes(x[:, :known], y[:, :known], x[:, known:], y[:, known:], batch.get("metadata"))
-
-
-def _plain(x: Tree) -> Tree:
-    """Copy tensors that Lightning made in inference mode: steps that are learnt cannot use those."""
-    if isinstance(x, dict):
-        return {name: _plain(part) for name, part in x.items()}
-    return x.clone() if isinstance(x, Tensor) and x.is_inference() else x
