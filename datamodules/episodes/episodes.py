@@ -172,7 +172,11 @@ class Episodes(Episodic):
         if least < each:
             raise DataError(
                 f"Episodes got a class of {least} items for {part} and wants shots + queries = {each}; lower them"
-                + (", or hold out classes to validate on (held.val)" if part == "val" else "")
+                + (
+                    ", or hold out classes to validate on (held.val), or validate on none (count.val 0)"
+                    if part == "val"
+                    else ""
+                )
             )
 
     def _changed(self, x: Tensor, way: int) -> Tensor:

@@ -133,8 +133,8 @@ class FewShot(Protocol):
         name="few_shot",
         title=f"Few shots: {EPISODES} episodes of {WAYS} classes",
         short="Few shots",
-        about=f"{EPISODES} episodes of {WAYS} test classes (or as many as there are), {QUERIES} questions of each or as "
-        "many as there are; nearest centroid on each stage's average, centred and of unit length; logistic regression "
+        about=f"{EPISODES} episodes of {WAYS} test classes, {QUERIES} questions of each (or as many of both as there "
+        "are); nearest centroid on each stage's average, centred and of unit length; logistic regression "
         f"on its standardised grid, l2 {STRENGTH:g}; 95 % by Student's t over episodes, of these classes alone",
         metrics=tuple(
             _metric(key, title, shots)

@@ -83,7 +83,7 @@ class Informed(Built, nn.Module):
         """Turn metadata (B, D) to scales and shifts (B, C) by the names of the backbone's buffers."""
         assert metadata is not None
         seen = metadata + self.noise * torch.randn_like(metadata) if self.training and self.noise else metadata
-        code = self.encoder(seen.float())
+        code = self.encoder(seen.to(next(self.read.parameters()).dtype))
         changes: dict[str, Tensor] = {}
         for name, last in zip(self.layers, self.read, strict=True):
             scale, shift = last(code).chunk(2, dim=1)

@@ -109,7 +109,7 @@ class MetaLearner(Host):
         """Read answers (n, outputs) from rows (n, C, ...)."""
         pooled = self.look(x).pooled
         with torch.autocast(x.device.type, enabled=False):
-            answers: Tensor = self.learner.head(pooled.float())
+            answers: Tensor = self.learner.head(pooled.to(torch.promote_types(pooled.dtype, torch.float32)))
             return answers
 
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
