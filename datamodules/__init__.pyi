@@ -1,5 +1,9 @@
 from .base import DataError as DataError
 from .base import DataModule as DataModule
+from .episodes import Counts as Counts
+from .episodes import Episodes as Episodes
+from .episodes import HeldClasses as HeldClasses
+from .episodes import Sinusoids as Sinusoids
 from .generated import Bouncing as Bouncing
 from .generated import Videos as Videos
 from .images import CIFAR10 as CIFAR10

@@ -10,7 +10,12 @@ from torch import Generator, Tensor
 
 def shuffled(n: int, *key: int | str) -> Tensor:
     """Permute 0 ... n-1, (n,), by nothing but `n` and the key."""
-    return torch.randperm(n, generator=Generator().manual_seed(_number(key) >> 1))
+    return torch.randperm(n, generator=generator(*key))
+
+
+def generator(*key: int | str) -> Generator:
+    """Make a generator whose draws depend on nothing but the key."""
+    return Generator().manual_seed(_number(key) >> 1)
 
 
 def uniform(*key: int | str) -> float:

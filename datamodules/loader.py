@@ -34,6 +34,8 @@ class Source(ABC):
 
     rows: int = 1
     """How many rows of a batch each item makes, one after the other."""
+    y: Tensor | None = None
+    """The labels of all items, (N, ...), where they are known without reading an item."""
 
     def cut(self, pick: Pick) -> Source:
         """Read these items as `pick` says; here as they are, for items that have no parts."""
@@ -84,6 +86,11 @@ class Memory(Source):
 def batch_of(x: Tensor | dict[str, Tensor], positions: Tensor, y: Tensor | None) -> Batch:
     """Make a batch from `x`, its rows' positions and the labels of all items; in pinned memory if there is CUDA."""
     batch = {"x": x, "index": positions} | ({} if y is None else {"y": y[positions]})
+    return pinned(batch)
+
+
+def pinned(batch: Batch) -> Batch:
+    """Put a batch in pinned memory if there is CUDA."""
     return {name: _pinned(part) for name, part in batch.items()} if _has_cuda() else batch
 
 

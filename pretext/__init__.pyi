@@ -1,5 +1,6 @@
 __version__: str
 
+from .backbones import MLP as MLP
 from .backbones import NIN as NIN
 from .backbones import AlexNet as AlexNet
 from .backbones import Cells as Cells
@@ -56,9 +57,14 @@ from .training.execution import Execution as Execution
 from .training.fitting import Run as Run
 from .training.fitting import fit as fit
 from .training.loaders import Loaders as Loaders
+from .training.meta.informed import Informed as Informed
+from .training.meta.maml import MAML as MAML
+from .training.meta.module import MetaLearner as MetaLearner
+from .training.meta.sequence import SequenceLearner as SequenceLearner
 from .training.optimization import Optim as Optim
 from .training.pretrainer import Pretrainer as Pretrainer
 from .training.run import load as load
+from .verbs.clustering import cluster as cluster
 from .verbs.comparing import bench as bench
 from .verbs.comparing import compare as compare
 from .verbs.looking import export as export

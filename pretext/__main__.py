@@ -41,6 +41,7 @@ usage: pretext VERB ...
   reproduce published numbers, ours beside them:  pretext reproduce rotnet|simclr --data.root DIR [--scale 0.01]
   report    one self-contained HTML page of a run:  pretext report RUN
   export    the plain backbone:  pretext export RUN --to torchvision|safetensors [--modality rgb]
+  cluster   classes without labels, to learn to learn from:  pretext cluster RUN [--clusters 50 --out FILE]
   runs      list the runs that there are:  pretext runs [FOLDER]
   configs   list the configs that come with it, or copy one:  pretext configs [NAME --copy FILE]
   tasks     list the tasks:  pretext tasks [NAME]

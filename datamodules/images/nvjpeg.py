@@ -51,7 +51,7 @@ class OnDevice(Source):
 
     def __init__(self, files: FileSource) -> None:
         assert isinstance(files.decoder, Canvases)
-        self.files, self.how = files, files.decoder.how
+        self.files, self.how, self.y = files, files.decoder.how, files.y
 
     def __len__(self) -> int:
         return len(self.files)

@@ -5,6 +5,7 @@ from pretext.backbones.audio import Sound
 from pretext.backbones.cells import Cells
 from pretext.backbones.frames import Frames
 from pretext.backbones.image import TorchVision
+from pretext.backbones.mlp import MLP
 from pretext.backbones.multimodal import MultiModal
 from pretext.backbones.nin import NIN
 from pretext.backbones.r2plus1d import R2Plus1D
@@ -16,6 +17,7 @@ from pretext.backbones.video import TorchVideo
 from pretext.backbones.wrapped import Wrapped
 
 __all__ = [
+    "MLP",
     "NIN",
     "AlexNet",
     "Cells",

@@ -24,6 +24,7 @@ TAKES = {  # of each verb its options; those of a config's parts come on top whe
     "audit": "-c --data.root --help",
     "reproduce": "--out --scale --data.root",
     "export": "--to --out --modality",
+    "cluster": "--clusters --partitions --stage --modality --out --data --data.root",
     "configs": "--copy",
 }
 CONFIGURED = ("fit", "validate", "test", "predict", "show", "evolve")

@@ -13,6 +13,7 @@ from typing import Any
 from pretext.evaluation.names import DEFAULT as DEFAULT
 from pretext.evaluation.names import EVERY as EVERY
 from pretext.evaluation.protocol import Description, Protocol
+from pretext.evaluation.protocols.few_shot import FewShot
 from pretext.evaluation.protocols.knn import NearestNeighbours
 from pretext.evaluation.protocols.linear import LinearProbe
 from pretext.evaluation.protocols.low_label import LowLabel
@@ -22,7 +23,14 @@ from pretext.evaluation.protocols.svm import LinearSvm
 from pretext.evaluation.protocols.transferability import Transferability
 
 OURS: tuple[type[Protocol], ...] = (
-    *(NearestNeighbours, LinearProbe, LinearSvm, Quality, LowLabel, Transferability, Regression),
+    NearestNeighbours,
+    LinearProbe,
+    LinearSvm,
+    Quality,
+    LowLabel,
+    Transferability,
+    Regression,
+    FewShot,
 )
 """In the order in which a row has their scores."""
 ONCE = tuple(protocol.description.name for protocol in OURS if protocol.description.once)

@@ -23,8 +23,9 @@ class Score:
     """What a protocol measured of one stage.
 
     Args:
-        figures: in the order of probe.json: metrics, "low" and "high" of the first metric's 95 % interval, "validation"
-            (how good it was where nothing of the test items was seen), settings, and whatever else is worth keeping.
+        figures: in the order of probe.json: metrics, "low" and "high" of the first metric's 95 % interval (or of any,
+            such as "centroid_1_low"), "validation" (how good it was where nothing of the test items was seen),
+            settings, and whatever else is worth keeping.
         variants: by setting, such as the number of neighbours: the score of every setting that was tried.
         points: of a protocol that is measured once: a score for each point of its curve.
 
@@ -35,8 +36,10 @@ class Score:
     points: tuple[Score, ...] = ()
 
     def value(self, metric: str) -> Value | None:
-        """Return a metric with the interval of the score; None where it was not measured."""
-        number, low, high = (_number(self.figures.get(key)) for key in (metric, "low", "high"))
+        """Return a metric with its interval, or that of the score; None where it was not measured."""
+        ends = ("_low", "_high") if f"{metric}_low" in self.figures else ()
+        own = tuple(f"{metric}{end}" for end in ends) or ("low", "high")
+        number, low, high = (_number(self.figures.get(key)) for key in (metric, *own))
         return None if math.isnan(number) else Value(number, low, high)
 
     @property

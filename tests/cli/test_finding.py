@@ -176,7 +176,7 @@ class TestHelp:
             ["bench", str(ROOT / "configs" / "image" / "rotation.yaml")],
             *(
                 [verb, "nowhere"]
-                for verb in ("validate", "show", "probe", "compare", "export", "report", "runs", "bench")
+                for verb in ("validate", "show", "probe", "compare", "export", "cluster", "report", "runs", "bench")
             ),
         ]
         code = f"""
