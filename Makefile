@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Compiled files stay, so that the next run need not compile the tests again (10 s of CPU).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-video test test-vectorisations slow clean
+.PHONY: demo demo-video docs test test-vectorisations slow clean
 
 demo: .venv/installed
 	if [ -e runs/demo/checkpoints/last.ckpt ]; then $(BIN)/pretext fit runs/demo; \
@@ -20,6 +20,12 @@ demo-video: .venv/installed-flow
 	$(BIN)/pretext probe runs/demo-video
 	$(BIN)/pretext export runs/demo-video --to safetensors --modality rgb
 	$(BIN)/pretext report runs/demo-video
+
+# The site: build/site/html/index.html. Nothing is fetched; a warning is an error.
+docs: .venv/installed-docs
+	rm -rf build/site docs/pictures
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/site/doctrees docs build/site/html
+	@echo "look: build/site/html/index.html"
 
 test: .venv/installed-test
 	$(BIN)/ruff check .
@@ -52,9 +58,13 @@ slow: .venv/installed-test
 	$(BIN)/python -m pip install -q -e .[flow]
 	touch .venv/installed $@
 
+.venv/installed-docs: pyproject.toml | .venv/torch
+	$(BIN)/python -m pip install -q -e .[docs]
+	touch .venv/installed .venv/installed-flow $@
+
 .venv/installed-test: pyproject.toml | .venv/torch
 	$(BIN)/python -m pip install -q -e .[test]
 	touch .venv/installed .venv/installed-flow $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv build/site docs/pictures
