@@ -39,7 +39,7 @@ test-vectorisations: .venv/installed-test
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 	OMP_NUM_THREADS=4 $(BIN)/pytest
 
-slow: .venv/installed-test
+slow: .venv/installed-test .venv/installed-docs
 	$(BIN)/pytest -m slow
 
 .venv/bin/python:

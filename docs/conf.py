@@ -27,12 +27,13 @@ html_show_sourcelink = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 myst_heading_anchors = 4
+smartquotes = False  # two hyphens begin an option
 add_module_names = False
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # those of Lightning and torch are theirs
 autodoc_typehints_format = "short"
 maximum_signature_line_length = 100
 napoleon_use_rtype = False
-suppress_warnings = ["misc.highlighting_failure"]
 
 COPIES = {page.removesuffix(".md"): file for file, page in links.PAGES.items() if file != "README.md"}
 

@@ -93,15 +93,19 @@ def backbones() -> str:
 
 
 def configs() -> str:
-    """Write a table of the configs."""
-    rows = ["| config | what it does | needs | result |", "|---|---|---|---|"]
+    """Write a section for each folder of configs, and an item for each config."""
+    lines: list[str] = []
+    folder = ""
     for name in names():
-        head = header(PACKAGED / f"{name}.yaml")
+        head, place = header(PACKAGED / f"{name}.yaml"), name.rpartition("/")[0]
+        if place != folder:
+            folder = place
+            lines += ["", f"## {folder}", ""]
         paper = f" ([paper]({head.paper}))" if head.paper else ""
-        result = head.facts.get("Result", "")
-        cells = (f"`{name}`", f"{head.question}{paper}", needs(PACKAGED / f"{name}.yaml"), result)
-        rows.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
-    return "\n".join(rows)
+        wants = needs(PACKAGED / f"{name}.yaml")
+        told = [f"Needs {wants}." if wants else "", _plain(head.facts.get("Result", ""))]
+        lines.append(" ".join(part for part in [f"- **`{name}`**: {_plain(head.question)}{paper}", *told] if part))
+    return "\n".join(lines)
 
 
 def glossary() -> str:
@@ -109,10 +113,9 @@ def glossary() -> str:
     from pretext.evaluation.available import descriptions
     from pretext.report.glossary import SHORT
 
-    lines = [f"- **{one.title}**: {one.about}." for one in descriptions()]
-    for one in descriptions():
-        lines += [f"- **{metric.title}**: {metric.about}." for metric in one.metrics if metric.about]
-    return "\n".join([*lines, *(f"- **{word}**: {said}" for word, said in SHORT.items())])
+    said = [(one.title, one.about) for one in descriptions()]
+    said += [(metric.title, metric.about) for one in descriptions() for metric in one.metrics if metric.about]
+    return "\n".join(f"- **{word}**: {about.rstrip('.')}." for word, about in [*said, *SHORT.items()])
 
 
 def interface() -> str:
