@@ -10,8 +10,8 @@ DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS.parent), str(DOCS)]
 
 import pytorch_lightning  # noqa: E402, F401  # before ours, as the command line does
-
 from extension import docstrings, generated, links, pictures  # noqa: E402
+
 from pretext import __version__  # noqa: E402
 
 project = "pretext"

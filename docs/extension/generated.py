@@ -31,7 +31,15 @@ GROUPS = {  # the rooms that public names come from, in the order in which a rea
     "Tasks": ("tasks",),
     "Backbones": ("backbones",),
 }
-ABSTRACT = {"Task", "Backbone", "Protocol", "DataModule", "Run", "ProbeResult", "Boards"}  # whose methods a user calls or writes
+ABSTRACT = {
+    "Task",
+    "Backbone",
+    "Protocol",
+    "DataModule",
+    "Run",
+    "ProbeResult",
+    "Boards",
+}  # whose methods a user calls or writes
 MORE = {  # what is public beside `pretext` and `datamodules`: module, and what stands in it or is repeated there
     "Callbacks": ("pretext.callbacks", "pretext.training.callbacks"),
     "Protocols": ("pretext.evaluation.protocol", "pretext.evaluation.protocol"),

@@ -20,7 +20,7 @@ CROPS = 3  # squares of each photo, from left to right
 
 
 def draw(folder: Path, media: Path) -> None:
-    """Draw two puzzles of each task that a config trains, untrained, as `pretext show -c CONFIG` does; what is there stays."""
+    """Draw two puzzles of each task, untrained, as `pretext show -c CONFIG` does; a picture that is there stays."""
     from pretext.training.run import build
     from pretext.verbs.looking import draw as drawn
 
