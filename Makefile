@@ -1,21 +1,23 @@
 # `make demo`, `make demo-video` and `make test` do all the set-up: they make .venv first if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
+# More options for the training of a demo, such as `make demo FIT="--trainer.max_epochs 1"`.
+FIT ?=
 # Compiled files stay, so that the next run need not compile the tests again (10 s of CPU).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-video docs test test-vectorisations slow clean
+.PHONY: demo demo-video docs test test-vectorisations slow walk clean
 
 demo: .venv/installed
 	if [ -e runs/demo/checkpoints/last.ckpt ]; then $(BIN)/pretext fit runs/demo; \
-	else $(BIN)/pretext fit -c configs/image/digits.yaml --trainer.default_root_dir runs/demo; fi
+	else $(BIN)/pretext fit -c configs/image/digits.yaml --trainer.default_root_dir runs/demo $(FIT); fi
 	$(BIN)/pretext show runs/demo
 	$(BIN)/pretext probe runs/demo
 	$(BIN)/pretext report runs/demo
 
 demo-video: .venv/installed-flow
 	if [ -e runs/demo-video/checkpoints/last.ckpt ]; then $(BIN)/pretext fit runs/demo-video; \
-	else $(BIN)/pretext fit -c configs/audio_visual/bouncing.yaml --trainer.default_root_dir runs/demo-video; fi
+	else $(BIN)/pretext fit -c configs/audio_visual/bouncing.yaml --trainer.default_root_dir runs/demo-video $(FIT); fi
 	$(BIN)/pretext show runs/demo-video --count 3
 	$(BIN)/pretext probe runs/demo-video
 	$(BIN)/pretext export runs/demo-video --to safetensors --modality rgb
@@ -38,6 +40,10 @@ test-vectorisations: .venv/installed-test
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 	OMP_NUM_THREADS=4 $(BIN)/pytest
+
+# The newcomer's walk: the README from top to bottom in a fresh clone, then with the wheel alone.
+walk:
+	bash tests/walk.sh
 
 slow: .venv/installed-test .venv/installed-docs
 	$(BIN)/pytest -m slow
