@@ -40,10 +40,11 @@ def make_data(data):
     """Write photos of digits in folders of classes, pets, videos with sound, weights and tables."""
     import torch
     import torchvision
-    from datamodules import Bouncing
     from pets import pets_folder
     from PIL import Image
     from sklearn.datasets import load_digits
+
+    from datamodules import Bouncing
 
     digits = load_digits()
     for at, (grey, label) in enumerate(zip(digits.images[:400], digits.target, strict=False)):
