@@ -1,25 +1,33 @@
 # `make demo`, `make demo-video` and `make test` do all the set-up: they make .venv first if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
+# More options for the training of a demo, such as `make demo FIT="--trainer.max_epochs 1"`.
+FIT ?=
 # Compiled files stay, so that the next run need not compile the tests again (10 s of CPU).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-video test test-vectorisations slow clean
+.PHONY: demo demo-video docs test test-vectorisations slow walk clean
 
 demo: .venv/installed
 	if [ -e runs/demo/checkpoints/last.ckpt ]; then $(BIN)/pretext fit runs/demo; \
-	else $(BIN)/pretext fit -c configs/image/digits.yaml --trainer.default_root_dir runs/demo; fi
+	else $(BIN)/pretext fit -c configs/image/digits.yaml --trainer.default_root_dir runs/demo $(FIT); fi
 	$(BIN)/pretext show runs/demo
 	$(BIN)/pretext probe runs/demo
 	$(BIN)/pretext report runs/demo
 
 demo-video: .venv/installed-flow
 	if [ -e runs/demo-video/checkpoints/last.ckpt ]; then $(BIN)/pretext fit runs/demo-video; \
-	else $(BIN)/pretext fit -c configs/audio_visual/bouncing.yaml --trainer.default_root_dir runs/demo-video; fi
+	else $(BIN)/pretext fit -c configs/audio_visual/bouncing.yaml --trainer.default_root_dir runs/demo-video $(FIT); fi
 	$(BIN)/pretext show runs/demo-video --count 3
 	$(BIN)/pretext probe runs/demo-video
 	$(BIN)/pretext export runs/demo-video --to safetensors --modality rgb
 	$(BIN)/pretext report runs/demo-video
+
+# The site: build/site/html/index.html. Nothing is fetched; a warning is an error.
+docs: .venv/installed-docs
+	rm -rf build/site docs/pictures
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/site/doctrees docs build/site/html
+	@echo "look: build/site/html/index.html"
 
 test: .venv/installed-test
 	$(BIN)/ruff check .
@@ -33,7 +41,11 @@ test-vectorisations: .venv/installed-test
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 	OMP_NUM_THREADS=4 $(BIN)/pytest
 
-slow: .venv/installed-test
+# The newcomer's walk: the README from top to bottom in a fresh clone, then with the wheel alone.
+walk:
+	bash tests/walk.sh
+
+slow: .venv/installed-test .venv/installed-docs
 	$(BIN)/pytest -m slow
 
 .venv/bin/python:
@@ -52,9 +64,13 @@ slow: .venv/installed-test
 	$(BIN)/python -m pip install -q -e .[flow]
 	touch .venv/installed $@
 
+.venv/installed-docs: pyproject.toml | .venv/torch
+	$(BIN)/python -m pip install -q -e .[docs]
+	touch .venv/installed .venv/installed-flow $@
+
 .venv/installed-test: pyproject.toml | .venv/torch
 	$(BIN)/python -m pip install -q -e .[test]
 	touch .venv/installed .venv/installed-flow $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv build/site docs/pictures

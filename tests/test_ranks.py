@@ -4,6 +4,7 @@ import csv
 import inspect
 import json
 import socket
+from itertools import pairwise
 
 import pytest
 import torch
@@ -121,6 +122,14 @@ def test_a_rank_without_a_batch_neither_waits_nor_counts(found, one):
     assert "val/views/ranking" in expected
     for rank in found:
         assert rank["validated"] == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_one_rank_whose_time_has_come_makes_all_save_after_the_same_step(found):
+    first, second = (each["timed"] for each in found)
+    assert first == second  # what each rank sees before each of its 10 steps
+    saved = [step for step in dict.fromkeys(first) if step is not None]
+    assert len(saved) >= 3
+    assert all(later - one >= 2 for one, later in pairwise(saved))  # heard of a step late, once
 
 
 def test_predictions_are_those_of_one_process_in_one_file(two, one):

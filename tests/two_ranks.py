@@ -6,6 +6,7 @@ The test does the same alone: `train` and `evaluate` take the number of devices.
 import json
 import os
 from functools import partial
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -17,12 +18,13 @@ from pets import pets_folder
 from torch import distributed, nn
 
 from datamodules.images.pets import Pets
-from pretext import FineTune, LinearProbe, Segmentation
+from pretext import FineTune, LinearProbe, Pretrainer, Rotation, Segmentation
 from pretext.__main__ import main
 from pretext.core.ranks import gathered, gathered_rows, mean, together, total, world
 from pretext.core.rng import rng
 from pretext.core.tree import mapped
 from pretext.testing.ranks import gradients_of, whole_of
+from pretext.training.callbacks import Checkpoint
 from pretext.training.cli import PretextCLI
 
 
@@ -147,7 +149,7 @@ def evaluate(folder, devices):
             devices=devices,
             accelerator="cpu",
             default_root_dir=place,
-            **dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),
+            **QUIET,
         )
         trainer.validate(module, source, verbose=False)
         logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
@@ -161,6 +163,33 @@ def pets(folder):
     return Pets(pets_folder(root, train=12, test=10), **grouped(Pets, canvas=32, batch_size=4, val=0.5))
 
 
+QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+
+
+class Look(pl.Callback):
+    """Notes before each step what step the checkpoint is of, or none."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_start(self, trainer, *rest):
+        file = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        self.seen.append(torch.load(file, weights_only=True)["global_step"] if file.exists() else None)
+
+
+def timed(folder, rank):
+    """Train for 10 steps, where only the second rank's clock ever says that it is time for a checkpoint."""
+    look, options = Look(), {"every_n_steps": 1000, "every_n_epochs": None}
+    save = Checkpoint(**options, every_n_minutes=1e-9 if rank else 60.0)
+    trainer = pl.Trainer(
+        devices=2, accelerator="cpu", default_root_dir=folder / "timed", callbacks=[save, look], limit_val_batches=0,
+        max_epochs=1, **QUIET,
+    )  # fmt: skip
+    items = colours(80)
+    trainer.fit(Pretrainer(TinyNet(norm=False), {"turn": Rotation}), Labelled(items, items, batch_size=4, val=0.0))
+    return look.seen
+
+
 def probe(folder):
     """Probe the run in a view more than the plain one, in batches of 16."""
     out = folder / "probe"
@@ -171,7 +200,7 @@ def both(folder):
     """Do everything with the other rank, and leave what was found in the folder."""
     rank = int(os.environ["RANK"])
     distributed.init_process_group("gloo")
-    found = {**train(folder, 2), "evaluated": evaluate(folder, 2)}
+    found = {**train(folder, 2), "evaluated": evaluate(folder, 2), "timed": timed(folder, rank)}
     first, os.environ["MASTER_PORT"] = os.environ["MASTER_PORT"], os.environ["NEXT_PORT"]  # of a launch of its own
     try:
         probe(folder)

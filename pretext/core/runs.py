@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 CONFIG = "config.yaml"
@@ -22,7 +23,16 @@ def find(path: str | Path) -> Path:
     if runs := [run for run in numbered(path) if (run / CONFIG).is_file()]:
         return runs[-1]
     said = f"no run in {path}: a run is a folder with {CONFIG}, made by `pretext fit`"
-    raise FileNotFoundError(f"{said}; `pretext runs` lists those here" if RUNS.is_dir() else said)
+    raise FileNotFoundError(f"{said}; {_meant(path)}`pretext runs` lists those here" if RUNS.is_dir() else said)
+
+
+def _meant(path: Path) -> str:
+    """Guess which run was meant, by its whole path, or by its last parts."""
+    runs = {str(file.parent): file.parent for file in RUNS.rglob(CONFIG)}
+    named = {**{str(run.parent): run.parent for run in runs.values()}, **runs}
+    short = {str(run.relative_to(RUNS)): run for run in named.values() if run != RUNS}
+    like = get_close_matches(str(path), [*named, *short], n=1)
+    return f"did you mean {named.get(like[0]) or short[like[0]]}? " if like else ""
 
 
 def numbered(path: Path) -> list[Path]:

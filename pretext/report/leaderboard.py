@@ -16,7 +16,7 @@ from pretext.core.files import write_whole
 from pretext.evaluation.statistics.correlation import Correlation
 from pretext.report.colours import Shades
 from pretext.report.leaderboard_amounts import amounts_table
-from pretext.report.table import MISSING, STAR, Cell, Column, Row, Table, of_metric, of_value, plain
+from pretext.report.table import STAR, Cell, Column, Row, Table, of_metric, of_value, plain
 from pretext.report.words import rho
 
 LEGEND = (
@@ -72,22 +72,31 @@ def spearman(rank: Correlation) -> str:
 def table(board: Board) -> RichTable:
     """Lay a board out for a terminal of 80 columns. Raises as `summary` does."""
     entries = summary(board)
-    whole = ranking(board, entries)  # there is no room for the number of seeds, its last column
-    written = [[column.text(cell) for column, cell in whole.cells(row)] for row in whole.rows]
-    kept = [k for k in range(len(whole.columns) - 1) if any(texts[k] != MISSING for texts in written)]
-    rows = [row._replace(cells=[row.cells[k] for k in kept]) for row in whole.rows]
+    whole = ranking(board, entries)
+    rows = [row._replace(cells=row.cells[:-1]) for row in whole.rows]  # there is no room for the number of seeds
+    shown = whole._replace(columns=whole.columns[:-1], rows=rows).filled()
     heading = f"{_heading(board)}\n{board.status}"
-    skilled = any(whole.columns[k].title == "Skill" for k in kept)
+    skilled = any(column.title == "Skill" for column in shown.columns)
     caption = f"{LEGEND} {over(entries)} {spearman(correlation(entries)) if skilled else ''}".strip()
-    return whole._replace(title=heading, columns=[whole.columns[k] for k in kept], rows=rows, caption=caption).rich()
+    return shown._replace(title=heading, caption=caption).rich()
 
 
 def _heading(board: Board) -> str:
     """Name a board and what it is measured on; a board that is called by that says each part once."""
     about = title(board)
-    said = about.replace(", ", " · ").split(" · ")
-    name = " · ".join(part for part in board.name.split(" · ") if part not in said)
+    name = " · ".join(part for part in board.name.split(" · ") if part not in _parts(about))
     return f"{name}: {about}" if name else about
+
+
+def about(board: Board) -> str:
+    """Say what a board is measured on, below a heading that is its name: what the name has is not said again."""
+    named = _parts(board.name)
+    said = " · ".join(part for part in title(board).split(" · ") if not set(_parts(part)) <= set(named))
+    return f"{said or title(board)}. {board.status}."
+
+
+def _parts(text: str) -> list[str]:
+    return text.replace(", ", " · ").split(" · ")
 
 
 def markdown(boards: Sequence[Board]) -> str:

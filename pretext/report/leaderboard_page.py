@@ -16,7 +16,7 @@ from pretext.benchmark.verdict import verdict
 from pretext.report import leaderboard
 from pretext.report.colours import Shades, bars
 from pretext.report.glossary import glossary
-from pretext.report.leaderboard import column, every_stage, over, ranking, spearman, title, warned
+from pretext.report.leaderboard import about, column, every_stage, over, ranking, spearman, warned
 from pretext.report.leaderboard_amounts import amounts_charts, amounts_table
 from pretext.report.leaderboard_figures import KEYS, curves, levels_of, skill, strips
 from pretext.report.page import write_page
@@ -34,12 +34,12 @@ def write_html(boards: Sequence[Board], file: Path, heading: str, command: str, 
     cells = [one for board in boards for one in board.cells]
     seconds = sum(sum((one.seconds or {}).values()) for one in cells)
     total = f"{len(boards)} data sets, {len(cells)} runs, {duration(seconds)} in all"
-    about = " · ".join(filter(None, (total, date(environment))))
+    below = " · ".join(filter(None, (total, date(environment))))
     summaries = [(board, summary(board)) for board in boards]
     content: dict[str, Any] = {"boards": [_section(*each) for each in summaries], "overview": _overview(summaries)}
     content |= {"verdict": [of_board(board, verdict(entries)) for board, entries in summaries] or [NONE]}
     content |= {"glossary": _glossary(content["boards"], boards)}
-    write_page(file, "leaderboard.html", heading, about, **content, command=command, environment=environment)
+    write_page(file, "leaderboard.html", heading, below, **content, command=command, environment=environment)
 
 
 def _glossary(sections: Sequence[Mapping[str, Any]], boards: Sequence[Board]) -> dict[str, str]:
@@ -69,9 +69,9 @@ def _section(board: Board, entries: Sequence[EntrySummary]) -> dict[str, Any]:
     levels = levels_of(board, entries)
     return {
         "board": board,
-        "about": f"{title(board)}. {board.status}.",
+        "about": about(board),
         "legend": legend(KEYS, [*levels, *(entry.kind for entry in entries)]),
-        "table": _table(board, entries, levels),
+        "table": _table(board, entries, levels).filled(),
         "stages": _stages(board, entries, levels),
         "curves": curves(board, entries),
         "amounts": _amounts(board, entries),
@@ -79,7 +79,7 @@ def _section(board: Board, entries: Sequence[EntrySummary]) -> dict[str, Any]:
         "skill_note": f"{spearman(correlation(entries))} {leaderboard.SKILL}",
         "cost": _cost(entries),
         "others": _others(board, entries),
-        "runs": _runs(board.cells),
+        "runs": _runs(board.cells).filled(),
         "facts": protocol_facts(board.data, board.protocol),
     }
 

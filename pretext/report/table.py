@@ -128,6 +128,17 @@ class Table(NamedTuple):
         whole = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row.cells)
         return zip(self.columns, whole, strict=True)
 
+    def filled(self) -> Table:
+        """Leave out columns in which nothing stands in any row, but that which names the rows."""
+        every = [
+            [cell.picture or column.text(cell) != MISSING for column, cell in self.cells(row)] for row in self.rows
+        ]
+        kept = [k for k in range(len(self.columns)) if k == self.names or any(there[k] for there in every)]
+        rows = [row._replace(cells=[row.cells[k] for k in kept]) for row in self.rows]
+        order = kept.index(self.sorted_by) if self.sorted_by in kept else None
+        columns = [self.columns[k] for k in kept]
+        return self._replace(columns=columns, rows=rows, names=kept.index(self.names), sorted_by=order)
+
     def __html__(self) -> str:
         """Draw it for a page."""
         return macro("table", self)

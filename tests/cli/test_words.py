@@ -77,10 +77,34 @@ class TestNext:
         assert out.splitlines()[-1] == "as a page: add --out FILE.html"
         assert out.count("Digits") == 1
         assert "Skill" not in out
+        told(capsys, "compare", run, "--out", "page.html")
+        board = re.search(r"<section id=.board-0.>.*?</table>", Path("page.html").read_text(), re.DOTALL)[0]
+        assert board.count("Digits") == 1
+        assert "Skill" not in board
+        assert board.count("train items") == 1
 
     def test_show_of_a_config(self, capsys):
         out = told(capsys, "show", "-c", "tiny.yaml", "--out", "asked.png")
         assert out.splitlines()[-1] == "look: asked.png; train: pretext fit -c tiny.yaml"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("runs/image/rotaton/0", "runs/image/rotation/0"),
+        ("runs/image/rotation/1", "runs/image/rotation/0"),
+        ("image/rotation", "runs/image/rotation"),
+        ("runs/smal", "runs/small"),
+    ],
+)
+def test_of_a_misspelt_run(said, meant, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for run in ("image/rotation/0", "small"):
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        (tmp_path / "runs" / run / "config.yaml").write_text("model: {}\n")
+    for verb in ("fit", "show", "report"):
+        assert f"; did you mean {meant}? `pretext runs` lists" in told(capsys, verb, said, code=1)
+    assert "mean" not in told(capsys, "fit", "else", code=1)
 
 
 @pytest.mark.parametrize(

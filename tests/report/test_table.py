@@ -135,3 +135,15 @@ def test_csv_keeps_full_precision_and_leaves_out_what_is_missing():
 def test_a_row_of_another_length_is_refused():
     with pytest.raises(ValueError, match="argument"):
         table(["a"]).markdown()
+
+
+def test_columns_in_which_nothing_stands_are_left_out_and_what_is_sorted_by_is_still_so():
+    columns = [Column("Rank"), Column("Entry", words=True), Column("Probe", "%"), Column("", picture=Markup("<b></b>"))]
+    rows = [Row([None, "a", 0.5, Cell(picture=Markup("<i></i>"))]), Row([Cell(), "b", None, Cell()])]
+    left = Table("Title", columns, rows, names=1, sorted_by=2).filled()
+    assert [column.title for column in left.columns] == ["Entry", "Probe", ""]
+    assert (left.names, left.sorted_by) == (0, 1)
+    assert [next(iter(row.cells)) for row in left.rows] == ["a", "b"]
+    assert left.filled() == left
+    none = Table("Title", columns, [Row([None, "a", None, None])], names=1, sorted_by=2).filled()
+    assert ([column.title for column in none.columns], none.sorted_by) == (["Entry"], None)

@@ -1,0 +1,1 @@
+"""What the site is built with, beside Sphinx: pages that are written from the code, pictures that are drawn by it."""
