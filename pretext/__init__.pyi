@@ -10,6 +10,7 @@ from .backbones import ResNet as ResNet
 from .backbones import SearchCells as SearchCells
 from .backbones import Sound as Sound
 from .backbones import Split as Split
+from .backbones import Text as Text
 from .backbones import Timm as Timm
 from .backbones import TorchVideo as TorchVideo
 from .backbones import TorchVision as TorchVision
