@@ -1,5 +1,6 @@
 from .base import DataError as DataError
 from .base import DataModule as DataModule
+from .captions import Captions as Captions
 from .episodes import Counts as Counts
 from .episodes import Episodes as Episodes
 from .episodes import HeldClasses as HeldClasses

@@ -2,10 +2,11 @@
 
 A batch is a dict {"x", "index": int64 (N,), and "y": int64 (N,) where labelled}. Of one modality x is the tensor, of
 several it is a dict of them: pictures uint8 (N, 3, S, S), "rgb" uint8 (N, 3, W, S, S), "grey" with 1 and "flow" with 2
-channels, "audio" int16 (N, 1, L). S is the canvas, a square a little larger than the crop that the host takes on the
-device. The index counts a split's items in order, the validation share of "train" included, so that (split, index)
-names an item for ever. Where an item has several labels, "y" is int8 (N, K) of 1 present, 0 absent and -1 not to be
-judged; where every pixel has one, uint8 (N, S, S) with 255 for those that are not to be judged.
+channels, "audio" int16 (N, 1, L), "text" uint8 (N, 1, L), bytes of UTF-8 filled up with 0. S is the canvas, a square a
+little larger than the crop that the host takes on the device. The index counts a split's items in order, the validation
+share of "train" included, so that (split, index) names an item for ever. Where an item has several labels, "y" is int8
+(N, K) of 1 present, 0 absent and -1 not to be judged; where every pixel has one, uint8 (N, S, S) with 255 for those
+that are not to be judged.
 
 Several processes that train have each its own batches, of one size. Validation, test and prediction deal the batches
 of one process to them in turn; a batch with a true "spare" is another rank's and does not count.

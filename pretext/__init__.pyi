@@ -11,6 +11,7 @@ from .backbones import ResNet as ResNet
 from .backbones import SearchCells as SearchCells
 from .backbones import Sound as Sound
 from .backbones import Split as Split
+from .backbones import Text as Text
 from .backbones import Timm as Timm
 from .backbones import TorchVideo as TorchVideo
 from .backbones import TorchVision as TorchVision
@@ -22,6 +23,7 @@ from .core.types import Panel as Panel
 from .core.types import Puzzle as Puzzle
 from .core.types import Task as Task
 from .core.types import axis as axis
+from .evaluation.protocols.zero_shot import ZeroShot as ZeroShot
 from .evaluation.results import ProbeResult as ProbeResult
 from .supervised.finetune import FineTune as FineTune
 from .supervised.linear_probe import LinearProbe as LinearProbe

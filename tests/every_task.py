@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from captions import captioned, picture_and_text
 from clips import TinySound, TinyVideo, av_batch, moving, tiny_multimodal
 from nets import TinyNet
 
@@ -95,4 +96,9 @@ def cases():
         **{name: Case(task, video, clips()) for name, task in of_clips.items()},
         "sound": Case(pretext.Reconstruction, TinySound, several()["audio"].repeat(1, 1, 20)),
         **{name: Case(task, both, several()) for name, task in of_several.items()},
+        "picture and text": Case(
+            partial(pretext.Embed, first="rgb", second="text", outputs=8, loss=InfoNCE(0.07, learnt=True)),
+            picture_and_text,
+            captioned(N),
+        ),
     }

@@ -66,7 +66,7 @@ def compare(name, case, rank):
         if way == "together":
             puzzles = [None, None]
             distributed.all_gather_object(puzzles, puzzle)
-            by_rows = name in ("counting", "contrast", "frames", "embed", "hardest info-nce")
+            by_rows = name in ("counting", "contrast", "frames", "embed", "hardest info-nce", "picture and text")
             task, net = built(case)
             whole = sit(task, net, whole_of(task, puzzles, N // 2, by_rows))
             alone = gradients_of(task, net, whole)

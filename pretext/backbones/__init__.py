@@ -12,6 +12,7 @@ from pretext.backbones.r2plus1d import R2Plus1D
 from pretext.backbones.resnet import ResNet
 from pretext.backbones.search_cells import SearchCells
 from pretext.backbones.split import Split
+from pretext.backbones.text import Text
 from pretext.backbones.timm import Timm
 from pretext.backbones.video import TorchVideo
 from pretext.backbones.wrapped import Wrapped
@@ -28,6 +29,7 @@ __all__ = [
     "SearchCells",
     "Sound",
     "Split",
+    "Text",
     "Timm",
     "TorchVideo",
     "TorchVision",

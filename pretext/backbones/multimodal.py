@@ -23,7 +23,7 @@ class MultiModal(Backbone):
     input axes of its own: a task for one modality on it fails when it is built, and belongs in `On(modality, task)`.
 
     Args:
-        backbones: by modality ("rgb", "grey", "flow", "audio", as the data module calls them), its network.
+        backbones: by modality ("rgb", "grey", "flow", "audio", "text", as the data module calls them), its network.
 
     Raises:
         ValueError: there is no network, one that reads no single modality, or a name that torch cannot hold.
@@ -84,6 +84,21 @@ def needs_several(asker: object, backbone: Backbone, advice: str = CONFIGURE) ->
     if not isinstance(backbone, MultiModal):
         raise ValueError(f"{name_of(asker)} needs a MultiModal, got {type(backbone).__name__}; {advice}")
     return backbone
+
+
+def two_of(asker: object, backbone: Backbone, first: str, second: str) -> tuple[Backbone, Backbone]:
+    """Find two networks of a `MultiModal`; of clips and sounds they are such as `pair_of` finds.
+
+    Raises:
+        ValueError: there are no such two; the message names the asker, what it wanted and what it got.
+
+    """
+    several = needs_several(asker, backbone)
+    if {first, second} <= several.dims.keys() and first != second:
+        one, other = several.network(first), several.network(second)
+        if not {one.axes, other.axes} <= {"thw", "t"}:
+            return one, other
+    return pair_of(asker, backbone, first, second)
 
 
 def pair_of(asker: object, backbone: Backbone, first: str, second: str) -> tuple[Backbone, Backbone]:

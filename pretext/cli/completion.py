@@ -15,7 +15,8 @@ TAKES = {  # of each verb its options; those of a config's parts come on top whe
     "test": "--help",
     "predict": "--help",
     "show": "-c --out --count --help",
-    "probe": "--backbone --weights --crop --out --modality --protocols --views --dims --devices --data --data.root",
+    "probe": "--backbone --weights --crop --out --modality --protocols --classes --views --dims --devices --data "
+    "--data.root",
     "compare": "--out",
     "bench": "--out --only --devices",
     "evolve": "-c --out --searcher --candidates --steps --fitness --storage --study --help",

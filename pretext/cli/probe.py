@@ -22,13 +22,13 @@ def main(args: list[str]) -> None:
         find(name)
     from rich.console import Console
 
-    from pretext.evaluation.available import protocols_named
+    from pretext.evaluation.available import protocols_named, with_classes
     from pretext.evaluation.kept import file_of
     from pretext.evaluation.probe import ProbePlan, assist, probe_run
     from pretext.report.probe import plot, tables
     from pretext.training.networks import from_pretrained, from_run
 
-    protocols = protocols_named(own.protocols)  # a mistake is told before anything is embedded
+    protocols = protocols_named(with_classes(own.protocols, own.classes))  # a mistake is told before all else
     if name is not None:
         networks, probed, folder = from_run(name, options, own.modality, own.dims)
     else:
@@ -56,6 +56,8 @@ def _parser(about: str | None) -> Parser:
     parser.add_argument("--modality", help="which network of a MultiModal backbone to probe (default: the first)")
     names = f"of {', '.join(EVERY)}, or a class of your own by its path (default {' '.join(DEFAULT)})"
     parser.add_argument("--protocols", nargs="+", metavar="NAME", default=DEFAULT, help=names)
+    classes = "CSV of what is known of the classes, for zero_shot: class, split (seen or unseen), attributes"
+    parser.add_argument("--classes", type=Path, metavar="FILE", help=classes)
     views = "augmented views of each training image to add (default 0)"
     parser.add_argument("--views", type=int, default=0, help=views)
     parser.add_argument("--dims", type=int, default=DIMS, help=f"values that a stage is pooled to (default {DIMS})")
@@ -70,5 +72,7 @@ def _check(run: str | None, own: Namespace) -> None:
         raise ValueError("--weights and --crop go with --backbone; a run has its own")
     if run is None and own.modality:
         raise ValueError("--modality goes with a run; a --backbone is one network")
+    if own.classes is not None and not own.classes.is_file():
+        raise ValueError(f"--classes: there is no file {own.classes}")
     if own.dims < 1 or own.views < 0:
         raise ValueError(f"--dims is at least 1 and --views at least 0, got {own.dims} and {own.views}")

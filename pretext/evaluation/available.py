@@ -21,6 +21,7 @@ from pretext.evaluation.protocols.quality import Quality
 from pretext.evaluation.protocols.regression import Regression
 from pretext.evaluation.protocols.svm import LinearSvm
 from pretext.evaluation.protocols.transferability import Transferability
+from pretext.evaluation.protocols.zero_shot import ZeroShot
 
 OURS: tuple[type[Protocol], ...] = (
     NearestNeighbours,
@@ -31,13 +32,16 @@ OURS: tuple[type[Protocol], ...] = (
     Transferability,
     Regression,
     FewShot,
+    ZeroShot,
 )
 """In the order in which a row has their scores."""
+BY_CLASSES = {"zero_shot": ZeroShot}
+"""Those that go by a file of classes."""
 ONCE = tuple(protocol.description.name for protocol in OURS if protocol.description.once)
 """Those whose curves a result always has, be they empty."""
 RESERVED = {"features", "stage", "dims", "chosen", "data", "protocol", "rows", "seconds", "command", "described"}
 RESERVED |= {"entry", "kind", "seed", "pretext", "failed", "architecture", "compared", "nearest", "test"}
-RESERVED |= {"options", "fingerprints", "interval", "view", "chance", "attention", "chosen on"}
+RESERVED |= {"options", "fingerprints", "interval", "view", "chance", "attention", "chosen on", "zero_shot_methods"}
 """Keys of results that no plug-in may take for its name."""
 
 
@@ -57,6 +61,21 @@ def protocols_named(names: Iterable[str | Protocol]) -> list[Protocol]:
             both = f"{type(known).__qualname__} and {type(protocol).__qualname__}"
             raise ValueError(f"protocols: {both} are both called {protocol.description.name!r}; rename one")
     return list(built.values())
+
+
+def with_classes(names: Iterable[str], file: Path | None) -> list[str | Protocol]:
+    """Give a file of classes to those of some protocols that go by one.
+
+    Raises:
+        ValueError: a file that none of them wants, or none where one is wanted.
+
+    """
+    named = list(names)
+    if file is not None and not any(name in BY_CLASSES for name in named):
+        raise ValueError(f"--classes {file} goes with --protocols {' or '.join(BY_CLASSES)}, got {' '.join(named)}")
+    if file is None and "zero_shot" in named:
+        raise ValueError("--protocols zero_shot wants what is known of the classes: --classes FILE")
+    return [BY_CLASSES[name](file) if name in BY_CLASSES else name for name in named]
 
 
 def in_row_order(protocols: Iterable[Protocol]) -> list[Protocol]:

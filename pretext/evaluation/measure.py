@@ -40,19 +40,21 @@ def measure(
     protocols: Sequence[str | Protocol] = DEFAULT,
     views: Sequence[Embedded] = (),
     device: torch.device | str = "cpu",
+    classes: Sequence[str] = (),
 ) -> Measured:
     """Measure every stage of `train` and `test`, and mark the one that is best on a validation share of train.
 
     `views` are the training items embedded again, each time augmented anew. They add to what linear probes are fitted
     on, and tell how alike a network finds two views of one item. Protocols that do not suit the sets are left out: of
     this project's, only linear SVMs and label-free scores suit items with several labels, (N, K), and only ridge
-    regression and label-free scores suit numbers, floats (N, V).
+    regression and label-free scores suit numbers, floats (N, V). `classes` are the names of the labels, for protocols
+    that want them.
 
     Raises:
         ValueError: no labels, no protocol that suits the sets, or as in `protocols_named`, `check` and the protocols.
 
     """
-    sets = Sets(train, test, views, torch.device(device))
+    sets = Sets(train, test, views, torch.device(device), classes)
     wanted = _wanted(protocols, sets)
     if not sets.labelled or not wanted:
         names = [protocol if isinstance(protocol, str) else protocol.description.name for protocol in protocols]

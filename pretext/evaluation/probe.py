@@ -158,7 +158,7 @@ def probe_network(
     train, test = (look(split) for split in SPLITS)
     views = [look("train", k) for k in range(plan.views)]
     with Console(stderr=True).status(f"probing {title}"):
-        return measure(train, test, plan.protocols, views, device)
+        return measure(train, test, plan.protocols, views, device, probed.data.classes)
 
 
 def assist(

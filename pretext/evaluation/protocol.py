@@ -72,6 +72,7 @@ class Description:
         short: heading of a narrow column; the title unless given.
         settings: keys of a score that say what was chosen, with their headings, such as {"l2": "L2"}.
         variants: the key of a row under which the scores of every setting stand, such as "nearest"; "" for none.
+        variants_title: heading of a table of these; "" for none.
         apart: no metric is the headline: all are read side by side, in a table of their own.
         preference: its place, the lowest first, among the protocols whose validation chooses the stage and whose
             metrics rank a leaderboard; None: it does neither. Those of this project have 1 to 4.
@@ -88,6 +89,7 @@ class Description:
     short: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     variants: str = ""
+    variants_title: str = ""
     apart: bool = False
     preference: int | None = None
     needs: tuple[str, ...] = ()
@@ -126,6 +128,7 @@ class Sets:
         test: for the final score alone.
         views: the training items again, each time augmented anew.
         device: where to compute.
+        classes: their names, in the order of their labels, where they are known.
 
     """
 
@@ -133,6 +136,7 @@ class Sets:
     test: Embedded
     views: Sequence[Embedded] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    classes: Sequence[str] = ()
 
     @property
     def labelled(self) -> bool:

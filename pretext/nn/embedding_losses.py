@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pretext.core.errors import require
-from pretext.nn.losses import info_nce, max_margin
+from pretext.nn.losses import info_nce, max_margin, triplet
+
+SHARPEST = 100.0  # one over the lowest temperature that is learnt, as in CLIP
+By = Literal["similarity", "distance"]
 
 
 class EmbeddingLoss(ABC):
@@ -79,6 +83,8 @@ class InfoNCE(EmbeddingLoss):
 
     Args:
         temperature: the cosines are divided by it.
+        learnt: the task learns the temperature, beginning with this one, down to 1/100, as CLIP does
+            (https://arxiv.org/abs/2103.00020; it begins with 0.07).
 
     Raises:
         ValueError: the temperature is not positive.
@@ -86,6 +92,7 @@ class InfoNCE(EmbeddingLoss):
     """
 
     temperature: float = 0.1
+    learnt: bool = False
 
     def __post_init__(self) -> None:
         require(self.temperature > 0, self, f"temperature={self.temperature}", "give a positive temperature")
@@ -99,3 +106,43 @@ class InfoNCE(EmbeddingLoss):
 
     def spread(self, outputs: int) -> None:
         return None  # cosines do not know the size
+
+    def sharpened(self, alike: Tensor, log_scale: Tensor) -> Tensor:
+        """Multiply `likeness` by exp(`log_scale`), (), at most by what makes the temperature 1/100."""
+        return alike * log_scale.clamp(max=math.log(SHARPEST * self.temperature)).exp()
+
+
+@dataclass(frozen=True)
+class Triplet(EmbeddingLoss):
+    """Each right one is to be more alike than wrong ones by a margin, both ways, on embeddings of length 1.
+
+    With `Embed.hardest` the hardest wrong ones alone count: VSE++'s loss, https://arxiv.org/abs/1707.05612. Embeddings
+    that are all equal cost twice the margin before it is divided by that.
+
+    Args:
+        margin: by how much.
+        by: cosines, [margin - s + s']+, or Euclidean distances, [margin + d - d']+.
+
+    Raises:
+        ValueError: the margin is not positive, or another word.
+
+    """
+
+    margin: float = 0.2
+    by: By = "similarity"
+
+    def __post_init__(self) -> None:
+        require(self.margin > 0, self, f"margin={self.margin}", "give a positive margin")
+        require(self.by in get_args(By), self, f"by={self.by!r}", f"give one of {', '.join(get_args(By))}")
+
+    def likeness(self, one: Tensor, two: Tensor) -> Tensor:
+        one, two = functional.normalize(one.float(), dim=1), functional.normalize(two.float(), dim=1)
+        if self.by == "similarity":
+            return one @ two.mT
+        return -torch.cdist(one, two, compute_mode="donot_use_mm_for_euclid_dist")
+
+    def loss(self, alike: Tensor, hardest: bool) -> Tensor:
+        return triplet(alike, self.margin, hardest) / (2 * self.margin)
+
+    def spread(self, outputs: int) -> None:
+        return None

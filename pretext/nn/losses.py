@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -106,6 +107,33 @@ def info_nce(similarities: Tensor, hardest: bool = False) -> Tensor:
         else:
             losses.append(functional.cross_entropy(logits, right))
     return torch.stack(losses).mean()
+
+
+def triplet(
+    similarities: Tensor, margin: float, hardest: bool = False, reduction: Literal["mean", "sum"] = "mean"
+) -> Tensor:
+    """Keep each right one more similar than wrong ones by a margin, both ways: [margin + s_ij - s_ii]+ over j != i.
+
+    Rows and columns are added up. By distance d it is the same of similarities -d. With `hardest` it is VSE++'s loss
+    (https://arxiv.org/abs/1707.05612), which its code sums over items. Where all are equal it is 2 margin an item.
+
+    Args:
+        similarities: (N, N), N >= 2; right pairs on the diagonal.
+        margin: positive.
+        hardest: of each row and column only the wrong one that costs most, instead of the mean over all.
+        reduction: over items.
+
+    Returns:
+        (), float32.
+
+    """
+    similarities = similarities.float()
+    itself = torch.eye(len(similarities), dtype=torch.bool, device=similarities.device)
+    costs = similarities.new_zeros(len(similarities))
+    for matrix in (similarities, similarities.mT):
+        each = (margin + matrix - matrix.diagonal().unsqueeze(1)).clamp(min=0).masked_fill(itself, 0)
+        costs = costs + (each.amax(1) if hardest else each.sum(1) / (len(each) - 1))
+    return costs.mean() if reduction == "mean" else costs.sum()
 
 
 def ranking(similarities: Tensor) -> Tensor:

@@ -102,6 +102,11 @@ def stacked(pictures: Iterable[Tensor]) -> Tensor:
     return torch.cat([first, *(part for picture in others for part in (white, picture))], 1)
 
 
+def blank() -> Tensor:
+    """Draw nothing, for what is told in a caption: a pale stripe, (3, h, w)."""
+    return torch.full((3, CELL, 4 * CELL), 0.92)
+
+
 def thumbnail(clip: Tensor) -> Tensor:
     """Draw a clip (C, T, H, W) as a film, a sound (1, L) as a spectrogram."""
     return spectrogram(clip) if clip.ndim == 2 else film_strip(clip)

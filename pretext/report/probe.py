@@ -8,8 +8,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from pretext.evaluation.available import descriptions
 from pretext.evaluation.measured import Measured, curves, measured, preferred
-from pretext.evaluation.protocol import Curve
+from pretext.evaluation.protocol import Curve, Description
 from pretext.evaluation.results import Point, ProbeResult, Value
 from pretext.evaluation.verdict import best_row
 from pretext.report.chart import Chart, Level, Series
@@ -47,9 +48,11 @@ def tables(result: ProbeResult) -> list[Table]:
     shown = measured(result)
     drawn = [_by_stage(result, about(result), shown, f"{CAPTION}{_options(result)}")] if shown else []
     drawn += [_by_point(*each) for each in curves(result)]
-    for protocol, own in groupby(measured(result, apart=True), key=lambda one: one.protocol):
+    for own in descriptions(result.described):
+        drawn += _by_variant(result, own) if own.variants_title else []
+    for protocol, apart in groupby(measured(result, apart=True), key=lambda one: one.protocol):
         title = protocol.title if shown else f"{about(result)}. {protocol.title}"
-        drawn.append(_by_stage(result, title, list(own)))
+        drawn.append(_by_stage(result, title, list(apart)))
     return drawn
 
 
@@ -65,7 +68,11 @@ def _by_stage(result: ProbeResult, title: str, shown: Sequence[Measured], captio
     """Lay out metrics with a row for each stage; beside headlines how wide the stage is, and what was chosen."""
     apart = shown[0].protocol.apart
     columns = [Column("Features", words=True), Column("Stage", words=True), *[Column("Dims")] * (not apart)]
-    settings = [() if apart else tuple(one.protocol.settings.items()) for one in shown]
+    firsts = {one.protocol.name: i for i, one in reversed(list(enumerate(shown)))}  # settings stand once
+    settings = [
+        tuple(one.protocol.settings.items()) if firsts[one.protocol.name] == i and not apart else ()
+        for i, one in enumerate(shown)
+    ]
     for one, own in zip(shown, settings, strict=True):
         name = one.metric.short or one.metric.key if apart else f"{one.protocol.heading} {one.metric.short}".strip()
         columns += [of_metric(name, one.metric), *(Column(heading) for _, heading in own)]
@@ -77,6 +84,23 @@ def _by_stage(result: ProbeResult, title: str, shown: Sequence[Measured], captio
             cells += [of_value(one.of(row)), *(score.figures.get(key) if score else None for key, _ in own)]
         rows.append(Row(cells, "chosen" * bool(row.chosen), row.features or ""))
     return Table(title, columns, rows, caption)
+
+
+def _by_variant(result: ProbeResult, own: Description) -> list[Table]:
+    """Lay out the scores of every setting of a protocol with a row for each; nothing where it measured nothing."""
+    scores = [(row, name, score) for row in result.stages for name, score in row.variants(own.variants).items()]
+    shown = [m for m in (Measured(own, metric) for metric in own.metrics) if any(m.value(s) for _, _, s in scores)]
+    columns = [
+        Column("Features", words=True),
+        Column("Stage", words=True),
+        Column(next(iter(own.settings.values())), words=True),
+    ]
+    columns += [of_metric(one.metric.short or one.metric.key, one.metric) for one in shown]
+    rows = [
+        Row([row.features, row.stage, name, *(of_value(one.value(score)) for one in shown)], "", row.features or "")
+        for row, name, score in scores
+    ]
+    return [Table(own.variants_title, columns, rows)] if rows else []
 
 
 def _by_point(one: Measured, curve: Curve, points: Sequence[Point]) -> Table:

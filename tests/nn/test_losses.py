@@ -6,7 +6,16 @@ from itertools import permutations
 import pytest
 import torch
 
-from pretext.nn.losses import blind_guess, contrastive, cross_entropy, info_nce, max_margin, nt_xent, ranking
+from pretext.nn.losses import (
+    blind_guess,
+    contrastive,
+    cross_entropy,
+    info_nce,
+    max_margin,
+    nt_xent,
+    ranking,
+    triplet,
+)
 
 
 @pytest.mark.parametrize("classes", [2, 4, 100, 1000])
@@ -196,7 +205,9 @@ def test_the_ranking_counts_wrong_ones_that_are_less_similar():
     assert not ranking(similarities).requires_grad
 
 
-@pytest.mark.parametrize("loss", [lambda m: max_margin(m, 1.0), lambda m: max_margin(m, 1.0, True), info_nce])
+@pytest.mark.parametrize(
+    "loss", [lambda m: max_margin(m, 1.0), lambda m: max_margin(m, 1.0, True), info_nce, lambda m: triplet(m, 1.0)]
+)
 def test_losses_of_pairs_teach_in_full_precision(loss):
     matrix = torch.rand(5, 5, generator=torch.Generator().manual_seed(0)).bfloat16().requires_grad_()
     value = loss(matrix)
@@ -204,3 +215,23 @@ def test_losses_of_pairs_teach_in_full_precision(loss):
     assert value.dtype == torch.float32
     assert matrix.grad.isfinite().all()
     assert matrix.grad.diagonal().all()
+
+
+EXAMPLE = torch.tensor([[0.9, 0.8, 0.1], [0.2, 0.5, 0.6], [0.3, 0.4, 0.7]])
+
+
+def test_the_hardest_negatives_of_both_directions_have_their_known_values():
+    """Rows cost 0.1, 0.3 and 0, columns 0, 0.5 and 0.1."""
+    assert triplet(EXAMPLE, 0.2, hardest=True, reduction="sum").item() == pytest.approx(1.0, abs=1e-6)
+    assert triplet(EXAMPLE, 0.2, hardest=True).item() == pytest.approx(1 / 3, abs=1e-6)
+    assert triplet(EXAMPLE.mT, 0.2, hardest=True).item() == pytest.approx(1 / 3, abs=1e-6)
+
+
+def test_all_negatives_count_alike_without_the_hardest():
+    """Rows cost 0.1 + 0, 0 + 0.3 and 0 + 0 over two, columns 0 + 0, 0.5 + 0.1 and 0 + 0.1."""
+    assert triplet(EXAMPLE, 0.2, reduction="sum").item() == pytest.approx((0.4 + 0.7) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("hardest", [False, True])
+def test_a_triplet_of_equal_similarities_costs_the_margin_twice(hardest):
+    assert triplet(torch.full((5, 5), 0.3), 0.2, hardest).item() == pytest.approx(0.4, rel=1e-6)

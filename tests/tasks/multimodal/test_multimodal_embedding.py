@@ -5,22 +5,24 @@ from functools import partial
 
 import pytest
 import torch
+from captions import captioned, picture_and_text
 from clips import TinySound, TinyVideo, av_batch, tiny_multimodal
 from descent import descend
 
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.rng import rng
-from pretext.nn.embedding_losses import InfoNCE, MaxMargin
+from pretext.nn.embedding_losses import InfoNCE, MaxMargin, Triplet
 from pretext.ops.temporal import cut_clips, cut_sounds
+from pretext.ops.words import as_bytes
 from pretext.tasks.multimodal.multimodal_embedding import Embed
 from pretext.testing import check_task
 
-LOSSES = {"margin": MaxMargin, "nce": InfoNCE}
+LOSSES = {"margin": MaxMargin, "nce": InfoNCE, "triplet": Triplet, "distance": partial(Triplet, by="distance")}
 
 
 def embed(net, *names, loss="margin", **options):
     """An `Embed` whose loss's options are given beside its own."""
-    made = {name: options.pop(name) for name in ("margin", "squared", "temperature") if name in options}
+    made = {name: options.pop(name) for name in ("margin", "squared", "temperature", "learnt") if name in options}
     return Embed(net, *names, loss=LOSSES[loss](**made), **options)
 
 
@@ -58,7 +60,16 @@ def test_both_modalities_show_the_same_moment_of_the_same_clip():
 
 @pytest.mark.parametrize("hardest", [None, 0])
 @pytest.mark.parametrize(
-    "options", [{}, {"margin": 7.0}, {"squared": True}, {"loss": "nce"}, {"loss": "nce", "temperature": 0.5}]
+    "options",
+    [
+        {},
+        {"margin": 7.0},
+        {"squared": True},
+        {"loss": "nce"},
+        {"loss": "nce", "temperature": 0.5},
+        {"loss": "triplet"},
+        {"loss": "distance", "margin": 0.4},
+    ],
 )
 @pytest.mark.parametrize("items", [2, 5, 100])
 def test_equal_embeddings_cost_1_whatever_the_batch(items, options, hardest):
@@ -214,4 +225,76 @@ def test_the_drawing_shows_what_the_prediction_found(options):
 def test_it_tells_its_settings():
     text = "first='rgb', second='audio', frames=None, loss="
     assert embed(tiny_multimodal()).extra_repr() == f"{text}MaxMargin(margin=1.0, squared=False), hardest=None"
-    assert embed(tiny_multimodal(), loss="nce").extra_repr() == f"{text}InfoNCE(temperature=0.1), hardest=None"
+    assert (
+        embed(tiny_multimodal(), loss="nce").extra_repr()
+        == f"{text}InfoNCE(temperature=0.1, learnt=False), hardest=None"
+    )
+
+
+CLIP = {"first": "rgb", "second": "text", "loss": "nce", "temperature": 0.07, "learnt": True}
+
+
+def test_pictures_and_texts_keep_the_contract():
+    check_task(partial(embed, **CLIP), picture_and_text(), captioned(6), random=False, kinds=())
+
+
+def test_pictures_and_texts_are_asked_about_as_they_are():
+    x = captioned(5)
+    question, answer, _ = pose(embed(picture_and_text(), **CLIP), x)
+    assert all(torch.equal(question[name], x[name]) for name in ("rgb", "text"))
+    assert answer.tolist() == list(range(5))
+    with pytest.raises(ValueError, match="frames=4, but neither network reads clips"):
+        embed(picture_and_text(), **CLIP, frames=4)
+    with pytest.raises(ValueError, match=r"Embed: wants .*'rgb' and 'text'"):
+        pose(embed(picture_and_text(), **CLIP), {"rgb": x["rgb"]})
+
+
+def test_a_clip_is_cut_beside_its_whole_text():
+    net = MultiModal({"rgb": TinyVideo(), "text": picture_and_text().network("text")})
+    x = {"rgb": av_batch(5)["rgb"], "text": captioned(5)["text"]}
+    question = pose(embed(net, "rgb", "text", frames=4), x).question
+    assert question["rgb"].shape[2] == 4
+    assert torch.equal(question["text"], x["text"])
+
+
+def test_a_learnt_temperature_begins_with_its_own_and_ends_at_a_hundredth():
+    task = embed(picture_and_text(), **CLIP)
+    z = torch.nn.functional.normalize(torch.randn(2, 5, 3, generator=rng("cpu", "embed", "z")), dim=2)
+    torch.testing.assert_close(task.likeness(*z), z[0] @ z[1].mT / 0.07)
+    with torch.no_grad():
+        task.log_scale.fill_(9.0)
+    torch.testing.assert_close(task.likeness(*z), 100 * z[0] @ z[1].mT)
+
+
+def test_the_temperatures_gradient_is_that_of_the_loss():
+    """Orthonormal pairs cost ln(1 + 7 e^-s), s = 1 / temperature: by ln s, -7 s / (e^s + 7)."""
+    task = embed(picture_and_text(), **CLIP | {"temperature": 0.5})
+    grade = task.grade((torch.eye(8), torch.eye(8)), torch.arange(8))
+    grade.loss.backward()
+    assert grade.loss.item() * math.log(8) == pytest.approx(0.6664679, abs=1e-6)
+    assert task.log_scale.grad.item() * math.log(8) == pytest.approx(-14 / (math.exp(2) + 7), rel=1e-5)
+
+
+def test_it_learns_which_text_belongs_to_which_picture():
+    torch.manual_seed(0)
+    net = picture_and_text()
+    task = embed(net, **CLIP | {"temperature": 0.2})
+
+    def sit(step):
+        question, answer, given = pose(task, captioned(24, step), step)
+        return task.grade(task.solve(net(question), given), answer)
+
+    descend((net, task), lambda step: sit(step).loss, 80, 0.005)
+    assert torch.stack([sit(80 + exam).scores["ranking"] for exam in range(5)]).mean() > 0.75
+
+
+def test_the_drawing_says_what_is_written():
+    task = embed(picture_and_text(), **CLIP)
+    x = captioned(2) | {"text": as_bytes(["a red one", "a blue one"]).float() / 255}
+    rows = task.draw(pose(task, x), (torch.eye(2), torch.eye(2)[[1, 0]]))
+    assert [panel.caption for panel in rows[0]] == [
+        "which text is of this item?",
+        "answer: its own: a red one",
+        "prediction: that of item 2: a blue one",
+    ]
+    torch.testing.assert_close(rows[0][0].image, x["rgb"][0])
