@@ -14,6 +14,7 @@ from .lists import Lists as Lists
 from .options import Reading as Reading
 from .options import Sampling as Sampling
 from .options import Splitting as Splitting
+from .pairs import Pairs as Pairs
 from .sounds import Sounds as Sounds
 from .videos import Clips as Clips
 from .videos import Disk as Disk
