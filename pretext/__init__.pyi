@@ -22,6 +22,10 @@ from .core.types import Puzzle as Puzzle
 from .core.types import Task as Task
 from .core.types import axis as axis
 from .evaluation.results import ProbeResult as ProbeResult
+from .supervised.adaptation.adaptation import Adaptation as Adaptation
+from .supervised.adaptation.methods import DANN as DANN
+from .supervised.adaptation.methods import Bridge as Bridge
+from .supervised.adaptation.methods import MinEnt as MinEnt
 from .supervised.finetune import FineTune as FineTune
 from .supervised.linear_probe import LinearProbe as LinearProbe
 from .supervised.segmentation import Segmentation as Segmentation

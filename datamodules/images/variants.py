@@ -38,7 +38,7 @@ def varied(x: Tensor, variant: Variant, index: Tensor) -> Tensor:
 
 
 def octaves(count: int, side: int, generator: Generator) -> Tensor:
-    """Draw colour noise at all scales, each twice as strong as the next finer one, as in photos: (N, 3, S, S) in [0, 1].
+    """Draw colour noise at all scales, (N, 3, S, S) in [0, 1], each twice as strong as the next finer, as in photos.
 
     Coarse noise makes areas of colour with soft borders, fine noise texture.
     """

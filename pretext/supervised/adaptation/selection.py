@@ -1,0 +1,63 @@
+"""How well a network does across domains, from what may be known: labels of the source, and none of the target."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pretext.core import ranks
+from pretext.evaluation.supervision import Scored, Tally
+from pretext.nn.self_information import entropy
+
+RULE = "source validation accuracy less target entropy; no label of the target"
+"""By what weights are chosen, as results say it."""
+
+
+class Chosen(NamedTuple):
+    """What a choice goes by, on items held out of both training sets."""
+
+    accuracy: float
+    """Of the source."""
+    entropy: float
+    """Mean of the target, as a share of a blind guess's; 0 where no item is held out."""
+
+    @property
+    def score(self) -> float:
+        """What is to be high: that much of both is in [0, 1], so they count alike."""
+        return self.accuracy - self.entropy
+
+
+class Tallies:
+    """Tallies a split of both domains, batch by batch."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Tally] = {}
+        self._entropies: list[Tensor] = []
+
+    def add(self, logits: Tensor, batch: dict[str, Any], batch_idx: int) -> None:
+        """Note the logits (N, K) of a batch of one domain; a split begins with batch 0."""
+        if batch_idx == 0:
+            self._of, self._entropies = {}, []
+        counts = not batch.get("spare")
+        if "y" in batch:
+            self._of.setdefault(batch["domain"], Tally()).add(logits, batch["y"], counts)
+        if batch["domain"] == "target":
+            self._entropies.append(entropy(logits).detach().cpu()[: len(logits) if counts else 0])
+
+    def chosen(self) -> Chosen | None:
+        """Sum up a validation; None where no source item is held out."""
+        if "source" not in self._of:
+            return None
+        each = ranks.in_turn(self._entropies)
+        mean = float(torch.cat(each).mean()) if each else 0.0
+        return Chosen(self._of["source"].scored().value, mean)
+
+    def scored(self, domain: str) -> Scored | None:
+        """Score one domain's test items; None where it has no labels."""
+        return self._of[domain].scored() if domain in self._of else None
+
+    def chance(self, counts: Tensor) -> float:
+        """Return what naming the commonest class of training scores on the target; `counts` (K,) are of the source."""
+        return self._of["target"].chance(counts)
