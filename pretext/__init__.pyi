@@ -23,6 +23,7 @@ from .core.types import Task as Task
 from .core.types import axis as axis
 from .evaluation.results import ProbeResult as ProbeResult
 from .supervised.adaptation.adaptation import Adaptation as Adaptation
+from .supervised.adaptation.advent import AdvEnt as AdvEnt
 from .supervised.adaptation.methods import DANN as DANN
 from .supervised.adaptation.methods import Bridge as Bridge
 from .supervised.adaptation.methods import MinEnt as MinEnt

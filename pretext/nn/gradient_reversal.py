@@ -29,7 +29,7 @@ class _Reversed(torch.autograd.Function):
 
 def reversed_gradient(x: Tensor, strength: float) -> Tensor:
     """Return `x` itself; on the way back its gradient is multiplied by exactly -`strength` (lambda in the paper)."""
-    result: Tensor = _Reversed.apply(x, strength)  # type: ignore[no-untyped-call]  # torch's
+    result: Tensor = _Reversed.apply(x, strength)
     return result
 
 

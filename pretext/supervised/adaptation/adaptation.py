@@ -17,9 +17,18 @@ from pretext.core.types import Backbone, Grade, Task, Tree
 from pretext.evaluation.supervision import Scored, occurrences
 from pretext.supervised.adaptation.domains import both_of, domain_of
 from pretext.supervised.adaptation.methods import Method, MethodFactory, Step
-from pretext.supervised.adaptation.readouts import ALONE, Beside, Features, gathered, others, read_out, result
-from pretext.supervised.adaptation.selection import RULE, Tallies
-from pretext.supervised.finetune import Best
+from pretext.supervised.adaptation.readouts import (
+    ALONE,
+    SOURCE_ONLY,
+    Beside,
+    features_of,
+    gathered,
+    others,
+    read_out,
+    rows_of,
+    with_gaps,
+)
+from pretext.supervised.adaptation.selection import Choice, Tallies
 from pretext.supervised.labelled import classes_of, part
 from pretext.supervised.module import fits
 from pretext.supervised.scores import write
@@ -83,11 +92,9 @@ class Adaptation(Host):
         self.method: Method | None = None if method is None else method(self.backbone)
         if self.method is not None and self.method.off:
             self.method.requires_grad_(False)
-        self.keep_best, self.beside = keep_best, beside
+        self.choice, self.beside = Choice(keep_best), beside
         self.classes: list[str] = []
         self.tallies = Tallies()
-        self.best: Best | None = None
-        self.chosen: dict[str, float] = {}
         self._tested: list[tuple[Tensor, Tensor]] = []  # features and labels of the target
 
     def configure_model(self) -> None:
@@ -153,18 +160,12 @@ class Adaptation(Host):
 
     def on_validation_epoch_end(self) -> None:
         chosen = None if self.trainer.sanity_checking else self.tallies.chosen()
-        if chosen is None:
-            return
-        values = {"val/accuracy": chosen.accuracy, "val/entropy": chosen.entropy, "val/score": chosen.score}
-        self.log_dict(values, sync_dist=True)  # the same on every rank, which Lightning is told so
-        if self.keep_best and fits(self) and (self.best is None or chosen.score > self.best.score):
-            weights = {name: tensor.detach().cpu().clone() for name, tensor in self.state_dict().items()}
-            self.best = Best(chosen.score, self.current_epoch, weights)
-            self.chosen = {"validation": chosen.accuracy, "entropy": chosen.entropy, "epoch": self.current_epoch}
+        if chosen is not None:
+            self.log("val/accuracy", chosen.accuracy, sync_dist=True)  # the same on all ranks
+            self.choice.consider(self, chosen)
 
     def on_fit_end(self) -> None:
-        if self.best is not None:  # by now the last weights are in the checkpoint, from which a run goes on
-            self.load_state_dict(self.best.weights)
+        self.choice.take(self)
 
     def on_test_epoch_end(self) -> None:
         mine, theirs = (self.tallies.scored(domain) for domain in ("source", "target"))
@@ -176,14 +177,13 @@ class Adaptation(Host):
             self.log(f"test/{row['name']}", row["accuracy"], sync_dist=True)
         facts = {"items": theirs.items, "chance": self.tallies.chance(self.counts), "classes": self.classes}
         source = None if mine is None else mine.plain()
-        selected = RULE if self.best else "none: the last epoch"
-        chosen = {"selected": selected, **self.chosen, **facts}
-        write({"task": "adaptation", **theirs.plain(), "source": source, "rows": rows, **chosen}, self.trainer)
+        said = {"source": source, "rows": rows, **self.choice.said(), **facts}
+        write({"task": "adaptation", **theirs.plain(), **said}, self.trainer)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["best"] = None if self.best is None else self.best._asdict()
-        checkpoint["classes"], checkpoint["chosen"] = list(self.classes), dict(self.chosen)
+        checkpoint["classes"] = list(self.classes)
+        self.choice.save(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
@@ -191,10 +191,7 @@ class Adaptation(Host):
             classes_of(self, checkpoint["classes"], "Adaptation")
         if not self.classes:
             _name_classes(self, checkpoint["classes"])
-        self.best = None if checkpoint["best"] is None else Best(**checkpoint["best"])
-        self.chosen = dict(checkpoint["chosen"])
-        if self.best is not None and not fits(self):
-            checkpoint["state_dict"] = self.best.weights
+        self.choice.load(self, checkpoint)
 
     def _look_on(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Classify a batch of one domain, tally it, and return its pooled features (N, D)."""
@@ -224,20 +221,11 @@ def _rows(module: Adaptation, mine: Scored) -> list[dict[str, Any]]:
     tested = in_turn(module._tested)
     test, answers = gathered([pooled for pooled, _ in tested]), torch.cat([labels for _, labels in tested])
     beside = others(module.beside, module.classes, mine.items)
-    name = "source only" if module.method is None or module.method.off else type(module.method).__name__
-    return result(name, mine, read_out(_features(module, test)), answers, beside)
-
-
-def _features(module: Adaptation, test: Tensor) -> Features:
-    """Let the network look at the training items of both domains once, and put them beside the target's test items."""
-    parts: dict[str, list[Tensor]] = {"source": [], "target": [], "y": []}
+    name = SOURCE_ONLY if module.method is None or module.method.off else type(module.method).__name__
+    own = {"name": name, **mine.plain(), "chosen": True}
     data: Any = module.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it outside the class
-    for batch in data.both(READ):
-        here = {name: part.to(module.device) if isinstance(part, Tensor) else part for name, part in batch.items()}
-        parts[batch["domain"]].append(module._seen(here)[0])
-        if "y" in batch:
-            parts["y"].append(batch["y"])
-    return Features(gathered(parts["source"]), torch.cat(parts["y"]).cpu(), gathered(parts["target"]), test)
+    features = features_of(data.both(READ), lambda batch: module._seen(batch)[0], module.device, test)
+    return with_gaps([own, *rows_of(read_out(features), answers)], mine.measure, beside)
 
 
 def _part(module: Adaptation, batch: dict[str, Tree]) -> Tensor:

@@ -29,8 +29,8 @@ def both_of(batch: Any, labels: int, asker: object) -> tuple[dict[str, Tree], di
     y = source.get("y")
     fits = isinstance(y, Tensor) and y.ndim == labels
     kind = "one class each, y (N,), such as class folders have" if labels == 1 else "masks, y (N, S, S)"
-    got = "none" if y is None else tuple(y.shape)
-    require(fits, asker, f"the source's labels are {got}", f"give {kind}")
+    shape = "none" if y is None else tuple(y.shape)
+    require(fits, asker, f"the source's labels are {shape}", f"give {kind}")
     return source, target
 
 

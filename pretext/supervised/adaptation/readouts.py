@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,6 @@ from pretext.core.errors import require
 from pretext.core.runs import find
 from pretext.evaluation.adaptation import Readout, aligned, gap_closed, readout
 from pretext.evaluation.statistics.intervals import accuracy_of
-from pretext.evaluation.supervision import Scored
 from pretext.supervised.scores import FILE
 
 SOURCE_ONLY, ON_TARGET = "source only", "train on target"
@@ -50,35 +49,45 @@ class Features(NamedTuple):
     """(L, D) of the target's test items."""
 
 
+def features_of(
+    batches: Iterable[Mapping[str, Any]], see: Callable[[dict[str, Any]], Tensor], device: torch.device, test: Tensor
+) -> Features:
+    """Look at the training items of both domains once, and put them beside the target's test items (L, D)."""
+    parts: dict[str, list[Tensor]] = {"source": [], "target": [], "y": []}
+    for batch in batches:
+        here = {name: part.to(device) if isinstance(part, Tensor) else part for name, part in batch.items()}
+        parts[batch["domain"]].append(see(here))
+        if "y" in batch:
+            parts["y"].append(batch["y"])
+    return Features(gathered(parts["source"]), torch.cat(parts["y"]).cpu(), gathered(parts["target"]), test)
+
+
 def read_out(features: Features) -> list[Readout]:
     """Classify the target's test items by what the features say of the source: as they are, and aligned."""
     source, labels, target, test = features
     return [readout(source, labels, target, test), aligned(source, labels, target, test)]
 
 
-def result(
-    method: str, mine: Scored, found: list[Readout], answers: Tensor, beside: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Put the rows together: the run's own first, then the read-outs, then other runs; each with the gap it closes.
-
-    `answers`: the target's test labels, (L,), which are looked at here and nowhere else.
-    """
+def rows_of(found: list[Readout], answers: Tensor) -> list[dict[str, Any]]:
+    """Score read-outs by the target's test labels, (L,), which are looked at here and nowhere else."""
     names = ["read-out as it is", *(f"subspace alignment ({one.dims} axes)" for one in found if one.dims)]
-    rows: list[dict[str, Any]] = [{"name": method, **mine.plain(), "chosen": True}]
-    rows += [
+    return [
         {"name": name, **accuracy_of(one.predictions, answers), "chosen": False}
         for name, one in zip(names, found, strict=True)
     ]
-    rows += [
-        {"name": name, **{key: score[key] for key in ("accuracy", "low", "high")}, "chosen": False}
-        for name, score in beside.items()
-    ]
-    ends = [beside[name]["accuracy"] if name in beside else None for name in (SOURCE_ONLY, ON_TARGET)]
-    low, high = ends
-    for row in rows:
-        known = low is not None and high is not None
-        row["gap_closed"] = gap_closed(row["accuracy"], low, high) if known else None
-    return rows
+
+
+def with_gaps(
+    rows: list[dict[str, Any]], measure: str, others: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Add the rows of other runs, and tell of each the share of the gap that it closes, where both ends are known."""
+    beside = ({"name": name, **{k: row[k] for k in (measure, "low", "high")}} for name, row in others.items())
+    every = [*rows, *({**row, "chosen": False} for row in beside)]
+    known = SOURCE_ONLY in others and ON_TARGET in others
+    for row in every:
+        ends = (others[SOURCE_ONLY][measure], others[ON_TARGET][measure]) if known else None
+        row["gap_closed"] = None if ends is None else gap_closed(row[measure], *ends)
+    return every
 
 
 def others(beside: Beside, classes: list[str], items: int) -> dict[str, dict[str, Any]]:
