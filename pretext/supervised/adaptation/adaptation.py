@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -116,22 +116,24 @@ class Adaptation(Host):
 
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
         source, target = (self.lawful(half) for half in both_of(batch, 1, self))
-        key = (self.global_rank, self.current_epoch, batch_idx)
         x = self.inputs.for_network(self.train_input(_part(self, source), batch_idx))
-        pooled, logits = self.classify(x, len(source["index"]))
+        method = None if self.method is None or self.method.off else self.method
+        other = None if method is None else self._other(target, batch_idx)
+        looks = method is not None and method.looks
+        sizes = [len(half["index"]) for half in ((source, target) if looks else (source,))]
+        seen = self.classify(torch.cat([x, other]) if looks and other is not None else x, sum(sizes))
+        pooled, logits = (part.split(sizes) for part in seen)
         with together():
             self.counts += total(occurrences(source["y"], len(self.classes)))
-        loss = cross_entropy(logits, source["y"])
-        losses = {"train/labels": loss}
-        if self.method is not None and not self.method.off:
-            with torch.no_grad():
-                seed = rng(self.device, self.seed, "train", "augment", "target", *key)
-                other = self.inputs.for_network(self.inputs.train_input(_part(self, target), seed))
+        loss = cross_entropy(logits[0], source["y"])
+        kept = {"train/labels": loss}
+        if method is not None and other is not None:
+            progress, examine = self.rates.progress(self.trainer.global_step), _examiner(self, batch_idx)
             with together():
-                grade = self.method(_step(self, (x, other), pooled, len(target["index"]), key))
+                grade = method(Step(x, other, pooled, logits, progress, examine))
             loss = loss + grade.loss
-            losses |= {f"train/{name}": value for name, value in grade.scores.items()}
-        self.keep({**losses, "train/loss": loss})
+            kept |= {f"train/{name}": value for name, value in grade.scores.items()}
+        self.keep({**kept, "train/loss": loss})
         return loss
 
     def validation_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
@@ -193,6 +195,14 @@ class Adaptation(Host):
             _name_classes(self, checkpoint["classes"])
         self.choice.load(self, checkpoint)
 
+    def _other(self, target: dict[str, Tree], batch_idx: int) -> Tensor:
+        """Turn a batch of the target into what training sees, with draws of its own."""
+        key = (self.global_rank, self.current_epoch, batch_idx)
+        generator = rng(self.device, self.seed, "train", "augment", "target", *key)
+        with torch.no_grad():
+            shown: Tensor = self.inputs.for_network(self.inputs.train_input(_part(self, target), generator))
+        return shown
+
     def _look_on(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Classify a batch of one domain, tally it, and return its pooled features (N, D)."""
         domain_of(batch, self)
@@ -206,14 +216,14 @@ class Adaptation(Host):
         return self.classify(self.inputs.eval_input(_part(self, batch)), len(batch["index"]))
 
 
-def _step(module: Adaptation, x: tuple[Tensor, Tensor], pooled: Tensor, items: int, key: tuple[int, int, int]) -> Step:
-    """Say what a method may see of a training step on what the network sees of both domains."""
+def _examiner(module: Adaptation, batch_idx: int) -> Callable[[str, Task, Tree], Grade]:
+    """Let a module's backbone sit the exams of a training step."""
+    key = (module.global_rank, module.current_epoch, batch_idx)
 
-    def examine(name: str, task: Task, both: Tree) -> Grade:
-        return examined(module, (task.pose, task.solve, task.grade), both, module.seed, "train", name, *key)
+    def examine(name: str, task: Task, x: Tree) -> Grade:
+        return examined(module, (task.pose, task.solve, task.grade), x, module.seed, "train", name, *key)
 
-    progress = module.rates.progress(module.trainer.global_step)
-    return Step(*x, pooled, progress, partial(module.classify, items=items), examine)
+    return examine
 
 
 def _rows(module: Adaptation, mine: Scored) -> list[dict[str, Any]]:

@@ -142,14 +142,15 @@ class AdvEnt(Host):
             generator = rng(self.device, self.seed, "train", "flip", *key)
             some = torch.rand(len(x), generator=generator, device=self.device) < 0.5
             x, answer = mirrored(x, some), mirrored(answer, some)
-        logits = self.logits(x, *answer.shape[-2:])
+        draws = max(self.weights) > 0
+        both = torch.cat([x, self.inputs.centre(target["x"])]) if draws else x  # batch norm sees both
+        logits, *rest = self.logits(both, *answer.shape[-2:]).split(len(x))
         with together():
             self.pixels += total(torch.stack([(answer == k).sum() for k in range(len(self.classes))]))
             loss = segment.loss(logits, answer)
         kept = {"train/labels": loss}
-        if max(self.weights) > 0:
-            other = self.logits(self.inputs.centre(target["x"]), *answer.shape[-2:])
-            drawn, figures = self.drawn(logits, other)
+        if draws:
+            drawn, figures = self.drawn(logits, torch.cat(rest))
             loss, kept = loss + drawn, kept | figures
         self.keep({**kept, "train/loss": loss})
         return loss

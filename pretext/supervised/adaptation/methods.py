@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,21 +25,20 @@ from pretext.nn.weighting import Fixed, WeightingFactory
 
 @dataclass(frozen=True)
 class Step:
-    """What a method may see of a training step: no label.
-
-    `classify` gives an input's pooled features (N, D) and logits (N, K); `examine` lets the backbone sit an exam.
-    """
+    """What a method may see of a training step: no label."""
 
     source: Tensor
-    """What the network saw of the source, (N, C, *S)."""
+    """What the network is shown of the source, (N, C, *S)."""
     target: Tensor
-    """Likewise of the target; the network has not looked at it yet."""
-    pooled: Tensor
-    """The source's features, (N, D)."""
+    """Likewise of the target, (M, C, *S)."""
+    pooled: tuple[Tensor, ...]
+    """The source's features (N, D), and the target's (M, D) if the method `looks`."""
+    logits: tuple[Tensor, ...]
+    """Likewise (N, K) and (M, K)."""
     progress: float
-    """Share of all steps that is done."""
-    classify: Callable[[Tensor], tuple[Tensor, Tensor]]
+    """Share of all steps that is done; NaN where the end is not known."""
     examine: Callable[[str, Task, Tree], Grade]
+    """Lets the backbone sit an exam."""
 
 
 class Method(nn.Module, ABC):
@@ -46,6 +46,8 @@ class Method(nn.Module, ABC):
 
     off: bool = False
     """Whether it counts nothing: then the network does not look at the target at all."""
+    looks: ClassVar[bool] = True
+    """Whether the network looks at the target beside the source, in one batch, so that batch norm sees both."""
 
     @abstractmethod
     def forward(self, step: Step) -> Grade:
@@ -89,7 +91,7 @@ class DANN(Method):
     def forward(self, step: Step) -> Grade:
         wanted = "set trainer.max_epochs or trainer.max_steps"
         require(math.isfinite(step.progress), self, "the end of training is not known, but lambda follows it", wanted)
-        return self.compare(step.pooled, step.classify(step.target)[0], self.weight * strength_at(step.progress))
+        return self.compare(*step.pooled, self.weight * strength_at(step.progress))
 
     def compare(self, source: Tensor, target: Tensor, strength: float) -> Grade:
         """Grade the domain classifier on features (N, D) and (M, D); they get its gradient times -`strength`."""
@@ -114,6 +116,8 @@ class Bridge(Method):
         ValueError: no task, or a negative weight.
 
     """
+
+    looks = False
 
     def __init__(
         self,
@@ -170,5 +174,5 @@ class MinEnt(Method):
         self.weight, self.off = weight, weight == 0
 
     def forward(self, step: Step) -> Grade:
-        undecided = entropy(step.classify(step.target)[1]).mean()
+        undecided = entropy(step.logits[-1]).mean()
         return Grade(self.weight * undecided, {"entropy": undecided})
