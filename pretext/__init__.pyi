@@ -66,3 +66,5 @@ from .verbs.looking import write_report as write_report
 from .verbs.probing import probe as probe
 from .verbs.searching import evolve as evolve
 from .views.augment import Augment as Augment
+from .views.latent.generator import LatentGenerator as LatentGenerator
+from .views.latent.shapes import Shapes as Shapes
