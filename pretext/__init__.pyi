@@ -68,3 +68,4 @@ from .verbs.searching import evolve as evolve
 from .views.augment import Augment as Augment
 from .views.latent.generator import LatentGenerator as LatentGenerator
 from .views.latent.shapes import Shapes as Shapes
+from .views.latent.views import LatentViews as LatentViews
