@@ -42,8 +42,10 @@ def truncated_normal(count: int, size: int, generator: Generator, bound: float =
     return (math.sqrt(2) * torch.erfinv((2 * uniform - 1) * edge)).clamp(-bound, bound)
 
 
-def decoded(generator: LatentGenerator, latents: Tensor) -> Tensor:
+def decoded(generator: LatentGenerator, latents: Tensor, look: bool = True) -> Tensor:
     """Decode latents (N, D) and look at what came: pictures (N, 3, H, W) in [0, 1].
+
+    Without `look` their shape alone is looked at, for which the host does not wait for the device.
 
     Raises:
         ValueError: other shapes than these, or numbers that are NaN, infinite or outside [0, 1].
@@ -55,6 +57,8 @@ def decoded(generator: LatentGenerator, latents: Tensor) -> Tensor:
         raise ValueError(
             f"{name}.decode made {tuple(images.shape)} of {len(latents)} latents; it has to make pictures (N, 3, H, W)"
         )
+    if not look:
+        return images
     low, high = images.detach().aminmax() if images.numel() else (torch.zeros(()), torch.ones(()))
     if not (low >= 0 and high <= 1):  # also where one is NaN
         finite = torch.isfinite(images).all()

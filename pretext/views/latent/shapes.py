@@ -80,7 +80,7 @@ class Shapes(Built):
             latents,
             "take them from `sample` or `latents`",
         )
-        shape, x, y, size, hue, texture, ground = latents.split(list(PARTS.values()), 1)
+        shape, x, y, size, hue, texture, ground = torch.split(latents, list(PARTS.values()), 1)
         turn = (torch.atan2(hue[:, 1], hue[:, 0]) / (2 * math.pi)).remainder(1)
         x, y, size = (_uniform(part[:, 0]) for part in (x, y, size))
         return Factors(shape.argmax(1), x, y, size, turn, texture.argmax(1), ground)

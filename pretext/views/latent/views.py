@@ -55,7 +55,7 @@ class LatentViews(Built, nn.Module):
         name = type(generator).__name__
         inverts = anchors == "drawn" or isinstance(generator, InvertibleGenerator)
         require(inverts, self, f"{anchors=}, but {name} has no `encode`", 'give "drawn", or another generator')
-        self.generator = generator
+        self.generator, self._looked = generator, False
         if isinstance(generator, nn.Module):
             generator.eval().requires_grad_(False)
         self.std, self.truncation, self.pixels, self.kept, self.anchors = std, truncation, pixels, kept, anchors
@@ -78,8 +78,10 @@ class LatentViews(Built, nn.Module):
         wide = f"kept={self.kept} of {step.shape[1]} latents"
         require(self.kept < step.shape[1], self, wide, "keep fewer, or nothing moves")
         step[:, : self.kept] = 0
-        first = decoded(self.generator, anchor)
-        other = decoded(self.generator, anchor + step) if self.std else first
+        look = not self._looked or anchor.device.type == "cpu"  # else each step would wait for the device
+        self._looked = True
+        first = decoded(self.generator, anchor, look)
+        other = decoded(self.generator, anchor + step, look) if self.std else first
         views = torch.stack((first, other), 1).flatten(0, 1)
         return views if self.pixels is None else cast(Tensor, self.pixels(views.float(), rng))
 
