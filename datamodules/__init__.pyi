@@ -6,6 +6,7 @@ from .episodes import Episodes as Episodes
 from .episodes import HeldClasses as HeldClasses
 from .episodes import Sinusoids as Sinusoids
 from .generated import Bouncing as Bouncing
+from .generated import Generated as Generated
 from .generated import Videos as Videos
 from .images import CIFAR10 as CIFAR10
 from .images import VOC07 as VOC07
@@ -19,6 +20,7 @@ from .lists import Lists as Lists
 from .options import Reading as Reading
 from .options import Sampling as Sampling
 from .options import Splitting as Splitting
+from .pairs import Pairs as Pairs
 from .sounds import Sounds as Sounds
 from .videos import Clips as Clips
 from .videos import Disk as Disk

@@ -15,12 +15,12 @@ def shuffled(n: int, *key: int | str) -> Tensor:
 
 def generator(*key: int | str) -> Generator:
     """Make a generator whose draws depend on nothing but the key."""
-    return Generator().manual_seed(_number(key) >> 1)
+    return Generator().manual_seed(number(key) >> 1)
 
 
 def uniform(*key: int | str) -> float:
     """Draw a number uniformly from [0, 1), by nothing but the key."""
-    return (_number(key) >> 11) * 2.0**-53  # all the bits that a float holds, and none that would round up to 1
+    return (number(key) >> 11) * 2.0**-53  # all the bits that a float holds, and none that would round up to 1
 
 
 def held_out(n: int, share: float, purpose: str) -> tuple[Tensor, Tensor]:
@@ -34,6 +34,6 @@ def chosen(n: int, limit: int | None) -> Tensor:
     return shuffled(n, "limit")[:limit].sort().values
 
 
-def _number(key: tuple[int | str, ...]) -> int:
+def number(key: tuple[int | str, ...]) -> int:
     """Hash a key to 64 bits."""
     return int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "big")

@@ -144,19 +144,27 @@ class Shuffled:
         batch_size: items per batch and rank.
         seed: of the order.
         clock: tells the epoch when a pass begins; without one, `set_epoch` does.
+        batches: how many full ones a pass has, its items repeated in ever new orders; none: what the items make.
 
     """
 
     def __init__(
-        self, source: Source, items: Tensor, batch_size: int, seed: int, clock: Callable[[], int] | None = None
+        self,
+        source: Source,
+        items: Tensor,
+        batch_size: int,
+        seed: int,
+        clock: Callable[[], int] | None = None,
+        batches: int | None = None,
     ) -> None:
         self.source, self.items, self.batch_size, self.seed, self.clock = source, items, batch_size, seed, clock
+        self.batches = batches
         self._epoch = 0
         self._batch = 0  # how many batches of this epoch were handed out
         self._resume = 0  # how many of them the next pass leaves out
 
     def __len__(self) -> int:
-        return len(training_plan(self.items, self.batch_size, *place()))
+        return self.batches or len(training_plan(self.items, self.batch_size, *place()))
 
     def __iter__(self) -> Iterator[Batch]:
         # A generator runs its first line at the first `next`: Lightning calls `iter` before it knows the epoch.
@@ -164,11 +172,20 @@ class Shuffled:
             self.set_epoch(self.clock())
         start, self._resume = self._resume, 0
         self._batch = start if start < len(self) else 0
-        order = self.items[shuffled(len(self.items), self.seed, self._epoch)]
-        plan = training_plan(order, self.batch_size, *place())[self._batch :]
+        plan = training_plan(self._order(), self.batch_size, *place())[self._batch :]
         for batch in self.source.cut((self.seed, self._epoch)).read(plan, pool=self.items):
             self._batch += 1  # before the batch leaves: a checkpoint taken after its step counts it
             yield batch
+
+    def _order(self) -> Tensor:
+        """Order the items of this epoch, repeated where more batches are asked for than they make."""
+        order = self.items[shuffled(len(self.items), self.seed, self._epoch)]
+        if self.batches is None:
+            return order
+        wanted = self.batches * self.batch_size * place()[1]
+        rounds = range(1, -(-wanted // len(order)))
+        again = (self.items[shuffled(len(order), self.seed, self._epoch, "round", k)] for k in rounds)
+        return torch.cat([order, *again])[:wanted]
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the epoch; another one than so far begins at its first batch."""

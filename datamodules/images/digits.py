@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Literal, final
 
 import torch
 from sklearn.datasets import load_digits
+from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
 from datamodules.base import DataModule, Split
 from datamodules.draws import chosen, shuffled
 from datamodules.errors import require
+from datamodules.images.variants import octaves
 from datamodules.loader import Memory, Source
 from datamodules.options import SPLITTING, Splitting
 
 _TRAIN = 1297  # of 1,797; the other 500 are the test set
 _WHITE = 16  # the brightest grey of these pictures
+_INK = 0.5  # of white: what counts as the digit where it is laid over noise
+_BACKGROUNDS = 0  # seed of the noise behind the digits
 
 
 @final
@@ -30,16 +34,26 @@ class Digits(DataModule):
         batch_size: items per batch and process.
         split: which items are for what; the test set is laid down.
         seed: of the order of training.
+        domain: "m": the same digits over noise at several scales, as MNIST-M (Ganin et al., 2016) has them over photos:
+            where there is ink, the noise's colours are inverted. Which noise an item has is the same for every seed.
 
     """
 
     shown = ("size",)
 
-    def __init__(self, size: int = 32, batch_size: int = 64, split: Splitting = SPLITTING, seed: int = 0) -> None:
+    def __init__(
+        self,
+        size: int = 32,
+        batch_size: int = 64,
+        split: Splitting = SPLITTING,
+        seed: int = 0,
+        domain: Literal["plain", "m"] = "plain",
+    ) -> None:
         super().__init__(batch_size, split.val, split.limit, seed, split.halves)
         split.refuse_folds(self)
         require(self, size >= 1, f"size={size}", "at least 1")
-        self.size = size
+        require(self, domain in ("plain", "m"), f"domain={domain!r}", '"plain" or "m"')
+        self.size, self.domain = size, domain
 
     @property
     def classes(self) -> list[str]:
@@ -53,5 +67,18 @@ class Digits(DataModule):
             items = items[chosen(len(items), self.limit)]
         grey = torch.from_numpy(digits.images).float()[items, None] * (255 / _WHITE)
         grey = interpolate(grey, (self.size, self.size), mode="bilinear")
-        x = grey.round().to(torch.uint8).repeat(1, 3, 1, 1)
+        if self.domain == "m":
+            x = _over_noise(grey / 255, items, len(order))
+        else:
+            x = grey.round().to(torch.uint8).repeat(1, 3, 1, 1)
         return Memory(x, torch.from_numpy(digits.target).long()[items])
+
+
+def _over_noise(grey: Tensor, items: Tensor, count: int) -> Tensor:
+    """Lay digits (N, 1, S, S) in [0, 1] over noise, |ink - noise|: (N, 3, S, S) uint8.
+
+    `items` (N,) says which of the `count` digits they are, and so what noise each one has.
+    """
+    noise = octaves(count, grey.shape[-1], Generator().manual_seed(_BACKGROUNDS))[items]
+    ink = (grey > _INK).float()
+    return ((ink - noise).abs() * 255).round().to(torch.uint8)

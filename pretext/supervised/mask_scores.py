@@ -12,6 +12,7 @@ from torch import Tensor
 from pretext.core import ranks
 from pretext.core.rng import rng
 from pretext.evaluation import segment
+from pretext.supervised.scores import key
 from pretext.supervised.segmentation_view import SHOWN, Shown
 
 
@@ -20,11 +21,12 @@ class MaskScores:
 
     Args:
         seed: first part of the key by which test items are drawn for the picture.
+        name: in logs, where there are several of them.
 
     """
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, name: str = "") -> None:
+        self.seed, self.name = seed, name
         self.shown: list[Shown] = []
         self._confusions: list[Tensor] = []
 
@@ -44,18 +46,20 @@ class MaskScores:
         items = [Shown(*item) for item in zip(lots, *parts, strict=True)]
         self.shown = sorted([*self.shown, *items], key=lambda item: item.lot)[:SHOWN]
 
-    def validated(self, module: pl.LightningModule, classes: int) -> None:
-        """Log the mean IoU of all pixels of the validation items, those of all processes; NaN if there are none."""
+    def validated(self, module: pl.LightningModule, classes: int) -> float:
+        """Log the mean IoU of all pixels of the validation items, of all processes, and return it; NaN of none."""
         none = torch.zeros(1, classes, classes, dtype=torch.int64)
         counts = torch.cat([none, *ranks.in_turn([part.sum(0, keepdim=True) for part in self._confusions])]).sum(0)
         self._confusions = []
-        module.log("val/miou", segment.mean_iou(counts).float(), prog_bar=True, sync_dist=True)
+        value = segment.mean_iou(counts).float()
+        module.log("val/miou", value, prog_bar=True, sync_dist=True)
+        return float(value)
 
     def tested(self, module: pl.LightningModule, classes: list[str], commonest: int) -> dict[str, Any]:
         """Log the mean IoU of all test items, and sum them up as `score` does."""
         result = score(torch.cat(ranks.in_turn(self._confusions)), classes, commonest, self.seed)
         self.shown = sorted(ranks.in_turn(self.shown), key=lambda item: item.lot)[:SHOWN]
-        module.log("test/miou", result["miou"], sync_dist=True)
+        module.log(key("test", self.name, "miou"), result["miou"], sync_dist=True)
         return result
 
 

@@ -119,7 +119,7 @@ class Supervised(Host, ABC):
         return {"index": batch["index"], **{f"logits.{name}".strip("."): rows for name, rows in logits.items()}}
 
 
-def fits(module: Supervised) -> bool:
+def fits(module: Host) -> bool:
     """Tell whether a trainer is training a module, rather than testing it or not being there."""
     return module._trainer is not None and module._trainer.state.fn == TrainerFn.FITTING
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from pretext.training.host import Host
 from pretext.training.inputs import InputPipeline
 from pretext.training.optimization import Optim, trained
 
+Classifier = Literal["linear", "aspp"]
 INIT = 0.01  # standard deviation of the head's first weights, as usual for linear probes
 
 
@@ -83,16 +84,13 @@ class Segmentation(Host):
         optim: Optim = NESTEROV,
         execution: Execution = PLAIN,
         seed: int = 0,
-        classifier: Literal["linear", "aspp"] = "linear",
+        classifier: Classifier = "linear",
     ) -> None:
         network = trunk(run, backbone, modality)
         super().__init__(InputPipeline(network), optim, execution, seed)
         reads_images(network, self)
-        self.stage = list(network.stages)[-1] if stage is None else stage
-        if self.stage not in network.stages:
-            known = ", ".join(network.stages)
-            raise ValueError(f"Segmentation: {type(network).__name__} has no stage {stage!r}; choose one of {known}")
-        require(classifier in ("linear", "aspp"), self, f"{classifier=}", "choose linear or aspp")
+        self.stage = stage_of(network, stage, self)
+        require(classifier in get_args(Classifier), self, f"{classifier=}", "choose linear or aspp")
         self.flip, self.classifier = flip, classifier
         self.classes: list[str] = []
         self.scores = MaskScores(seed)
@@ -129,7 +127,7 @@ class Segmentation(Host):
 
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
         batch = self.lawful(batch)
-        x, answer = self.train_input(batch["x"], batch_idx), _masks(batch)
+        x, answer = self.train_input(batch["x"], batch_idx), masks_of(batch)
         if self.flip:
             generator = rng(self.device, self.seed, "train", "flip", self.global_rank, self.current_epoch, batch_idx)
             some = torch.rand(len(x), generator=generator, device=self.device) < 0.5
@@ -166,7 +164,7 @@ class Segmentation(Host):
 
 def predicted(module: Segmentation, batch: dict[str, Tree]) -> Tensor:
     """Name the class of every pixel of a batch's masks, (N, S, S) uint8."""
-    return module.logits(module.inputs.centre(batch["x"]), *_masks(batch).shape[-2:]).argmax(1).byte()
+    return module.logits(module.inputs.centre(batch["x"]), *masks_of(batch).shape[-2:]).argmax(1).byte()
 
 
 def mirrored(x: Tensor, some: Tensor) -> Tensor:
@@ -182,9 +180,26 @@ def _name_classes(module: Segmentation, classes: list[str]) -> None:
         return
     module.classes = classes
     channels = module.backbone.stages[module.stage]
-    build = _linear if module.classifier == "linear" else _pyramid
-    module.head = build(channels, len(classes), module.seed).to(module.device)
+    module.head = head_of(module.classifier, channels, len(classes), module.seed).to(module.device)
     module.register_buffer("pixels", torch.zeros(len(classes), dtype=torch.int64, device=module.device))
+
+
+def head_of(classifier: Classifier, channels: int, classes: int, seed: int) -> nn.Sequential:
+    """Build a classifier of places, from a map (N, channels, H, W) to logits (N, classes, H, W), by a key."""
+    return (_linear if classifier == "linear" else _pyramid)(channels, classes, seed)
+
+
+def stage_of(network: Backbone, stage: str | None, asker: object) -> str:
+    """Return the stage to read, by default the last.
+
+    Raises:
+        ValueError: there is no such stage.
+
+    """
+    named = list(network.stages)[-1] if stage is None else stage
+    got = f"{type(network).__name__} has no stage {stage!r}"
+    require(named in network.stages, asker, got, f"choose one of {', '.join(network.stages)}")
+    return named
 
 
 def _linear(channels: int, classes: int, seed: int) -> nn.Sequential:
@@ -202,7 +217,7 @@ def _pyramid(channels: int, classes: int, seed: int) -> nn.Sequential:
         return aspp(channels, classes)
 
 
-def _masks(batch: dict[str, Tree]) -> Tensor:
+def masks_of(batch: dict[str, Tree]) -> Tensor:
     """Take the masks of a batch, (N, S, S) uint8."""
     masks = batch.get("y")
     if not isinstance(masks, Tensor) or masks.ndim != 3:

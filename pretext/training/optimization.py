@@ -11,9 +11,11 @@ from typing import Any, Literal
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from pretext.nn.gradient_reversal import annealed
+
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 """Builds the optimiser from parameters, or from groups of them."""
-Schedule = Literal["cosine", "constant", "steps"]
+Schedule = Literal["cosine", "constant", "steps", "annealed"]
 Groups = Sequence[dict[str, Any]]
 """Of parameters: each a dict of "params" and of options that differ from the optimiser's own, such as "lr"."""
 
@@ -24,8 +26,8 @@ class Optim:
 
     Args:
         optimizer: builds the optimiser from the parameters (a class and its other arguments).
-        schedule: of the learning rate after the warm-up: half a cosine down to 0, constant, or multiplied by `factor`
-            at each of the `milestones`.
+        schedule: of the learning rate after the warm-up: half a cosine down to 0, constant, multiplied by `factor` at
+            each of the `milestones`, or "annealed" as DANN's, (1 + 10 p)^-0.75 at the share p of the steps.
         warmup: share of all steps in which the learning rate grows linearly to its full value.
         milestones: for "steps", shares of all steps in ascending order: [0.3, 0.6, 0.8] of 200 epochs are the epochs
             60, 120 and 160.
@@ -76,6 +78,10 @@ class LearningRates:
         fuse(optimizer)
         self._options = [{key: value for key, value in g.items() if key != "params"} for g in optimizer.param_groups]
         return optimizer
+
+    def progress(self, step: int) -> float:
+        """Return the share of all steps that is done at `step`; NaN where the end is not known."""
+        return step / self._steps if math.isfinite(self._steps) else math.nan
 
     def begin(self, optimizer: Optimizer, steps: float) -> None:
         """Give every group the config's options, of which a resumed checkpoint may say otherwise.
@@ -130,6 +136,8 @@ def learning_rate(step: int, total: float, optim: Optim) -> float:
         return (step + 1) / (grown + 1)
     if optim.schedule == "constant":
         return 1.0
+    if optim.schedule == "annealed":
+        return annealed((step - grown) / max(1, total - grown))
     if optim.schedule == "steps":
         return optim.factor ** sum(step >= round(share * total) for share in optim.milestones)
     return 0.5 * (1 + math.cos(math.pi * (step - grown) / max(1, total - grown)))

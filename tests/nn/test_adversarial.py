@@ -9,6 +9,7 @@ from torch import nn
 
 from pretext.core.rng import rng
 from pretext.nn.adversarial import Discriminator, adversarial
+from pretext.nn.map_discriminator import MapDiscriminator
 
 
 def images(n=4, side=16, *key):
@@ -141,3 +142,31 @@ def test_what_is_no_image_is_refused():
         Discriminator()(torch.rand(2, 3, 3, 8))
     with pytest.raises(ValueError, match="Discriminator: channels=3, width=0"):
         Discriminator(width=0)
+
+
+class TestMaps:
+    def test_places_are_judged_apart(self):
+        torch.manual_seed(0)
+        judge = MapDiscriminator(3, width=4)
+        x = torch.rand(2, 3, 128, 96)
+        assert judge(x).shape == (2, 1, 4, 3)
+        changed = x.clone()
+        changed[:, :, -1, -1] += 1
+        moved = (judge(changed) - judge(x)).abs()
+        assert moved[:, :, -1, -1].min() > 0
+        assert moved[:, :, 0, 0].max() == 0
+
+    def test_its_game_is_that_of_the_discriminator_of_pictures(self):
+        """Undecided, both players' losses are those of a coin; the target alone learns to be taken for the source."""
+        judge = MapDiscriminator(2, width=4)
+        torch.nn.init.zeros_(judge.layers[-1].weight), torch.nn.init.zeros_(judge.layers[-1].bias)
+        source, target = (torch.rand(2, 2, 32, 32, requires_grad=True) for _ in range(2))
+        assert float(adversarial(judge, source, target, 1e-3).loss.detach()) == pytest.approx(2 * math.log(2), abs=1e-6)
+        judge = MapDiscriminator(2, width=4)
+        adversarial(judge, source, target, 1e-3).loss.backward()
+        assert source.grad is None
+        assert target.grad.any()
+
+    def test_maps_that_are_too_small_are_refused(self):
+        with pytest.raises(ValueError, match=r"at least 32 x 32, got \(1, 2, 31, 40\)"):
+            MapDiscriminator(2)(torch.rand(1, 2, 31, 40))

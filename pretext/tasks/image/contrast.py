@@ -15,6 +15,7 @@ from pretext.nn.losses import cosines, nt_xent, ranking_of_partners
 from pretext.ops.drawing import panels, rows
 from pretext.ops.geometric import drawable
 from pretext.views.augment import Augment
+from pretext.views.latent.views import LatentViews
 
 
 def small_images() -> Augment:
@@ -39,6 +40,7 @@ class Contrast(Task):
         backbone: what learns; the head sees its pooled features.
         views: makes a view of an image; none: the paper's for small images. It alone sets the side of the views. Where
             the host augments as well, both views come from one augmented image, so that its crop only takes away.
+            `LatentViews` makes both views of a pair by a generator.
         temperature: of the similarities, which are cosines; the lower, the more the most similar others count.
         width: of the head's hidden layer; none: the backbone's.
         outputs: size of the embedding.
@@ -51,7 +53,7 @@ class Contrast(Task):
     def __init__(
         self,
         backbone: Backbone,
-        views: Augment | None = None,
+        views: Augment | LatentViews | None = None,
         temperature: float = 0.5,
         width: int | None = None,
         outputs: int = 128,

@@ -1,0 +1,1 @@
+"""Learning on one domain for another one, which has no labels."""

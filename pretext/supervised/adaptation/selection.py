@@ -1,0 +1,110 @@
+"""How well a network does across domains, from what may be known: labels of the source, and none of the target."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pretext.core import ranks
+from pretext.evaluation.supervision import Scored, Tally
+from pretext.nn.self_information import entropy
+from pretext.supervised.finetune import Best
+from pretext.supervised.module import fits
+from pretext.training.host import Host
+
+RULE = "source validation accuracy less target entropy; no label of the target"
+"""By what weights are chosen, as results say it."""
+
+
+class Chosen(NamedTuple):
+    """What a choice goes by, on items held out of both training sets."""
+
+    accuracy: float
+    """Of the source."""
+    entropy: float
+    """Mean of the target, as a share of a blind guess's; 0 where no item is held out."""
+
+    @property
+    def score(self) -> float:
+        """What is to be high: that much of both is in [0, 1], so they count alike."""
+        return self.accuracy - self.entropy
+
+
+class Choice:
+    """Keeps the weights of the epoch that is best by `RULE`.
+
+    Args:
+        keep: keep any; else the last ones count.
+
+    """
+
+    def __init__(self, keep: bool) -> None:
+        self.keep = keep
+        self.best: Best | None = None
+        self.known: dict[str, float] = {}
+        """What the choice went by: "validation" and "entropy", and the "epoch"."""
+
+    def consider(self, module: Host, chosen: Chosen) -> None:
+        """Log an epoch's validation, and keep the weights if none was better."""
+        module.log_dict({"val/entropy": chosen.entropy, "val/score": chosen.score}, sync_dist=True)
+        if self.keep and fits(module) and (self.best is None or chosen.score > self.best.score):
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+            self.best = Best(chosen.score, module.current_epoch, weights)
+            self.known = {"validation": chosen.accuracy, "entropy": chosen.entropy, "epoch": module.current_epoch}
+
+    def take(self, module: Host) -> None:
+        """Give a module the weights that were kept, if any, once training is over."""
+        if self.best is not None:  # by now the last weights are in the checkpoint, from which a run goes on
+            module.load_state_dict(self.best.weights)
+
+    def said(self) -> dict[str, Any]:
+        """Say by what was chosen, for a result."""
+        return {"selected": RULE if self.best else "none: the last epoch", **self.known}
+
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        """Put what is kept into a checkpoint."""
+        checkpoint["best"] = None if self.best is None else self.best._asdict()
+        checkpoint["known"] = dict(self.known)
+
+    def load(self, module: Host, checkpoint: dict[str, Any]) -> None:
+        """Take it out again; who does not train goes on with the weights that were kept."""
+        self.best = None if checkpoint["best"] is None else Best(**checkpoint["best"])
+        self.known = dict(checkpoint["known"])
+        if self.best is not None and not fits(module):
+            checkpoint["state_dict"] = self.best.weights
+
+
+class Tallies:
+    """Tallies a split of both domains, batch by batch."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Tally] = {}
+        self._entropies: list[Tensor] = []
+
+    def add(self, logits: Tensor, batch: dict[str, Any], batch_idx: int) -> None:
+        """Note the logits (N, K) of a batch of one domain; a split begins with batch 0."""
+        if batch_idx == 0:
+            self._of, self._entropies = {}, []
+        counts = not batch.get("spare")
+        if "y" in batch:
+            self._of.setdefault(batch["domain"], Tally()).add(logits, batch["y"], counts)
+        if batch["domain"] == "target":
+            self._entropies.append(entropy(logits).detach().cpu()[: len(logits) if counts else 0])
+
+    def chosen(self) -> Chosen | None:
+        """Sum up a validation; None where no source item is held out."""
+        if "source" not in self._of:
+            return None
+        each = ranks.in_turn(self._entropies)
+        mean = float(torch.cat(each).mean()) if each else 0.0
+        return Chosen(self._of["source"].scored().value, mean)
+
+    def scored(self, domain: str) -> Scored | None:
+        """Score one domain's test items; None where it has no labels."""
+        return self._of[domain].scored() if domain in self._of else None
+
+    def chance(self, counts: Tensor) -> float:
+        """Return what naming the commonest class of training scores on the target; `counts` (K,) are of the source."""
+        return self._of["target"].chance(counts)
