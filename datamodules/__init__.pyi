@@ -1,6 +1,7 @@
 from .base import DataError as DataError
 from .base import DataModule as DataModule
 from .generated import Bouncing as Bouncing
+from .generated import HiddenDigits as HiddenDigits
 from .generated import Videos as Videos
 from .images import CIFAR10 as CIFAR10
 from .images import VOC07 as VOC07
