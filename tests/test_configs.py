@@ -77,7 +77,7 @@ def options(config, folders):
 
 
 def once(config):
-    """Leave out of the daily tests a config whose tasks another one trains too, or that differs by its task alone."""
+    """Leave out of the daily tests a config whose tasks another one trains too, or that differs by its task or data alone."""
     alike = config.parent.name == "evolve" or config.stem in (
         "autoencoding",
         "edges",

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
-LINE = re.compile(r"^    ((?:pretext|make) .*)$|^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+LINE = re.compile(r"^    ((?:pretext|make) [^\n]*)$|^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 STEPS = ["--trainer.max_steps", "2", "--trainer.limit_val_batches", "1", "--trainer.accelerator", "cpu"]
 SMALL = {
     "fit": STEPS,
