@@ -32,7 +32,7 @@ def test_all_of_a_digit_is_visible_and_nothing_else_changes():
     high = changed.any(2).sum(1)
     assert (high - sides).abs().max() <= 1  # it begins and ends within pixels
     assert sides.min() >= 14
-    assert sides.max() <= 26
+    assert sides.max() <= 27  # a pixel beyond three quarters on either side, in part
     assert torch.equal(changed.sum((1, 2)), sides * high)
     assert made.min() >= 0
     assert made.max() <= 1
