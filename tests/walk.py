@@ -84,7 +84,12 @@ def words_of(line, where, data):
     """Write a command with what is here in the place of DIR, RUN and FILE, and smaller."""
     if line.startswith("make"):
         options = shlex.join(STEPS)
-        return ["make", *shlex.split(line)[1:], f"FIT={options}"] if where == "clone" else demo()
+        few = ["--data.train_items", "100", *SMALL["probe"]]
+        return (
+            ["make", *shlex.split(line)[1:], f"FIT={options}", f"PROBE={shlex.join(few)}"]
+            if where == "clone"
+            else demo(few)
+        )
     _, verb, *rest = shlex.split(line)
     root, run = data / "images", "runs/image/rotation/0"
     if "audio_visual" in line or "--modality" in line:
@@ -102,11 +107,11 @@ def words_of(line, where, data):
     return [str(Path(sys.executable).parent / "pretext"), verb, *rest, *own, *few]
 
 
-def demo():
+def demo(few):
     """What `make demo` runs, where there is no Makefile."""
     bin = Path(sys.executable).parent / "pretext"
-    fit = [bin, "fit", "-c", "image/digits", "--trainer.default_root_dir", "runs/demo", *STEPS]
-    verbs = [fit, [bin, "show", "runs/demo"], [bin, "probe", "runs/demo"], [bin, "report", "runs/demo"]]
+    fit = [bin, "fit", "-c", "image/rotation_digits", "--trainer.default_root_dir", "runs/demo", *STEPS]
+    verbs = [fit, [bin, "show", "runs/demo"], [bin, "probe", "runs/demo", *few], [bin, "report", "runs/demo"]]
     return ["bash", "-ec", "\n".join(shlex.join(map(str, words)) for words in verbs)]
 
 
