@@ -19,7 +19,7 @@ from pretext.core import catalogue
 from pretext.core.catalogue import Class, Option
 from pretext.core.configs import PACKAGED, header, names, needs, users
 
-MARK = re.compile(r"<!-- generated: ([\w ]+) -->")
+MARK = re.compile(r"^<!-- generated: ([\w ]+) -->$", re.MULTILINE)
 WIDTH = "100"  # columns of a help text
 SUBVERBS = {"nas": ("sample", "search", "show"), "transfer": ("policy", "complete")}
 KINDS = {"image": "On images", "video": "In time", "multimodal": "Across modalities", "adapters": "Adapters"}
