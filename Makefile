@@ -4,7 +4,7 @@ BIN := .venv/bin
 # More options for the training of a demo, such as `make demo FIT="--trainer.max_epochs 1"`.
 FIT ?=
 # What the picture's demo measures, and how closely: a few labels, to the first digit, in seconds.
-PROBE ?= --data.train_items 2000 --dims 1024
+PROBE ?= --data.split.limit 2000 --dims 1024
 # Compiled files stay, so that the next run need not compile the tests again (10 s of CPU).
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -52,7 +52,7 @@ def make_data(data):
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((grey * 15).astype("uint8")).resize((32, 32)).convert("RGB").save(file)
     pets_folder(data / "pets")
-    videos = Bouncing(root=data / "made", videos=type(Bouncing(root=data).videos)(train_videos=8, test_videos=8))
+    videos = Bouncing(root=data / "made", videos=type(Bouncing(root=data).videos)(train_videos=24, test_videos=8))
     videos.prepare_data()
     (next((data / "made").glob("*/train")).parent).rename(data / "videos")
     for name in ("resnet18", "resnet50"):
@@ -84,7 +84,7 @@ def words_of(line, where, data):
     """Write a command with what is here in the place of DIR, RUN and FILE, and smaller."""
     if line.startswith("make"):
         options = shlex.join(STEPS)
-        few = ["--data.train_items", "100", *SMALL["probe"]]
+        few = ["--data.split.limit", "100", *SMALL["probe"]]
         return (
             ["make", *shlex.split(line)[1:], f"FIT={options}", f"PROBE={shlex.join(few)}"]
             if where == "clone"
