@@ -33,7 +33,7 @@ def test_all_of_a_digit_is_visible_and_nothing_else_changes():
     assert (high - sides).abs().max() <= 1  # it begins and ends within pixels
     assert sides.min() >= 14
     assert sides.max() <= 27  # a pixel beyond three quarters on either side, in part
-    assert torch.equal(changed.sum((1, 2)), sides * high)
+    assert ((sides * high - changed.sum((1, 2))) <= 2).all()  # but where a corner happens to have its colour
     assert made.min() >= 0
     assert made.max() <= 1
     assert torch.equal(hidden(torch.zeros(50, 8, 8), behind, chance), behind)
