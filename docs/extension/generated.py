@@ -111,7 +111,8 @@ def configs() -> str:
             lines += ["", f"## {folder}", ""]
         paper = f" ([paper]({head.paper}))" if head.paper else ""
         wants = needs(PACKAGED / f"{name}.yaml")
-        told = [f"Needs {wants}." if wants else "", _plain(head.facts.get("Result", ""))]
+        result = head.facts.get("Result", "")
+        told = [f"Needs {wants}." if wants else "", f"Measured: {_plain(result)}" if result else ""]
         lines.append(" ".join(part for part in [f"- **`{name}`**: {_plain(head.question)}{paper}", *told] if part))
     return "\n".join(lines)
 
