@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # More options for the training of a demo, such as `make demo FIT="--trainer.max_epochs 1"`.
 FIT ?=
+# What the picture's demo measures, and how closely: a few labels, to the first digit, in seconds.
+PROBE ?= --data.split.limit 2000 --dims 1024
 # Compiled files stay, so that the next run need not compile the tests again (10 s of CPU).
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -10,9 +12,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 demo: .venv/installed
 	if [ -e runs/demo/checkpoints/last.ckpt ]; then $(BIN)/pretext fit runs/demo; \
-	else $(BIN)/pretext fit -c configs/image/digits.yaml --trainer.default_root_dir runs/demo $(FIT); fi
+	else $(BIN)/pretext fit -c configs/image/rotation_digits.yaml --trainer.default_root_dir runs/demo $(FIT); fi
 	$(BIN)/pretext show runs/demo
-	$(BIN)/pretext probe runs/demo
+	$(BIN)/pretext probe runs/demo $(PROBE)
 	$(BIN)/pretext report runs/demo
 
 demo-video: .venv/installed-flow

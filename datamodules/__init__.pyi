@@ -7,6 +7,7 @@ from .episodes import HeldClasses as HeldClasses
 from .episodes import Sinusoids as Sinusoids
 from .generated import Bouncing as Bouncing
 from .generated import Generated as Generated
+from .generated import HiddenDigits as HiddenDigits
 from .generated import Videos as Videos
 from .images import CIFAR10 as CIFAR10
 from .images import VOC07 as VOC07

@@ -92,7 +92,8 @@ def options(config, folders):
 
 def once(config):
     """Leave out of the daily tests a config whose tasks another one trains too, or that differs by its task alone."""
-    alike = config.parent.name == "evolve" or config.stem in ("autoencoding", "edges", "keypoints", "sample", "darts")
+    alike = config.stem in ("autoencoding", "edges", "keypoints", "sample", "darts", "rotation_digits")
+    alike |= config.parent.name == "evolve"
     return pytest.param(config, marks=pytest.mark.slow) if alike else config
 
 

@@ -141,7 +141,7 @@ class Links(HTMLParser):
         if tag == "a" and attrs.get("href"):
             self.links.append(attrs["href"])
         fetched = attrs.get("src") or (attrs.get("href") if tag == "link" else None)
-        if fetched and not fetched.startswith("data:"):
+        if fetched and not fetched.startswith(("data:", "#")):
             self.fetched.append(fetched)
 
 

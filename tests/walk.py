@@ -16,14 +16,14 @@ import time
 from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
-LINE = re.compile(r"^    ((?:pretext|make) .*)$|^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+LINE = re.compile(r"^    ((?:pretext|make) [^\n]*)$|^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 STEPS = ["--trainer.max_steps", "2", "--trainer.limit_val_batches", "1", "--trainer.accelerator", "cpu"]
 SMALL = {
     "fit": STEPS,
     "probe": ["--dims", "16", "--protocols", "linear", "knn"],
     "audit": ["--budget", "1", "--data.batch_size", "8"],
     "reproduce": ["--scale", "0.00005"],
-    "evolve": ["--candidates", "1", "--steps", "1", "--items", "40", "--probe", "false", "--data.batch_size", "8"],
+    "evolve": ["--candidates", "1", "--steps", "1", "--items", "160", "--probe", "false", "--data.batch_size", "8"],
     "sample": ["--architectures", "2", "--steps", "2", "--seeds", "1", "--items", "40", "--calibration", "16"],
     "search": STEPS,
 }
@@ -52,7 +52,7 @@ def make_data(data):
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((grey * 15).astype("uint8")).resize((32, 32)).convert("RGB").save(file)
     pets_folder(data / "pets")
-    videos = Bouncing(root=data / "made", videos=type(Bouncing(root=data).videos)(train_videos=8, test_videos=8))
+    videos = Bouncing(root=data / "made", videos=type(Bouncing(root=data).videos)(train_videos=24, test_videos=8))
     videos.prepare_data()
     (next((data / "made").glob("*/train")).parent).rename(data / "videos")
     for name in ("resnet18", "resnet50"):
@@ -84,7 +84,12 @@ def words_of(line, where, data):
     """Write a command with what is here in the place of DIR, RUN and FILE, and smaller."""
     if line.startswith("make"):
         options = shlex.join(STEPS)
-        return ["make", *shlex.split(line)[1:], f"FIT={options}"] if where == "clone" else demo()
+        few = ["--data.split.limit", "100", *SMALL["probe"]]
+        return (
+            ["make", *shlex.split(line)[1:], f"FIT={options}", f"PROBE={shlex.join(few)}"]
+            if where == "clone"
+            else demo(few)
+        )
     _, verb, *rest = shlex.split(line)
     root, run = data / "images", "runs/image/rotation/0"
     if "audio_visual" in line or "--modality" in line:
@@ -102,11 +107,11 @@ def words_of(line, where, data):
     return [str(Path(sys.executable).parent / "pretext"), verb, *rest, *own, *few]
 
 
-def demo():
+def demo(few):
     """What `make demo` runs, where there is no Makefile."""
     bin = Path(sys.executable).parent / "pretext"
-    fit = [bin, "fit", "-c", "image/digits", "--trainer.default_root_dir", "runs/demo", *STEPS]
-    verbs = [fit, [bin, "show", "runs/demo"], [bin, "probe", "runs/demo"], [bin, "report", "runs/demo"]]
+    fit = [bin, "fit", "-c", "image/rotation_digits", "--trainer.default_root_dir", "runs/demo", *STEPS]
+    verbs = [fit, [bin, "show", "runs/demo"], [bin, "probe", "runs/demo", *few], [bin, "report", "runs/demo"]]
     return ["bash", "-ec", "\n".join(shlex.join(map(str, words)) for words in verbs)]
 
 

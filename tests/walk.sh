@@ -43,7 +43,7 @@ with_wheel() {
     cd "$walk/away"
     [ -d source ] || step "git clone, to build from" git clone -q "$root" source
     [ -e env ] || step "make an environment" "$python" -m venv env
-    step "pip wheel" env/bin/python -m pip wheel -q --no-deps -w wheel source
+    step "pip wheel" env/bin/python -m pip wheel -q --no-deps -w wheel ./source
     step "install torch" torch env/bin
     step "pip install the wheel" env/bin/python -m pip install -q "$(echo wheel/pretext_tasks-*.whl)[flow,timm]"
     mkdir -p home

@@ -1,3 +1,4 @@
 from .bouncing import Bouncing as Bouncing
 from .bouncing import Videos as Videos
 from .drawn import Generated as Generated
+from .hidden import HiddenDigits as HiddenDigits

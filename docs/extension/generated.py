@@ -19,7 +19,7 @@ from pretext.core import catalogue
 from pretext.core.catalogue import Class, Option
 from pretext.core.configs import PACKAGED, header, names, needs, users
 
-MARK = re.compile(r"<!-- generated: ([\w ]+) -->")
+MARK = re.compile(r"^<!-- generated: ([\w ]+) -->$", re.MULTILINE)
 WIDTH = "100"  # columns of a help text
 SUBVERBS = {"nas": ("sample", "search", "show"), "transfer": ("policy", "complete")}
 KINDS = {"image": "On images", "video": "In time", "multimodal": "Across modalities", "adapters": "Adapters"}
@@ -111,7 +111,8 @@ def configs() -> str:
             lines += ["", f"## {folder}", ""]
         paper = f" ([paper]({head.paper}))" if head.paper else ""
         wants = needs(PACKAGED / f"{name}.yaml")
-        told = [f"Needs {wants}." if wants else "", _plain(head.facts.get("Result", ""))]
+        result = head.facts.get("Result", "")
+        told = [f"Needs {wants}." if wants else "", f"Measured: {_plain(result)}" if result else ""]
         lines.append(" ".join(part for part in [f"- **`{name}`**: {_plain(head.question)}{paper}", *told] if part))
     return "\n".join(lines)
 

@@ -209,7 +209,7 @@ class TestCompletion:
 
     def test_verbs_configs_and_options(self):
         assert self.completed("pretext", "ev") == ["evolve"]
-        assert self.completed("pretext", "fit", "-c", "image/rot") == ["image/rotation"]
+        assert self.completed("pretext", "fit", "-c", "image/jig") == ["image/jigsaw"]
         assert self.completed("pretext", "fit", "-c", "image/digits", "--trainer.max_s") == ["--trainer.max_steps"]
         assert self.completed("pretext", "export", "run", "--t") == ["--to"]
 
