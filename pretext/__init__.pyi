@@ -21,6 +21,7 @@ from .core.types import Panel as Panel
 from .core.types import Puzzle as Puzzle
 from .core.types import Task as Task
 from .core.types import axis as axis
+from .evaluation.ensembled import GeneratedViews as GeneratedViews
 from .evaluation.results import ProbeResult as ProbeResult
 from .supervised.finetune import FineTune as FineTune
 from .supervised.linear_probe import LinearProbe as LinearProbe

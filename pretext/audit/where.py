@@ -23,6 +23,7 @@ from pretext.training.pretrainer import Pretrainer
 from pretext.training.puzzles import Rows
 
 NO_CHOICE = "its answer is no choice but a picture, or numbers: each of them has a place of its own"
+_CELLS = 4  # a side of a map on which a place can be told
 _TILES = 9  # pictures of one puzzle that are drawn
 _STRONGEST = 10  # effects that are told
 ENDS = (0, -1)
@@ -70,7 +71,7 @@ class Exam(NamedTuple):
 def where(module: Host, batch: Mapping[str, Any], count: int) -> Where:
     """Find out where the puzzles of a module's image tasks, or the classes of an evaluator, are seen.
 
-    Grad-CAM++ of the score of the answer that is given, on the deepest map of the backbone. Each picture's heat is
+    Grad-CAM++ of the score of the answer that is given, on the deepest map of the backbone that has places. Each picture's heat is
     scaled by itself. Needs the library `grad-cam`.
 
     Args:
@@ -122,7 +123,7 @@ def heat(backbone: Backbone, question: Tensor, solve: Callable[[Features], Tenso
 
 
 def deepest_layer(backbone: Backbone, question: Tensor) -> nn.Module:
-    """Find the layer whose output is the deepest stage of the backbone that is a map.
+    """Find the layer whose output is the deepest stage of the backbone that has 4 x 4 places, or else more than one.
 
     Raises:
         ValueError: there is none.
@@ -139,12 +140,14 @@ def deepest_layer(backbone: Backbone, question: Tensor) -> nn.Module:
         stages = backbone(question[:1]).stages
     for hook in hooks:
         hook.remove()
-    maps = [stage for stage in stages.values() if stage.ndim == 4]
-    found = [layer for layer, output in outputs if maps and output.shape == maps[-1].shape and _same(output, maps[-1])]
+    maps = [stage for stage in stages.values() if stage.ndim == 4 and min(stage.shape[2:]) > 1]
+    fine = [stage for stage in maps if min(stage.shape[2:]) >= _CELLS]
+    best = next(reversed(fine or maps), None)
+    found = [layer for layer, output in outputs if best is not None and _same(output, best)]
     if not found:
         raise ValueError(
-            f"--where: no layer of {type(backbone).__name__} gives its deepest stage ({', '.join(stages)}); where a "
-            "network makes that of several, nothing can be drawn"
+            f"--where: no layer of {type(backbone).__name__} gives a map of its stages ({', '.join(stages)}) that has "
+            "places; show larger pictures, or take another network"
         )
     return found[-1]
 
@@ -270,7 +273,7 @@ def _reads_pooled(exam: Exam, features: Features) -> bool:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    return one.data_ptr() == other.data_ptr()
+    return one.shape == other.shape and one.data_ptr() == other.data_ptr()
 
 
 @contextmanager

@@ -91,6 +91,9 @@ class TestHeat:
     def test_the_deepest_layer_is_found_where_there_is_one(self):
         net = TinyNet()
         assert deepest_layer(net, pictures()) is net.conv2
+        assert deepest_layer(net, pictures(size=8)) is net.conv1  # of the deeper one, 2 x 2 cells tell little
+        with pytest.raises(ValueError, match="that has places; show larger pictures"):
+            deepest_layer(net, torch.zeros(1, 3, 1, 1))
         resnet = pretext.TorchVision("resnet18", width=0.125)
         assert deepest_layer(resnet.eval(), pictures()) in list(resnet.modules())
 
@@ -99,7 +102,7 @@ class TestHeat:
                 features = super().forward(x)
                 return features._replace(stages={name: 2 * stage for name, stage in features.stages.items()})
 
-        with pytest.raises(ValueError, match="--where: no layer of Doubled gives its deepest stage"):
+        with pytest.raises(ValueError, match="--where: no layer of Doubled gives a map of its stages"):
             deepest_layer(Doubled(), pictures())
 
 
