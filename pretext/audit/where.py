@@ -71,8 +71,8 @@ class Exam(NamedTuple):
 def where(module: Host, batch: Mapping[str, Any], count: int) -> Where:
     """Find out where the puzzles of a module's image tasks, or the classes of an evaluator, are seen.
 
-    Grad-CAM++ of the score of the answer that is given, on the deepest map of the backbone that has places. Each picture's heat is
-    scaled by itself. Needs the library `grad-cam`.
+    Grad-CAM++ of the score of the answer that is given, on the deepest map of the backbone that has places. Each
+    picture's heat is scaled by itself. Needs the library `grad-cam`.
 
     Args:
         module: trained; it is left as it was.

@@ -93,7 +93,7 @@ class TestHeat:
         assert deepest_layer(net, pictures()) is net.conv2
         assert deepest_layer(net, pictures(size=8)) is net.conv1  # of the deeper one, 2 x 2 cells tell little
         with pytest.raises(ValueError, match="that has places; show larger pictures"):
-            deepest_layer(net, torch.zeros(1, 3, 1, 1))
+            deepest_layer(net.eval(), torch.zeros(1, 3, 1, 1))
         resnet = pretext.TorchVision("resnet18", width=0.125)
         assert deepest_layer(resnet.eval(), pictures()) in list(resnet.modules())
 
