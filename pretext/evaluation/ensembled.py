@@ -21,7 +21,7 @@ class GeneratedViews(NamedTuple):
     """
 
     generator: InvertibleGenerator
-    count: int = 4
+    views: int = 4
     """How many views, beside the picture itself."""
     std: float = 0.2
     """Of the step from the picture's latents, in draws of the generator's law."""
@@ -35,25 +35,25 @@ class GeneratedViews(NamedTuple):
             ValueError: the generator cannot encode, or a number is out of its range.
 
         """
-        got = f"count={self.count}, std={self.std}"
-        require(self.count >= 1 and self.std >= 0, self, got, "give at least 1 view, and 0 or more")
+        got = f"views={self.views}, std={self.std}"
+        require(self.views >= 1 and self.std >= 0, self, got, "give at least 1 view, and 0 or more")
         said = f"{type(self.generator).__name__} without `encode`"
         require(isinstance(self.generator, InvertibleGenerator), self, said, "give one that finds a picture's latents")
 
     @property
     def words(self) -> str:
         """Say what is added to the test pictures."""
-        return f"averaged with {self.count} views of {self.name} at std {self.std:g}"
+        return f"averaged with {self.views} views of {self.name} at std {self.std:g}"
 
     def around(self, plain: View) -> View:
-        """Let a view show pictures (N, 3, S, S) and, after each, its generated views: (N (1 + count), 3, S, S)."""
+        """Let a view show pictures (N, 3, S, S) and, after each, its generated views: (N (1 + views), 3, S, S)."""
 
         @torch.no_grad()
         def shown(x: Tensor) -> Tensor:
             pictures = plain(x)
             latents = self.generator.encode(pictures)
             rows = [pictures]
-            for k in range(self.count):
+            for k in range(self.views):
                 step = self.generator.sample(len(latents), rng(latents.device, "generated views", k))
                 near = decoded(self.generator, latents + self.std * step)
                 rows.append(functional.interpolate(near, pictures.shape[-2:], mode="bilinear", antialias=True))

@@ -27,9 +27,9 @@ class Shift(nn.Module):
 
 def test_views_lie_behind_their_picture_and_never_cross():
     x = torch.rand(5, 3, 16, 16, generator=rng("cpu", "ensemble"))
-    still = GeneratedViews(Shift(), count=3, std=0.0).around(lambda x: x)(x)
+    still = GeneratedViews(Shift(), views=3, std=0.0).around(lambda x: x)(x)
     assert torch.equal(still, x.repeat_interleave(4, 0))
-    views = GeneratedViews(Shift(), count=3, std=0.05).around(lambda x: x)
+    views = GeneratedViews(Shift(), views=3, std=0.05).around(lambda x: x)
     near = views(x)
     assert torch.equal(near[::4], x)
     assert (near - x.repeat_interleave(4, 0)).abs().max() <= 0.1 + 1e-6
