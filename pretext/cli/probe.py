@@ -5,12 +5,16 @@ from __future__ import annotations
 import shlex
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pretext.cli.devices import add_devices, crew_of
 from pretext.cli.parser import Parser, run_of
 from pretext.core.files import whole
 from pretext.core.runs import find
 from pretext.evaluation.names import DEFAULT, DIMS, EVERY
+
+if TYPE_CHECKING:
+    from pretext.evaluation.ensembled import GeneratedViews
 
 
 def main(args: list[str]) -> None:
@@ -34,7 +38,7 @@ def main(args: list[str]) -> None:
     else:
         networks, probed, folder = from_pretrained(own.backbone, own.weights, options, own.crop, own.dims)
     folder = own.out or folder
-    plan = ProbePlan(protocols, own.views, own.dims)
+    plan = ProbePlan(protocols, own.views, own.dims, ensemble=_ensemble(own))
     with crew_of(own, args, folder, lambda crew: assist(crew, lambda _: (networks, probed), plan)) as crew:
         result = probe_run(networks, probed, folder, shlex.join(["pretext", *args]), plan, crew)
     file = file_of(result, folder)
@@ -60,9 +64,22 @@ def _parser(about: str | None) -> Parser:
     parser.add_argument("--classes", type=Path, metavar="FILE", help=classes)
     views = "augmented views of each training image to add (default 0)"
     parser.add_argument("--views", type=int, default=0, help=views)
+    parser.add_argument("--generator", metavar="RUN", help="average test pictures with views that a VAE's run draws")
+    parser.add_argument("--generated", type=int, default=4, help="how many such views (default 4)")
+    parser.add_argument("--std", type=float, default=0.2, help="their step in latent space (default 0.2)")
     parser.add_argument("--dims", type=int, default=DIMS, help=f"values that a stage is pooled to (default {DIMS})")
     add_devices(parser)
     return parser
+
+
+def _ensemble(own: Namespace) -> GeneratedViews | None:
+    """Find the generator of views at test time, if any."""
+    if own.generator is None:
+        return None
+    from pretext.evaluation.ensembled import GeneratedViews
+    from pretext.training.drawing import TrainedGenerator
+
+    return GeneratedViews(TrainedGenerator(own.generator), own.generated, own.std, str(own.generator))
 
 
 def _check(run: str | None, own: Namespace) -> None:

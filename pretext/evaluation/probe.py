@@ -23,6 +23,7 @@ from pretext.core.types import Backbone
 from pretext.evaluation.augmented import Augmented, Batches
 from pretext.evaluation.available import DEFAULT, plugins_described, protocols_named
 from pretext.evaluation.embed import DIMS, Cache, Embedded, View, embed, looking
+from pretext.evaluation.ensembled import GeneratedViews
 from pretext.evaluation.folds import VALIDATION_SHARE
 from pretext.evaluation.kept import keep
 from pretext.evaluation.measure import Measured, measure
@@ -81,6 +82,8 @@ class ProbePlan(NamedTuple):
     """By default the accelerator if there is one."""
     dtype: torch.dtype = torch.float32
     """bfloat16: embed under autocast."""
+    ensemble: GeneratedViews | None = None
+    """Generated views of each test picture, averaged with it."""
 
 
 class ProbedSet(NamedTuple):
@@ -149,7 +152,7 @@ def probe_network(
     backbone = backbone.to(device)
 
     def look(split: Split, k: int | None = None) -> Embedded:
-        _, batches, view, key = _set(probed, split, k)
+        _, batches, view, key = _set(probed, split, k, plan.ensemble)
         place = None if cache is None else Cache(cache, probed.data.fingerprint(split), key)
         name, others = f"embedding {split}, {title}", None if sharing is None else sharing.of(split, k)
         how = partial(embed, dims=plan.dims, dtype=plan.dtype, title=name)
@@ -169,7 +172,7 @@ def assist(
     def prepare(what: tuple[Any, str, Split, int | None]) -> tuple[Look, Batches]:
         job, name, split, k = what
         networks, probed = networks_of(job)
-        wanted = _set(probed, split, k)
+        wanted = _set(probed, split, k, plan.ensemble)
         backbone = networks[name].to(_device(plan)).eval()
         return looking(backbone, wanted.view, plan.dims, plan.dtype, ""), wanted.batches
 
@@ -181,8 +184,11 @@ def _device(plan: ProbePlan) -> torch.device:
     return torch.device(plan.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def _set(probed: ProbedData, split: Split, k: int | None) -> ProbedSet:
-    """Say what is embedded of a split: the plain items, or their augmented view `k`."""
+def _set(probed: ProbedData, split: Split, k: int | None, ensemble: GeneratedViews | None) -> ProbedSet:
+    """Say what is embedded of a split: the plain items (of test perhaps with views), or their augmented view `k`."""
+    if k is None and split == "test" and ensemble is not None:
+        view = ensemble.around(probed.view)
+        return ProbedSet(split, probed.data.ordered(split), view, f"{probed.view_key}; {ensemble.words}")
     if k is None:
         return ProbedSet(split, probed.data.ordered(split), probed.view, probed.view_key)
     assert probed.augment is not None
@@ -199,6 +205,8 @@ def _check(backbone: Backbone, probed: ProbedData, plan: ProbePlan) -> None:
             f"probe needs labels, but {type(probed.data).__name__} has none; "
             f"pass a labelled set: --data datamodules.{kind} --data.root DIR"
         )
+    if plan.ensemble is not None:
+        plan.ensemble.check()
     if plan.views and probed.augment is None:
         raise ValueError(
             f"probe got views={plan.views}, but there is no augmentation to make them with; for a "
@@ -228,7 +236,7 @@ def facts(probed: ProbedData, plan: ProbePlan, measured: Measured) -> dict[str, 
             "features": f"each stage pooled to the finest grid of at most {plan.dims} values{more}",
             "chosen on": f"a stratified {100 * VALIDATION_SHARE:g} % of train: l2, k and the best stage",
             "interval": "95 %, Wilson (mean average precision: bootstrap)",
-            "view": probed.view_key,
+            "view": probed.view_key + ("" if plan.ensemble is None else f"; test {plan.ensemble.words}"),
             "chance": measured.blind_guess,
         },
         **({"described": described} if described else {}),

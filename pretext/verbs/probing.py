@@ -14,6 +14,7 @@ from pretext.core.errors import require
 from pretext.core.types import Backbone
 from pretext.evaluation.available import DEFAULT, protocols_named
 from pretext.evaluation.embed import DIMS
+from pretext.evaluation.ensembled import GeneratedViews
 from pretext.evaluation.probe import ProbedData, ProbePlan, probe_run
 from pretext.evaluation.protocol import Protocol
 from pretext.evaluation.results import ProbeResult
@@ -37,6 +38,7 @@ def probe(
     modality: str | None = None,
     device: torch.device | str | None = None,
     folder: str | Path | None = None,
+    ensemble: GeneratedViews | None = None,
 ) -> ProbeResult:
     """Measure every stage of a network beside the same one at random initialisation and the raw input.
 
@@ -50,12 +52,13 @@ def probe(
         modality: which network of several; none: the first.
         device: none: the accelerator if there is one.
         folder: where the result and the features are kept; none: the run, or runs/probe/<class>.
+        ensemble: generated views of each test picture, whose features are averaged with its own.
 
     Raises:
         ValueError: no data, or none with labels; as in `evaluation.probe.probe_run`.
 
     """
-    plan = ProbePlan(protocols_named(protocols), views, dims, device)
+    plan = ProbePlan(protocols_named(protocols), views, dims, device, ensemble=ensemble)
     data = None if data is None else taken(data)
     networks, probed, home = _found(run, data, modality, dims)
     if isinstance(probed.data, Loaders | Adapted):

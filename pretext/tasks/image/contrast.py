@@ -94,6 +94,11 @@ class Contrast(Task):
         loss = nt_xent(prediction, self.temperature, answer) / math.log(len(prediction) - 1)
         return Grade(loss, {"ranking": ranking_of_partners(prediction, answer)})
 
+    def choice_scores(self, prediction: Tensor) -> Tensor:
+        """Score each other view by its cosine; itself it cannot be, -1."""
+        itself = torch.eye(len(prediction), dtype=torch.bool, device=prediction.device)
+        return cosines(prediction).masked_fill(itself, -1)
+
     def chance(self) -> Grade:
         return Grade(torch.tensor(1.0), {"ranking": torch.tensor(0.5)})
 

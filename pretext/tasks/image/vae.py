@@ -116,9 +116,13 @@ class VAE(Task):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Draw pictures (N, 3, size, size) in [0, 1], float32."""
-        opened = functional.relu(self.opener(latents.to(self.opener.weight.dtype))).view(len(latents), -1, _GRID, _GRID)
-        picture: Tensor = self.decoder(opened, 1, self.size, self.size)
+        cells = self.features(latents).view(len(latents), -1, _GRID, _GRID)
+        picture: Tensor = self.decoder(cells, 1, self.size, self.size)
         return picture.squeeze(2).float().sigmoid()
+
+    def features(self, latents: Tensor) -> Tensor:
+        """Tell what the decoder begins with, (N, 16 width): by it, classes of pictures can be read out."""
+        return functional.relu(self.opener(latents.to(self.opener.weight.dtype)))
 
     def encode(self, features: Features) -> Tensor:
         """Find the latents (N, D) that are likeliest, of a backbone's features."""
