@@ -175,8 +175,7 @@ class Adaptation(Host):
         require(theirs is not None, self, "the target has no labels, so nothing can be tested", wanted)
         assert theirs is not None
         rows = _rows(self, theirs)
-        for row in rows:
-            self.log(f"test/{row['name']}", row["accuracy"], sync_dist=True)
+        self.log("test/accuracy", theirs.value, sync_dist=True)
         facts = {"items": theirs.items, "chance": self.tallies.chance(self.counts), "classes": self.classes}
         source = None if mine is None else mine.plain()
         said = {"source": source, "rows": rows, **self.choice.said(), **facts}
