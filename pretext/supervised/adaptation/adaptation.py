@@ -19,7 +19,7 @@ from pretext.supervised.adaptation.domains import both_of, domain_of
 from pretext.supervised.adaptation.methods import Method, MethodFactory, Step
 from pretext.supervised.adaptation.readouts import (
     ALONE,
-    SOURCE_ONLY,
+    LABELS,
     Beside,
     features_of,
     gathered,
@@ -230,7 +230,7 @@ def _rows(module: Adaptation, mine: Scored) -> list[dict[str, Any]]:
     tested = in_turn(module._tested)
     test, answers = gathered([pooled for pooled, _ in tested]), torch.cat([labels for _, labels in tested])
     beside = others(module.beside, module.classes, mine.items)
-    name = SOURCE_ONLY if module.method is None or module.method.off else type(module.method).__name__
+    name = LABELS if module.method is None or module.method.off else type(module.method).__name__
     own = {"name": name, **mine.plain(), "chosen": True}
     data: Any = module.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it outside the class
     features = features_of(data.both(READ), lambda batch: module._seen(batch)[0], module.device, test)

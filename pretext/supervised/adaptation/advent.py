@@ -20,7 +20,7 @@ from pretext.nn.adversarial import adversarial
 from pretext.nn.map_discriminator import MapDiscriminator
 from pretext.nn.self_information import entropy, self_information
 from pretext.supervised.adaptation.domains import both_of, domain_of
-from pretext.supervised.adaptation.readouts import ALONE, SOURCE_ONLY, Beside, others, with_gaps
+from pretext.supervised.adaptation.readouts import ALONE, LABELS, Beside, others, with_gaps
 from pretext.supervised.adaptation.selection import Choice, Chosen
 from pretext.supervised.labelled import classes_of
 from pretext.supervised.mask_scores import MaskScores
@@ -109,7 +109,7 @@ class AdvEnt(Host):
     def name(self) -> str:
         """What it is called in results."""
         return {(True, False): "AdvEnt", (False, True): "MinEnt", (True, True): "AdvEnt + MinEnt"}.get(
-            (self.weights[0] > 0, self.weights[1] > 0), SOURCE_ONLY
+            (self.weights[0] > 0, self.weights[1] > 0), LABELS
         )
 
     def configure_model(self) -> None:
