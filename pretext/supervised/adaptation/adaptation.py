@@ -55,8 +55,8 @@ class Adaptation(Host):
     alignment), and the runs of `beside`; `gap_closed` is there where both are named.
 
     Args:
-        run: whose trained backbone to take,
-        backbone: or which network itself, to train from scratch.
+        run: whose trained backbone to take, in the place of
+        backbone: the network itself, to train from scratch.
         modality: which network of several, and what to show it of several modalities.
         method: builds what draws the domains together (`DANN`, `Bridge`, `MinEnt`); none: source only.
         keep_best: use the weights of the best epoch, see above; else the last ones.
@@ -67,7 +67,7 @@ class Adaptation(Host):
         seed: first part of the key of every random draw.
 
     Raises:
-        ValueError: both or neither of run and backbone; later, data of one domain, domains of other sizes, items with
+        ValueError: neither run nor backbone; later, data of one domain, domains of other sizes, items with
             several labels.
 
     """
@@ -87,7 +87,9 @@ class Adaptation(Host):
         execution: Execution = PLAIN,
         seed: int = 0,
     ) -> None:
-        super().__init__(InputPipeline(trunk(run, backbone, modality), augment, modality), optim, execution, seed)
+        super().__init__(
+            InputPipeline(trunk(run, None if run else backbone, modality), augment, modality), optim, execution, seed
+        )
         self.head = nn.Linear(self.backbone.dim, 1)  # as many outputs as classes, once these are known
         self.method: Method | None = None if method is None else method(self.backbone)
         if self.method is not None and self.method.off:
@@ -122,7 +124,7 @@ class Adaptation(Host):
         looks = method is not None and method.looks
         sizes = [len(half["index"]) for half in ((source, target) if looks else (source,))]
         seen = self.classify(torch.cat([x, other]) if looks and other is not None else x, sum(sizes))
-        pooled, logits = (part.split(sizes) for part in seen)
+        pooled, logits = (torch.split(part, sizes) for part in seen)
         with together():
             self.counts += total(occurrences(source["y"], len(self.classes)))
         loss = cross_entropy(logits[0], source["y"])

@@ -48,8 +48,8 @@ class AdvEnt(Host):
     and no read-outs; `segmentation.png` shows test items of the target.
 
     Args:
-        run: whose trained backbone to take,
-        backbone: or which network itself, to train from scratch.
+        run: whose trained backbone to take, in the place of
+        backbone: the network itself, to train from scratch.
         modality: which network of several.
         stage: the stage to read; by default the last.
         classifier: of places: "linear", or "aspp", DeepLab's pyramid.
@@ -65,7 +65,7 @@ class AdvEnt(Host):
         seed: first part of the key of every random draw.
 
     Raises:
-        ValueError: both or neither of run and backbone, one that reads no images, no such stage, a negative weight;
+        ValueError: neither run nor backbone, one that reads no images, no such stage, a negative weight;
             later, data of one domain, without masks, of other sizes or classes.
 
     """
@@ -90,7 +90,7 @@ class AdvEnt(Host):
         execution: Execution = PLAIN,
         seed: int = 0,
     ) -> None:
-        network = trunk(run, backbone, modality)
+        network = trunk(run, None if run else backbone, modality)
         super().__init__(InputPipeline(network), optim, execution, seed)
         reads_images(network, self)
         self.stage = stage_of(network, stage, self)
@@ -144,7 +144,7 @@ class AdvEnt(Host):
             x, answer = mirrored(x, some), mirrored(answer, some)
         draws = max(self.weights) > 0
         both = torch.cat([x, self.inputs.centre(target["x"])]) if draws else x  # batch norm sees both
-        logits, *rest = self.logits(both, *answer.shape[-2:]).split(len(x))
+        logits, *rest = torch.split(self.logits(both, *answer.shape[-2:]), len(x))
         with together():
             self.pixels += total(torch.stack([(answer == k).sum() for k in range(len(self.classes))]))
             loss = segment.loss(logits, answer)
