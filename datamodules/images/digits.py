@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from datamodules.base import DataModule, Split
 from datamodules.draws import chosen, shuffled
 from datamodules.errors import require
-from datamodules.images.variants import octaves
+from datamodules.images.variants import patches
 from datamodules.loader import Memory, Source
 from datamodules.options import SPLITTING, Splitting
 
@@ -34,8 +34,9 @@ class Digits(DataModule):
         batch_size: items per batch and process.
         split: which items are for what; the test set is laid down.
         seed: of the order of training.
-        domain: "m": the same digits over noise at several scales, as MNIST-M (Ganin et al., 2016) has them over photos:
-            where there is ink, the noise's colours are inverted. Which noise an item has is the same for every seed.
+        domain: "m": the same digits over patches of noise at several scales, as MNIST-M (Ganin et al., 2016) has them
+            over patches of photos: where there is ink, colours are inverted. Which patch an item has is the same for
+            every seed.
 
     """
 
@@ -79,6 +80,6 @@ def _over_noise(grey: Tensor, items: Tensor, count: int) -> Tensor:
 
     `items` (N,) says which of the `count` digits they are, and so what noise each one has.
     """
-    noise = octaves(count, grey.shape[-1], Generator().manual_seed(_BACKGROUNDS))[items]
+    noise = patches(count, grey.shape[-1], Generator().manual_seed(_BACKGROUNDS))[items]
     ink = (grey > _INK).float()
     return ((ink - noise).abs() * 255).round().to(torch.uint8)

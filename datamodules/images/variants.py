@@ -19,6 +19,7 @@ _QUALITY = 5  # of JPEG: blocks and false colours that one sees at once
 _STEEP = 4.0  # how much of black a change of brightness makes in "edges"
 _BLUR = 8  # blurred over so many parts of a side
 _MOON = (0.16, 0.22, 0.34)  # what little light is left of each colour at night
+_TINT, _CONTRAST = 0.4, 0.2  # of patches: range of colours, largest standard deviation
 _GRAIN = 0.04  # standard deviation of a sensor's noise at night
 
 
@@ -37,18 +38,21 @@ def varied(x: Tensor, variant: Variant, index: Tensor) -> Tensor:
     return (changed * 255).round().clamp(0, 255).to(torch.uint8).expand_as(x).contiguous()
 
 
-def octaves(count: int, side: int, generator: Generator) -> Tensor:
-    """Draw colour noise at all scales, (N, 3, S, S) in [0, 1], each twice as strong as the next finer, as in photos.
+def patches(count: int, side: int, generator: Generator) -> Tensor:
+    """Draw what small pieces of photos are like: (N, 3, S, S) in [0, 1].
 
-    Coarse noise makes areas of colour with soft borders, fine noise texture.
+    A brightness and a tint of their own, and on top colour noise at all scales, each twice as strong as the next finer
+    one: coarse noise makes areas with soft borders, fine noise texture. How much of it there is differs too.
     """
     total, cells, weight = torch.zeros(count, 3, side, side), 2, 1.0
     while cells <= side:
         layer = torch.rand(count, 3, cells, cells, generator=generator) - 0.5
         total += weight * interpolate(layer, (side, side), mode="bicubic", align_corners=False)
         cells, weight = 2 * cells, weight / 2
-    low, high = total.amin((1, 2, 3), keepdim=True), total.amax((1, 2, 3), keepdim=True)
-    return (total - low) / (high - low).clamp_min(1e-6)
+    spread = total.std((1, 2, 3), keepdim=True).clamp_min(1e-6)
+    light, contrast = (torch.rand(count, 1, 1, 1, generator=generator) for _ in range(2))
+    tint = torch.rand(count, 3, 1, 1, generator=generator) - 0.5
+    return (light + _TINT * tint + _CONTRAST * contrast * total / spread).clamp(0, 1)
 
 
 def _grey(x: Tensor) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from pretext.cli import classes
 from pretext.cli.fit_help import help_of
 from pretext.cli.preflight import parted, ready
@@ -25,7 +28,20 @@ def main(args: list[str]) -> None:
     from pretext.report.puzzles import paint
     from pretext.training.cli import PretextCLI
 
-    PretextCLI([verb, *words], args, paint)
+    made = PretextCLI([verb, *words], args, paint)
+    if verb == "test" and made.trainer.is_global_zero:
+        _show(made.run_dir / "score.json")
+
+
+def _show(file: Path) -> None:
+    """Print what a test across domains found, if it was one."""
+    from pretext.report.adaptation import table
+
+    found = table(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+    if found is not None:
+        from rich.console import Console
+
+        Console().print(found.rich())
 
 
 def _helped(args: list[str]) -> str | None:

@@ -95,7 +95,9 @@ def needs(file: Path) -> str:
     """Say what must be there before a config can be used: data, a trained run, or nothing."""
     text = file.read_text(encoding="utf-8")
     found = DATA.search(text)
-    data = [] if found is None else [found[1] + (" at --data.root" if "root:" in found[2] else ", made here")]
+    two, one = (bool(found) and f"{word}:" in found[2] for word in ("target", "root"))  # type: ignore[index]
+    where = " at --data.source and --data.target" if two else " at --data.root" if one else ", made here"
+    data = [] if found is None else [found[1] + where]
     return ", ".join(data + ["a trained run at --model.run"] * ("--model.run RUN" in text))
 
 

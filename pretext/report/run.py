@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pretext.evaluation.available import descriptions
-from pretext.report import probe, where
+from pretext.report import adaptation, probe, where
 from pretext.report.chart import Chart, Level, Series
 from pretext.report.glossary import glossary
 from pretext.report.page import Tile, embedded, write_page
@@ -48,6 +48,7 @@ def write_report(run: Path) -> Path:
         where=embedded(run / where.PICTURE),
         why_not=logs.where.get("why_not", {}),
         effects=where.tables_of(logs.where),
+        across=adaptation.table(logs.score),
         training=_training(logs),
         probes=sections,
         glossary=glossary(

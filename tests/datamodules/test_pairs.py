@@ -6,7 +6,7 @@ from labelled_sets import Labelled
 from torch.nn.functional import cosine_similarity
 
 from datamodules import DataError, Digits, Pairs, Photos, Splitting
-from datamodules.images.variants import VARIANTS, octaves, varied
+from datamodules.images.variants import VARIANTS, patches, varied
 
 PLAIN = Splitting(val=0.25)
 
@@ -131,7 +131,7 @@ def test_folders_stand_for_class_folders_of_pictures_and_the_target_may_have_non
 
 
 class TestVariants:
-    x = (octaves(6, 32, torch.Generator().manual_seed(1)) * 255).to(torch.uint8)
+    x = (patches(6, 32, torch.Generator().manual_seed(1)) * 255).to(torch.uint8)
     index = torch.arange(6)
 
     @pytest.mark.parametrize("variant", VARIANTS)
@@ -180,7 +180,7 @@ class TestDigitsM:
     def test_the_digit_is_the_noise_turned_over(self):
         """|ink - noise|: 1 less the noise where there is ink, and the noise itself elsewhere."""
         plain, m = (next(iter(Digits(size=16, domain=domain).ordered("test"))) for domain in ("plain", "m"))
-        noise = octaves(1797, 16, torch.Generator().manual_seed(0))
+        noise = patches(1797, 16, torch.Generator().manual_seed(0))
         ink, clear = plain["x"][:, :1] > 128, (plain["x"][:, :1].long() - 128).abs() > 1  # half of white is none
         x = m["x"].float() / 255
         for i in range(4):

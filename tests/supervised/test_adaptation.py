@@ -203,7 +203,7 @@ def test_every_method_trains_is_tested_and_comes_back(method, tmp_path):
     module = adapted(tmp_path, method, 2, data)
     score = score_of(tmp_path, module, data)
     names = [row["name"] for row in score["rows"]]
-    assert names[0] == (score and ("source only" if method is None else type(module.method).__name__))
+    assert names[0] == ("labels alone" if method is None else type(module.method).__name__)
     assert names[1] == "read-out as it is"
     assert names[2].startswith("subspace alignment")
     assert score["rows"][0]["accuracy"] == score["accuracy"]

@@ -101,7 +101,7 @@ def test_entropy_alone_makes_the_target_sure(tmp_path):
     plain, sure = (
         adapted(tmp_path, adversarial=0.0, entropy=weight, epochs=4, keep_best=False) for weight in (0.0, 3.0)
     )
-    assert (plain.name, sure.name) == ("source only", "MinEnt")
+    assert (plain.name, sure.name) == ("labels alone", "MinEnt")
     assert undecided(sure) < 0.8 * undecided(plain)
 
 

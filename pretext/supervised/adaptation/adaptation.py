@@ -19,7 +19,7 @@ from pretext.supervised.adaptation.domains import both_of, domain_of
 from pretext.supervised.adaptation.methods import Method, MethodFactory, Step
 from pretext.supervised.adaptation.readouts import (
     ALONE,
-    SOURCE_ONLY,
+    LABELS,
     Beside,
     features_of,
     gathered,
@@ -55,8 +55,8 @@ class Adaptation(Host):
     alignment), and the runs of `beside`; `gap_closed` is there where both are named.
 
     Args:
-        run: whose trained backbone to take,
-        backbone: or which network itself, to train from scratch.
+        run: whose trained backbone to take, in the place of
+        backbone: the network itself, to train from scratch.
         modality: which network of several, and what to show it of several modalities.
         method: builds what draws the domains together (`DANN`, `Bridge`, `MinEnt`); none: source only.
         keep_best: use the weights of the best epoch, see above; else the last ones.
@@ -67,7 +67,7 @@ class Adaptation(Host):
         seed: first part of the key of every random draw.
 
     Raises:
-        ValueError: both or neither of run and backbone; later, data of one domain, domains of other sizes, items with
+        ValueError: neither run nor backbone; later, data of one domain, domains of other sizes, items with
             several labels.
 
     """
@@ -87,7 +87,9 @@ class Adaptation(Host):
         execution: Execution = PLAIN,
         seed: int = 0,
     ) -> None:
-        super().__init__(InputPipeline(trunk(run, backbone, modality), augment, modality), optim, execution, seed)
+        super().__init__(
+            InputPipeline(trunk(run, None if run else backbone, modality), augment, modality), optim, execution, seed
+        )
         self.head = nn.Linear(self.backbone.dim, 1)  # as many outputs as classes, once these are known
         self.method: Method | None = None if method is None else method(self.backbone)
         if self.method is not None and self.method.off:
@@ -122,7 +124,7 @@ class Adaptation(Host):
         looks = method is not None and method.looks
         sizes = [len(half["index"]) for half in ((source, target) if looks else (source,))]
         seen = self.classify(torch.cat([x, other]) if looks and other is not None else x, sum(sizes))
-        pooled, logits = (part.split(sizes) for part in seen)
+        pooled, logits = (torch.split(part, sizes) for part in seen)
         with together():
             self.counts += total(occurrences(source["y"], len(self.classes)))
         loss = cross_entropy(logits[0], source["y"])
@@ -175,8 +177,7 @@ class Adaptation(Host):
         require(theirs is not None, self, "the target has no labels, so nothing can be tested", wanted)
         assert theirs is not None
         rows = _rows(self, theirs)
-        for row in rows:
-            self.log(f"test/{row['name']}", row["accuracy"], sync_dist=True)
+        self.log("test/accuracy", theirs.value, sync_dist=True)
         facts = {"items": theirs.items, "chance": self.tallies.chance(self.counts), "classes": self.classes}
         source = None if mine is None else mine.plain()
         said = {"source": source, "rows": rows, **self.choice.said(), **facts}
@@ -231,7 +232,7 @@ def _rows(module: Adaptation, mine: Scored) -> list[dict[str, Any]]:
     tested = in_turn(module._tested)
     test, answers = gathered([pooled for pooled, _ in tested]), torch.cat([labels for _, labels in tested])
     beside = others(module.beside, module.classes, mine.items)
-    name = SOURCE_ONLY if module.method is None or module.method.off else type(module.method).__name__
+    name = LABELS if module.method is None or module.method.off else type(module.method).__name__
     own = {"name": name, **mine.plain(), "chosen": True}
     data: Any = module.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it outside the class
     features = features_of(data.both(READ), lambda batch: module._seen(batch)[0], module.device, test)

@@ -20,7 +20,7 @@ from pretext.nn.adversarial import adversarial
 from pretext.nn.map_discriminator import MapDiscriminator
 from pretext.nn.self_information import entropy, self_information
 from pretext.supervised.adaptation.domains import both_of, domain_of
-from pretext.supervised.adaptation.readouts import ALONE, SOURCE_ONLY, Beside, others, with_gaps
+from pretext.supervised.adaptation.readouts import ALONE, LABELS, Beside, others, with_gaps
 from pretext.supervised.adaptation.selection import Choice, Chosen
 from pretext.supervised.labelled import classes_of
 from pretext.supervised.mask_scores import MaskScores
@@ -48,8 +48,8 @@ class AdvEnt(Host):
     and no read-outs; `segmentation.png` shows test items of the target.
 
     Args:
-        run: whose trained backbone to take,
-        backbone: or which network itself, to train from scratch.
+        run: whose trained backbone to take, in the place of
+        backbone: the network itself, to train from scratch.
         modality: which network of several.
         stage: the stage to read; by default the last.
         classifier: of places: "linear", or "aspp", DeepLab's pyramid.
@@ -65,7 +65,7 @@ class AdvEnt(Host):
         seed: first part of the key of every random draw.
 
     Raises:
-        ValueError: both or neither of run and backbone, one that reads no images, no such stage, a negative weight;
+        ValueError: neither run nor backbone, one that reads no images, no such stage, a negative weight;
             later, data of one domain, without masks, of other sizes or classes.
 
     """
@@ -90,7 +90,7 @@ class AdvEnt(Host):
         execution: Execution = PLAIN,
         seed: int = 0,
     ) -> None:
-        network = trunk(run, backbone, modality)
+        network = trunk(run, None if run else backbone, modality)
         super().__init__(InputPipeline(network), optim, execution, seed)
         reads_images(network, self)
         self.stage = stage_of(network, stage, self)
@@ -109,7 +109,7 @@ class AdvEnt(Host):
     def name(self) -> str:
         """What it is called in results."""
         return {(True, False): "AdvEnt", (False, True): "MinEnt", (True, True): "AdvEnt + MinEnt"}.get(
-            (self.weights[0] > 0, self.weights[1] > 0), SOURCE_ONLY
+            (self.weights[0] > 0, self.weights[1] > 0), LABELS
         )
 
     def configure_model(self) -> None:
@@ -144,7 +144,7 @@ class AdvEnt(Host):
             x, answer = mirrored(x, some), mirrored(answer, some)
         draws = max(self.weights) > 0
         both = torch.cat([x, self.inputs.centre(target["x"])]) if draws else x  # batch norm sees both
-        logits, *rest = self.logits(both, *answer.shape[-2:]).split(len(x))
+        logits, *rest = torch.split(self.logits(both, *answer.shape[-2:]), len(x))
         with together():
             self.pixels += total(torch.stack([(answer == k).sum() for k in range(len(self.classes))]))
             loss = segment.loss(logits, answer)

@@ -91,7 +91,8 @@ class DANN(Method):
     def forward(self, step: Step) -> Grade:
         wanted = "set trainer.max_epochs or trainer.max_steps"
         require(math.isfinite(step.progress), self, "the end of training is not known, but lambda follows it", wanted)
-        return self.compare(*step.pooled, self.weight * strength_at(step.progress))
+        source, target = step.pooled
+        return self.compare(source, target, self.weight * strength_at(step.progress))
 
     def compare(self, source: Tensor, target: Tensor, strength: float) -> Grade:
         """Grade the domain classifier on features (N, D) and (M, D); they get its gradient times -`strength`."""

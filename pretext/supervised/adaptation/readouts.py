@@ -18,6 +18,8 @@ from pretext.evaluation.statistics.intervals import accuracy_of
 from pretext.supervised.scores import FILE
 
 SOURCE_ONLY, ON_TARGET = "source only", "train on target"
+LABELS = "labels alone"
+"""What a run without a method is called: whose labels they are, its data say."""
 
 
 @dataclass(frozen=True)
