@@ -22,6 +22,7 @@ from .core.types import Panel as Panel
 from .core.types import Puzzle as Puzzle
 from .core.types import Task as Task
 from .core.types import axis as axis
+from .evaluation.protocols.retrieval import Retrieval as Retrieval
 from .evaluation.protocols.zero_shot import ZeroShot as ZeroShot
 from .evaluation.results import ProbeResult as ProbeResult
 from .supervised.finetune import FineTune as FineTune

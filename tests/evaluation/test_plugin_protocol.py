@@ -155,7 +155,7 @@ def test_the_report_needs_no_import_of_the_plugin(run, monkeypatch):
         (
             "liner",
             "no protocol 'liner'; did you mean linear? There are knn, linear, svm, quality, low_label, "
-            "transferability, zero_shot, or give",
+            "transferability, zero_shot, retrieval, or give",
         ),
         ("zzz", "no protocol 'zzz'; there are knn, linear"),
         ("nowhere.Mine", "no protocol 'nowhere.Mine': No module named 'nowhere'"),
@@ -226,7 +226,7 @@ def test_a_name_that_is_taken_is_refused():
 
 def test_each_name_is_built_once_and_the_default_leaves_out_what_is_slow():
     assert [one.description.name for one in protocols_named(["knn", "linear", "knn"])] == ["knn", "linear"]
-    assert set(EVERY) - set(DEFAULT) == {"svm", "transferability", "zero_shot"}
+    assert set(EVERY) - set(DEFAULT) == {"svm", "transferability", "zero_shot", "retrieval"}
 
 
 def sets(labels):
