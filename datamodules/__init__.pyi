@@ -2,6 +2,7 @@ from .base import DataError as DataError
 from .base import DataModule as DataModule
 from .captions import Captions as Captions
 from .generated import Bouncing as Bouncing
+from .generated import Generated as Generated
 from .generated import Videos as Videos
 from .images import CIFAR10 as CIFAR10
 from .images import VOC07 as VOC07

@@ -10,12 +10,12 @@ from torch import Generator, Tensor
 
 def shuffled(n: int, *key: int | str) -> Tensor:
     """Permute 0 ... n-1, (n,), by nothing but `n` and the key."""
-    return torch.randperm(n, generator=Generator().manual_seed(_number(key) >> 1))
+    return torch.randperm(n, generator=Generator().manual_seed(number(key) >> 1))
 
 
 def uniform(*key: int | str) -> float:
     """Draw a number uniformly from [0, 1), by nothing but the key."""
-    return (_number(key) >> 11) * 2.0**-53  # all the bits that a float holds, and none that would round up to 1
+    return (number(key) >> 11) * 2.0**-53  # all the bits that a float holds, and none that would round up to 1
 
 
 def held_out(n: int, share: float, purpose: str) -> tuple[Tensor, Tensor]:
@@ -29,6 +29,6 @@ def chosen(n: int, limit: int | None) -> Tensor:
     return shuffled(n, "limit")[:limit].sort().values
 
 
-def _number(key: tuple[int | str, ...]) -> int:
+def number(key: tuple[int | str, ...]) -> int:
     """Hash a key to 64 bits."""
     return int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "big")

@@ -28,6 +28,7 @@ from .evaluation.results import ProbeResult as ProbeResult
 from .supervised.finetune import FineTune as FineTune
 from .supervised.linear_probe import LinearProbe as LinearProbe
 from .supervised.segmentation import Segmentation as Segmentation
+from .tasks import VAE as VAE
 from .tasks import Alignment as Alignment
 from .tasks import ArrowOfTime as ArrowOfTime
 from .tasks import Autoencoding as Autoencoding
@@ -54,6 +55,7 @@ from .tasks import ShuffleAndLearn as ShuffleAndLearn
 from .tasks import SplitBrain as SplitBrain
 from .tasks import SuperResolution as SuperResolution
 from .training.bilevel import Bilevel as Bilevel
+from .training.drawing import TrainedGenerator as TrainedGenerator
 from .training.execution import Execution as Execution
 from .training.fitting import Run as Run
 from .training.fitting import fit as fit
@@ -69,3 +71,7 @@ from .verbs.looking import write_report as write_report
 from .verbs.probing import probe as probe
 from .verbs.searching import evolve as evolve
 from .views.augment import Augment as Augment
+from .views.latent.generator import LatentGenerator as LatentGenerator
+from .views.latent.labelled import LabelledGenerator as LabelledGenerator
+from .views.latent.shapes import Shapes as Shapes
+from .views.latent.views import LatentViews as LatentViews

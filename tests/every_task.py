@@ -64,6 +64,7 @@ def cases():
         "adversarial inpainting": partial(pretext.Inpainting, ups=1, width=8, channels=8, adversarial=0.1),
         "autoencoding": partial(pretext.Autoencoding, width=8),
         "denoising": partial(pretext.Denoising, width=8),
+        "vae": partial(pretext.VAE, latents=4, size=24, width=8),
         "edges": partial(pretext.Edges, width=8),
         "keypoints": partial(pretext.Keypoints, width=8),
         "super-resolution": partial(pretext.SuperResolution, width=4),

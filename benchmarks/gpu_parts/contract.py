@@ -100,6 +100,7 @@ CASES: dict[str, Case] = {
     "Contrast": Case(pretext.Contrast, image_net, images, ()),
     "Autoencoding": Case(partial(pretext.Autoencoding, width=16), image_net, images, (), random=False),
     "Denoising": Case(partial(pretext.Denoising, width=16), image_net, images, ()),
+    "VAE": Case(partial(pretext.VAE, latents=8, width=16), image_net, images, ()),
     "Edges": Case(partial(pretext.Edges, width=16), image_net, images, (), random=False),
     "Keypoints": Case(partial(pretext.Keypoints, width=16), image_net, images, (), random=False),
     "ArrowOfTime": Case(ARROW, video_net, clips),

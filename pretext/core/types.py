@@ -112,6 +112,13 @@ class Task(nn.Module, ABC):
         """
         return None
 
+    def choice_scores(self, prediction: Tree) -> Tensor | None:
+        """Return how a prediction scores each answer that may be given, (P, K), the highest of which it gives.
+
+        None: its answer is no choice, such as a picture.
+        """
+        return None
+
     def begin(self, epoch: int) -> None:
         """Take note of the epoch, before each training batch; for what changes over epochs, such as a curriculum."""
 

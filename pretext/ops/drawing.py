@@ -177,3 +177,21 @@ def full_contrast(differences: Tensor) -> Tensor:
     """Stretch differences, whose 0 is mid-grey, to all of [0, 1], or nobody could see them."""
     signed = differences.float() - 0.5
     return 0.5 + 0.5 * signed / signed.abs().max().clamp(min=1e-6)
+
+
+def heated(picture: Tensor, where: Tensor) -> Tensor:
+    """Lay heat (H, W) from 0 to 1 over a picture (3, H, W) in [0, 1], which turns dark and grey: red, then yellow."""
+    where, picture = where.to(picture.device).clamp(0, 1), picture.float()
+    heat = torch.stack((torch.ones_like(where), where.square(), torch.zeros_like(where)))
+    return torch.lerp(0.35 * picture + 0.35 * picture.mean(0, keepdim=True), heat, 0.65 * where)
+
+
+def mosaic(pictures: Tensor) -> Tensor:
+    """Set pictures (M, 3, H, W) side by side in rows as square as can be, a pixel of white between them."""
+    if len(pictures) == 1:
+        return pictures[0]
+    across = math.ceil(math.sqrt(len(pictures)))
+    empty = pictures.new_ones(-len(pictures) % across, *pictures.shape[1:])
+    framed = functional.pad(torch.cat((pictures, empty)), (0, 1, 0, 1), value=1.0)
+    lines = framed.view(-1, across, *framed.shape[1:])  # (down, across, 3, H + 1, W + 1)
+    return lines.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)[:, :-1, :-1]

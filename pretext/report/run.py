@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pretext.evaluation.available import descriptions
-from pretext.report import probe
+from pretext.report import probe, where
 from pretext.report.chart import Chart, Level, Series
 from pretext.report.glossary import glossary
 from pretext.report.page import Tile, embedded, write_page
@@ -44,6 +44,9 @@ def write_report(run: Path) -> Path:
         numbers=list(_numbers(logs)),
         puzzles=embedded(run / "puzzles.png"),
         evaluator=bool(logs.score),
+        where=embedded(run / where.PICTURE),
+        why_not=logs.where.get("why_not", {}),
+        effects=where.tables_of(logs.where),
         training=_training(logs),
         probes=sections,
         glossary=glossary(

@@ -15,6 +15,7 @@ from pretext.tasks.image.relative_position import RelativePosition
 from pretext.tasks.image.rotation import Rotation
 from pretext.tasks.image.split_brain import SplitBrain
 from pretext.tasks.image.super_resolution import SuperResolution
+from pretext.tasks.image.vae import VAE
 from pretext.tasks.multimodal.alignment import Alignment
 from pretext.tasks.multimodal.cross_modal_prediction import CrossModalPrediction
 from pretext.tasks.multimodal.distillation import Distillation
@@ -27,6 +28,7 @@ from pretext.tasks.video.reconstruction import Reconstruction
 from pretext.tasks.video.shuffle_and_learn import ShuffleAndLearn
 
 __all__ = [
+    "VAE",
     "Alignment",
     "ArrowOfTime",
     "Autoencoding",

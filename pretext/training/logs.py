@@ -32,6 +32,8 @@ class Logs(NamedTuple):
     """By their files, see `evaluation.kept`."""
     score: dict[str, Any]
     environment: dict[str, Any]
+    where: dict[str, Any]
+    """What `pretext show --where` found beside its picture."""
 
     @property
     def tasks(self) -> list[str]:
@@ -65,8 +67,10 @@ def read_logs(run: Path) -> Logs:
     """
     if not run.is_dir():
         raise FileNotFoundError(f"report: {run} is not a folder; give the folder of a run, such as runs/rotation/0")
-    chance, score, environment = (_json(run / f"{name}.json") for name in ("chance", "score", "environment"))
-    return Logs(run, _curves(run / "metrics.csv"), chance, kept(run), score, environment)
+    chance, score, environment, where = (
+        _json(run / f"{name}.json") for name in ("chance", "score", "environment", "where")
+    )
+    return Logs(run, _curves(run / "metrics.csv"), chance, kept(run), score, environment, where)
 
 
 def intervals(curves: Curves, column: str) -> list[tuple[float, float]]:

@@ -88,7 +88,8 @@ VIDEOS = {
 def test_a_config_of_videos_is_brought_to_any_other_module_and_what_that_lacks_is_dropped(module, tmp_path):
     common = {"root": str(tmp_path), "batch_size": 3, "split": {"val": 0.3}, "reading": {"workers": 2}}
     config = {"class_path": "datamodules.Clips", "init_args": {**common, **VIDEOS}}
-    data = build(["--data", f"datamodules.{module.__name__}"], config)
+    needed = ["--data.generator", "pretext.Shapes"] if module.__name__ == "Generated" else []
+    data = build(["--data", f"datamodules.{module.__name__}", *needed], config)
     assert type(data) is module
     assert (data.val, data.batch_size) == (0.3, 3)
     if "reading" in groups(module):

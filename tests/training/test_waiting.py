@@ -96,6 +96,7 @@ CASES = {
     "contrast": (pretext.Contrast, TinyNet, images()),
     "autoencoding": (partial(pretext.Autoencoding, width=8, shrink=2), TinyNet, images()),
     "denoising": (partial(pretext.Denoising, width=8, noise="salt_and_pepper"), TinyNet, images()),
+    "vae": (partial(pretext.VAE, latents=4, size=16, width=8), TinyNet, images()),
     "edges": (partial(pretext.Edges, width=8), TinyNet, images()),
     "keypoints": (partial(pretext.Keypoints, width=8), TinyNet, images()),
     "arrow of time": (partial(pretext.ArrowOfTime, frames=4), TinyVideo, moving(4, 6)),

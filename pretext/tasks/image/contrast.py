@@ -15,6 +15,7 @@ from pretext.nn.losses import cosines, nt_xent, ranking_of_partners
 from pretext.ops.drawing import panels, rows
 from pretext.ops.geometric import drawable
 from pretext.views.augment import Augment
+from pretext.views.latent.views import LatentViews
 
 
 def small_images() -> Augment:
@@ -39,6 +40,7 @@ class Contrast(Task):
         backbone: what learns; the head sees its pooled features.
         views: makes a view of an image; none: the paper's for small images. It alone sets the side of the views. Where
             the host augments as well, both views come from one augmented image, so that its crop only takes away.
+            `LatentViews` makes both views of a pair by a generator.
         temperature: of the similarities, which are cosines; the lower, the more the most similar others count.
         width: of the head's hidden layer; none: the backbone's.
         outputs: size of the embedding.
@@ -51,7 +53,7 @@ class Contrast(Task):
     def __init__(
         self,
         backbone: Backbone,
-        views: Augment | None = None,
+        views: Augment | LatentViews | None = None,
         temperature: float = 0.5,
         width: int | None = None,
         outputs: int = 128,
@@ -91,6 +93,11 @@ class Contrast(Task):
             return self.chance()._replace(loss=1 + 0 * prediction.float().sum())
         loss = nt_xent(prediction, self.temperature, answer) / math.log(len(prediction) - 1)
         return Grade(loss, {"ranking": ranking_of_partners(prediction, answer)})
+
+    def choice_scores(self, prediction: Tensor) -> Tensor:
+        """Score each other view by its cosine; itself it cannot be, -1."""
+        itself = torch.eye(len(prediction), dtype=torch.bool, device=prediction.device)
+        return cosines(prediction).masked_fill(itself, -1)
 
     def chance(self) -> Grade:
         return Grade(torch.tensor(1.0), {"ranking": torch.tensor(0.5)})

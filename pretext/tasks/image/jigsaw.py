@@ -157,6 +157,9 @@ class Jigsaw(Task):
     def grade(self, prediction: Tensor, answer: Tensor) -> Grade:
         return cross_entropy(prediction, answer)
 
+    def choice_scores(self, prediction: Tensor) -> Tensor:
+        return prediction
+
     def chance(self) -> Grade:
         return blind_guess(len(self.table))
 

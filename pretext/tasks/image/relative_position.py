@@ -169,6 +169,9 @@ class RelativePosition(Task):
         loss = functional.cross_entropy(prediction.float(), answer, weight)
         return Grade(loss, {"accuracy": (right * each).sum() / each.sum()})
 
+    def choice_scores(self, prediction: Tensor) -> Tensor:
+        return prediction
+
     def chance(self) -> Grade:
         return blind_guess(PLACES)
 

@@ -73,6 +73,9 @@ class Rotation(Task):
     def grade(self, prediction: Tensor, answer: Tensor) -> Grade:
         return cross_entropy(prediction, answer)
 
+    def choice_scores(self, prediction: Tensor) -> Tensor:
+        return prediction
+
     def chance(self) -> Grade:
         return blind_guess(TURNS)
 
