@@ -24,6 +24,7 @@ from .core.types import Puzzle as Puzzle
 from .core.types import Task as Task
 from .core.types import axis as axis
 from .evaluation.ensembled import GeneratedViews as GeneratedViews
+from .evaluation.protocols.retrieval import Retrieval as Retrieval
 from .evaluation.protocols.zero_shot import ZeroShot as ZeroShot
 from .evaluation.results import ProbeResult as ProbeResult
 from .supervised.adaptation.adaptation import Adaptation as Adaptation

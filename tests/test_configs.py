@@ -51,6 +51,14 @@ def pairs(root):
     return root
 
 
+def captions(images):
+    """Say something of each photo."""
+    files = sorted(images.rglob("*.jpg"))
+    lines = [f"{file.relative_to(images)},a photo of a {file.parent.name}" for file in files]
+    (images / "captions.csv").write_text("\n".join(["file,caption", *lines]))
+    return images
+
+
 def trained(images, run):
     """Train a network for a step, for configs that evaluate one."""
     config = str(ROOT / "configs" / "image" / "rotation.yaml")
@@ -75,6 +83,7 @@ def folders(tmp_path_factory):
         "Photos": images,
         "CIFAR10": images,
         "Bouncing": root,
+        "Captions": captions(images),
     }
     return found | {"Pets": pets, "PairedFiles": pairs(root / "pairs"), "run": trained(images, root / "run")}
 

@@ -18,13 +18,17 @@ class TwoEncoders(Backbone):
         backbone: of several modalities; gives {name: `Features`} of {name: input}.
         heads: of the two modalities, from `pooled` to the embedding.
         outputs: size of the embeddings.
+        reads: the input axes of each modality's network, such as {"rgb": "hw", "text": "l"}.
 
     """
 
     axes = ""
 
-    def __init__(self, backbone: Backbone, heads: Mapping[str, nn.Module], outputs: int) -> None:
+    def __init__(
+        self, backbone: Backbone, heads: Mapping[str, nn.Module], outputs: int, reads: Mapping[str, str]
+    ) -> None:
         super().__init__()
+        self.reads = dict(reads)
         self.backbone, self.heads = backbone, nn.ModuleDict(heads)
         self.dim, self.stages = outputs, dict.fromkeys(heads, outputs)
 

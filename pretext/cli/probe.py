@@ -26,14 +26,19 @@ def main(args: list[str]) -> None:
         find(name)
     from rich.console import Console
 
-    from pretext.evaluation.available import protocols_named, with_classes
+    from pretext.evaluation.available import of_two_encoders, protocols_named, with_classes
     from pretext.evaluation.kept import file_of
     from pretext.evaluation.probe import ProbePlan, assist, probe_run
     from pretext.report.probe import plot, tables
+    from pretext.training.encoders import encoders_of_open_clip, encoders_of_run
     from pretext.training.networks import from_pretrained, from_run
 
     protocols = protocols_named(with_classes(own.protocols, own.classes))  # a mistake is told before all else
-    if name is not None:
+    if of_two_encoders(protocols) and name is not None:
+        networks, probed, folder = encoders_of_run(name, options, own.classes)
+    elif of_two_encoders(protocols):
+        networks, probed, folder = encoders_of_open_clip(own.backbone, own.weights, options, own.classes)
+    elif name is not None:
         networks, probed, folder = from_run(name, options, own.modality, own.dims)
     else:
         networks, probed, folder = from_pretrained(own.backbone, own.weights, options, own.crop, own.dims)
@@ -60,7 +65,7 @@ def _parser(about: str | None) -> Parser:
     parser.add_argument("--modality", help="which network of a MultiModal backbone to probe (default: the first)")
     names = f"of {', '.join(EVERY)}, or a class of your own by its path (default {' '.join(DEFAULT)})"
     parser.add_argument("--protocols", nargs="+", metavar="NAME", default=DEFAULT, help=names)
-    classes = "CSV of what is known of the classes, for zero_shot: class, split (seen or unseen), attributes"
+    classes = "CSV of the classes; zero_shot: class, split (seen or unseen), attributes; retrieval: class, prompt"
     parser.add_argument("--classes", type=Path, metavar="FILE", help=classes)
     views = "augmented views of each training image to add (default 0)"
     parser.add_argument("--views", type=int, default=0, help=views)

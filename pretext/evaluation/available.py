@@ -19,6 +19,7 @@ from pretext.evaluation.protocols.linear import LinearProbe
 from pretext.evaluation.protocols.low_label import LowLabel
 from pretext.evaluation.protocols.quality import Quality
 from pretext.evaluation.protocols.regression import Regression
+from pretext.evaluation.protocols.retrieval import Retrieval
 from pretext.evaluation.protocols.svm import LinearSvm
 from pretext.evaluation.protocols.transferability import Transferability
 from pretext.evaluation.protocols.zero_shot import ZeroShot
@@ -33,9 +34,10 @@ OURS: tuple[type[Protocol], ...] = (
     Regression,
     FewShot,
     ZeroShot,
+    Retrieval,
 )
 """In the order in which a row has their scores."""
-BY_CLASSES = {"zero_shot": ZeroShot}
+BY_CLASSES: dict[str, type[ZeroShot | Retrieval]] = {"zero_shot": ZeroShot, "retrieval": Retrieval}
 """Those that go by a file of classes."""
 ONCE = tuple(protocol.description.name for protocol in OURS if protocol.description.once)
 """Those whose curves a result always has, be they empty."""
@@ -76,6 +78,19 @@ def with_classes(names: Iterable[str], file: Path | None) -> list[str | Protocol
     if file is None and "zero_shot" in named:
         raise ValueError("--protocols zero_shot wants what is known of the classes: --classes FILE")
     return [BY_CLASSES[name](file) if name in BY_CLASSES else name for name in named]
+
+
+def of_two_encoders(protocols: Sequence[Protocol]) -> Retrieval | None:
+    """Return the protocol that looks at two encoders at once, if it is among these.
+
+    Raises:
+        ValueError: it is, and not alone.
+
+    """
+    found = next((one for one in protocols if isinstance(one, Retrieval)), None)
+    if found is not None and len(protocols) > 1:
+        raise ValueError("retrieval looks at two encoders, the other protocols at one network; probe them separately")
+    return found
 
 
 def in_row_order(protocols: Iterable[Protocol]) -> list[Protocol]:

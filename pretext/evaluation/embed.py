@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
+from pretext.core.tree import leaves
 from pretext.core.types import Backbone
 from pretext.evaluation.cache import Columns, cached, digest
 from pretext.evaluation.names import DIMS as DIMS
@@ -175,7 +176,8 @@ def _averaged(rows: Tensor, of: Tensor, items: int) -> Tensor:
 @torch.inference_mode()
 def _rows(backbone: Backbone, x: Any, view: View, dims: int, dtype: torch.dtype) -> Columns:
     shown, low = view(x), dtype == torch.bfloat16
-    with torch.autocast(shown.device.type, torch.bfloat16, enabled=low):  # not enabled: off, also within another one
+    kind = next(leaves(shown)).device.type
+    with torch.autocast(kind, torch.bfloat16, enabled=low):  # not enabled: off, also within another one
         stages = backbone(shown).stages
     rows = {}
     for name, stage in stages.items():

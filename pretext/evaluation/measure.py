@@ -24,14 +24,14 @@ class Measured:
         rows: one for each stage.
         curves: of the protocols that are measured once, at the chosen stage.
         items: how many items train and test hold.
-        blind_guess: what knowing nothing gives, see `blind_guess`.
+        blind_guess: what knowing nothing gives, see `blind_guess`; None without labels.
 
     """
 
     rows: tuple[StageRow, ...]
     curves: Curves
     items: tuple[int, int]
-    blind_guess: float
+    blind_guess: float | None
 
 
 def measure(
@@ -41,29 +41,32 @@ def measure(
     views: Sequence[Embedded] = (),
     device: torch.device | str = "cpu",
     classes: Sequence[str] = (),
+    pair: tuple[str, str] | None = None,
+    examples: Embedded | None = None,
 ) -> Measured:
     """Measure every stage of `train` and `test`, and mark the one that is best on a validation share of train.
 
     `views` are the training items embedded again, each time augmented anew. They add to what linear probes are fitted
     on, and tell how alike a network finds two views of one item. Protocols that do not suit the sets are left out: of
     this project's, only linear SVMs and label-free scores suit items with several labels, (N, K), and only ridge
-    regression and label-free scores suit numbers, floats (N, V). `classes` are the names of the labels, for protocols
-    that want them.
+    regression and label-free scores suit numbers, floats (N, V). `classes` are the names of the labels, `pair` and
+    `examples` belong to two encoders, for protocols that want them.
 
     Raises:
         ValueError: no labels, no protocol that suits the sets, or as in `protocols_named`, `check` and the protocols.
 
     """
-    sets = Sets(train, test, views, torch.device(device), classes)
+    sets = Sets(train, test, views, torch.device(device), classes, pair, examples)
     wanted = _wanted(protocols, sets)
-    if not sets.labelled or not wanted:
+    by_labels = any(protocol.description.labels for protocol in wanted)
+    if not wanted or (by_labels and not sets.labelled):
         names = [protocol if isinstance(protocol, str) else protocol.description.name for protocol in protocols]
         raise ValueError(
             f"measure got {len(train.labels)} labels of shape {tuple(train.labels.shape)} and the protocols "
             f"{names}; sets with several labels an item want svm or quality, numbers (N, V) regression or quality, "
             "others labels (N,); maps and masks are read by pretext.Regression and pretext.Segmentation"
         )
-    if sets.single:
+    if sets.single and by_labels:
         first = next(iter(train.mean))
         check(train.mean[first], train.labels, test.mean[first], test.labels)
     rows = [_row(stage, sets, [one for one in wanted if not one.description.once]) for stage in train.grid]
@@ -72,7 +75,8 @@ def measure(
     known = _validation(best, preferred) is not None
     once = {one.description.name: _points(best.stage, sets, one) for one in wanted if one.description.once}
     curves: Curves = dict.fromkeys(ONCE, ()) | once
-    items, guess = (len(train.labels), len(test.labels)), blind_guess(train.labels, test.labels)
+    items = (len(next(iter(train.mean.values()))), len(next(iter(test.mean.values()))))
+    guess = blind_guess(train.labels, test.labels) if sets.labelled else None
     return Measured(tuple(replace(row, chosen=known and row is best) for row in rows), curves, items, guess)
 
 

@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 from torch import Generator, Tensor
 
+from pretext.backbones.two_encoders import TwoEncoders
 from pretext.core.types import Backbone
 from pretext.evaluation.augmented import Augmented, Batches
 from pretext.evaluation.available import DEFAULT, plugins_described, protocols_named
@@ -67,6 +68,8 @@ class ProbedData(NamedTuple):
     """Says how `augment` makes crops; part of a cached feature's name."""
     options: Mapping[str, Any] = {}
     """Those of the data that are not its defaults, to be shown beside the result."""
+    examples: Batches | None = None
+    """Of two encoders: what stands for classes, such as prompts."""
 
 
 class ProbePlan(NamedTuple):
@@ -161,7 +164,9 @@ def probe_network(
     train, test = (look(split) for split in SPLITS)
     views = [look("train", k) for k in range(plan.views)]
     with Console(stderr=True).status(f"probing {title}"):
-        return measure(train, test, plan.protocols, views, device, probed.data.classes)
+        pair = backbone.pair if isinstance(backbone, TwoEncoders) else None
+        examples = None if probed.examples is None else embed(backbone, probed.examples, probed.view, dims=plan.dims)
+        return measure(train, test, plan.protocols, views, device, probed.data.classes, pair, examples)
 
 
 def assist(
@@ -199,7 +204,8 @@ def _set(probed: ProbedData, split: Split, k: int | None, ensemble: GeneratedVie
 
 
 def _check(backbone: Backbone, probed: ProbedData, plan: ProbePlan) -> None:
-    if not probed.data.classes and "y" not in next(iter(probed.data.ordered("train")), ()):
+    by_labels = any(one.description.labels for one in protocols_named(plan.protocols))
+    if by_labels and not probed.data.classes and "y" not in next(iter(probed.data.ordered("train")), ()):
         kind = {"hw": "ImageFolder", "thw": "Clips", "t": "Sounds"}.get(backbone.axes, "ImageFolder")
         raise ValueError(
             f"probe needs labels, but {type(probed.data).__name__} has none; "
@@ -237,7 +243,7 @@ def facts(probed: ProbedData, plan: ProbePlan, measured: Measured) -> dict[str, 
             "chosen on": f"a stratified {100 * VALIDATION_SHARE:g} % of train: l2, k and the best stage",
             "interval": "95 %, Wilson (mean average precision: bootstrap)",
             "view": probed.view_key + ("" if plan.ensemble is None else f"; test {plan.ensemble.words}"),
-            "chance": measured.blind_guess,
+            **({} if measured.blind_guess is None else {"chance": measured.blind_guess}),
         },
         **({"described": described} if described else {}),
     }

@@ -79,6 +79,7 @@ class Description:
         needs: names of the protocols that must be measured too, because they choose the stage.
         once: it is measured at the chosen stage alone, and its score has points along `curve`.
         curve: of a protocol that is measured once.
+        labels: it wants items with labels.
 
     """
 
@@ -95,6 +96,7 @@ class Description:
     needs: tuple[str, ...] = ()
     once: bool = False
     curve: Curve | None = None
+    labels: bool = True
 
     @property
     def heading(self) -> str:
@@ -129,6 +131,8 @@ class Sets:
         views: the training items again, each time augmented anew.
         device: where to compute.
         classes: their names, in the order of their labels, where they are known.
+        pair: of two encoders, the stages that hold their embeddings; none: this is one network.
+        examples: of two encoders, what stands for classes, such as prompts; none: the training items do.
 
     """
 
@@ -137,6 +141,8 @@ class Sets:
     views: Sequence[Embedded] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     classes: Sequence[str] = ()
+    pair: tuple[str, str] | None = None
+    examples: Embedded | None = None
 
     @property
     def labelled(self) -> bool:

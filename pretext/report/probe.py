@@ -34,10 +34,11 @@ GUESSED = ("accuracy", "map")  # metrics of which a probe says what a blind gues
 
 def about(result: ProbeResult) -> str:
     """Say what was probed on."""
-    data, chance = result.data or {}, (result.protocol or {}).get("chance", 0.0)
+    data, chance = result.data or {}, (result.protocol or {}).get("chance")
     whose = f", {data['modality']}" if "modality" in data else ""
-    sizes = f"{data['train']:,} train, {data['test']:,} test items of {len(data['classes'])} classes"
-    return f"{data['class']}{whose}: {sizes}; chance {100 * chance:.1f} %"
+    sizes = f"{data['train']:,} train, {data['test']:,} test items"
+    sizes += f" of {len(data['classes'])} classes" if data["classes"] else ""
+    return f"{data['class']}{whose}: {sizes}" + ("" if chance is None else f"; chance {100 * chance:.1f} %")
 
 
 # ---- Tables

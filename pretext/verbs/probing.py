@@ -12,13 +12,14 @@ from torch import nn
 from pretext.backbones.wrapped import Wrapped
 from pretext.core.errors import require
 from pretext.core.types import Backbone
-from pretext.evaluation.available import DEFAULT, protocols_named
+from pretext.evaluation.available import DEFAULT, of_two_encoders, protocols_named
 from pretext.evaluation.embed import DIMS
 from pretext.evaluation.ensembled import GeneratedViews
 from pretext.evaluation.probe import ProbedData, ProbePlan, probe_run
 from pretext.evaluation.protocol import Protocol
 from pretext.evaluation.results import ProbeResult
 from pretext.training.batches import check_first
+from pretext.training.encoders import encoders_of_run
 from pretext.training.fitting import Run, check_rate
 from pretext.training.host import Host
 from pretext.training.loaders import Adapted, Loaders, taken
@@ -46,7 +47,8 @@ def probe(
         run: what `pretext.fit` returned, the folder of a run, a module, a `pretext.Backbone` or any module that reads
             images.
         data: labelled data in any form that `pretext.fit` takes; none: the run's own.
-        protocols: by short name ("linear"), class path, or as objects.
+        protocols: by short name ("linear"), class path, or as objects, such as `pretext.ZeroShot(FILE)`. "retrieval"
+            stands alone: it looks at two encoders of a run.
         views: augmented views of each training item to add.
         dims: values that a stage is pooled to.
         modality: which network of several; none: the first.
@@ -60,6 +62,11 @@ def probe(
     """
     plan = ProbePlan(protocols_named(protocols), views, dims, device, ensemble=ensemble)
     data = None if data is None else taken(data)
+    if (pairs := of_two_encoders(protocols_named(protocols))) is not None:
+        place = run.folder if isinstance(run, Run) else run if isinstance(run, str | Path) else None
+        require(place is not None, "probe", f"retrieval of a {type(run).__name__}", "give a run")
+        networks, probed, home = encoders_of_run(place or "", (), pairs.file, data)
+        return probe_run(networks, probed, Path(folder or home), COMMAND, plan)
     networks, probed, home = _found(run, data, modality, dims)
     if isinstance(probed.data, Loaders | Adapted):
         check_first(next(iter(probed.data.ordered("train")))["x"], next(iter(networks.values())))

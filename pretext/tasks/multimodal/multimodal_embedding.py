@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretext.backbones.multimodal import two_of
+from pretext.backbones.two_encoders import TwoEncoders
 from pretext.core.errors import require
 from pretext.core.ranks import gathered, gathered_rows
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task
@@ -68,7 +69,7 @@ class Embed(Task):
         least = "give at least 1 of each, or none"
         require(min(1 if n is None else n for n in sizes) >= 1, self, f"{frames=}, {width=}, {outputs=}", least)
         require(hardest is None or hardest >= 0, self, f"{hardest=}", "give an epoch of 0 or more, or none")
-        self.first, self.second, self.frames = first, second, frames
+        self.first, self.second, self.frames, self.outputs = first, second, frames, outputs
         self.axes = {name: network.axes for name, network in zip((first, second), networks, strict=True)}
         clips = "thw" in self.axes.values()
         require(frames is None or clips, self, f"{frames=}, but neither network reads clips", "leave frames out")
@@ -129,6 +130,11 @@ class Embed(Task):
         if self.log_scale is not None and isinstance(self.loss, InfoNCE):
             return self.loss.sharpened(alike, self.log_scale)
         return alike
+
+    def encoders(self, backbone: Backbone) -> TwoEncoders:
+        """Join the backbone that the task was built for with its heads: embeddings by modality."""
+        heads = dict(zip((self.first, self.second), self.heads, strict=True))
+        return TwoEncoders(backbone, heads, self.outputs, self.axes)
 
     def chance(self) -> Grade:
         return Grade(torch.tensor(1.0), {"ranking": torch.tensor(0.5)})
