@@ -78,14 +78,14 @@ HERE = Path(__file__).parent
 CELLS, RESULT = HERE / "results" / "few_shot" / "cells", HERE / "few_shot.json"
 WAYS, SPLITS, EPISODES, META_BATCH = 5, 3, 600, 4
 LEARNERS: dict[str, Callable[[], Any]] = {
-    "MAML": partial(MAML, steps=3, rate=0.1, test_steps=10),
-    "first-order MAML": partial(MAML, steps=3, rate=0.1, test_steps=10, first_order=True),
-    "task-informed MAML": partial(MAML, steps=3, rate=0.1, test_steps=10),
+    "MAML": partial(MAML, steps=3, rate=0.1, test_steps=3),
+    "first-order MAML": partial(MAML, steps=3, rate=0.1, test_steps=3, first_order=True),
+    "task-informed MAML": partial(MAML, steps=3, rate=0.1, test_steps=3),
     "sequence learner": partial(SequenceLearner, "gru", 128),
-    "MAML on clusters, no labels": partial(MAML, steps=3, rate=0.1, test_steps=10),
-    "MAML from the pretext run": partial(MAML, steps=3, rate=0.1, test_steps=10),
+    "MAML on clusters, no labels": partial(MAML, steps=3, rate=0.1, test_steps=3),
+    "MAML from the pretext run": partial(MAML, steps=3, rate=0.1, test_steps=3),
 }
-TUNING = (0.02, 0.1, 0.5)
+TUNING = (0.1, 0.5)
 """Rates of fine-tuning, the best of which is chosen on validation episodes of the training classes."""
 
 
@@ -123,17 +123,17 @@ def words(root: Path) -> DataModule:
 
 KINDS = {
     "cifar10": Kind(
-        lambda root: CIFAR10(root / "cifar10", split=Splitting(val=0.0)), False, (1, 5), 15, 5,
+        lambda root: CIFAR10(root / "cifar10", split=Splitting(val=0.0)), False, (1, 5), 5, 5,
         "airplane machine air, automobile machine road, bird animal air, cat animal home, deer animal wild, "
         "dog animal home, frog animal wild, horse animal wild, ship machine water, truck machine road",
     ),
     "clothing10": Kind(
-        partial(folder, name="clothing10"), False, (1, 5), 7, 5,
+        partial(folder, name="clothing10"), False, (1, 5), 5, 5,
         "dress body long, hat head short, longsleeve top long, outwear top long, pants legs long, shirt top long, "
         "shoes feet short, shorts legs short, skirt legs short, t-shirt top short",
     ),
     "digits": Kind(
-        lambda root: Digits(size=8, split=Splitting(val=0.0)), False, (1, 5), 15, 5,
+        lambda root: Digits(size=8, split=Splitting(val=0.0)), False, (1, 5), 5, 5,
         "0 one round, 1 none straight, 2 none round, 3 none round, 4 none straight, 5 none round, 6 one round, "
         "7 none straight, 8 two round, 9 one round",
     ),
@@ -153,11 +153,11 @@ class Plan:
     """How much is done: in full, or `dry`."""
 
     def __init__(self, dry: bool) -> None:
-        self.steps, self.pretext_steps, self.episodes, self.val = (1, 1, 4, 2) if dry else (250, 400, EPISODES, 60)
-        self.splits, self.clusters, self.tuning_steps = (1, 8, 2) if dry else (SPLITS, 40, 30)
+        self.steps, self.pretext_steps, self.episodes, self.val = (1, 1, 4, 2) if dry else (100, 300, EPISODES, 20)
+        self.splits, self.clusters, self.tuning_steps = (1, 8, 2) if dry else (SPLITS, 40, 10)
         self.sines = (2, 4) if dry else (5000, 15000)
         self.items = 400 if dry else 100_000
-        self.width = 4 if dry else 16
+        self.width = 4 if dry else 8
 
 
 @final
@@ -209,7 +209,7 @@ def small(x: Tensor, side: int = 16) -> Tensor:
 def network(kind: Kind, plan: Plan, seed: int) -> Any:
     """Build a small network; sounds are seen as 16 bands of 0.1 s each."""
     torch.manual_seed(seed)
-    net = ResNet(blocks=(1, 1), width=plan.width) if kind.sound or plan.width < 8 else ResNet((1, 1, 1), plan.width)
+    net = ResNet(blocks=(1, 1), width=plan.width)
     return Sound(net, rate=8000, bands=16, window=0.1, hop=0.1) if kind.sound else net
 
 
