@@ -79,6 +79,8 @@ def _plain(value: Any) -> Any:
         return [_plain(part) for part in value]
     if isinstance(value, Mapping):
         return {str(key): _plain(part) for key, part in value.items()}
+    if hasattr(value, "built_with"):  # such as the data that episodes are made of
+        return type(value).__name__
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 

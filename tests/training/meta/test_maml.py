@@ -8,7 +8,7 @@ from nets import TinyNet
 from tolerance import rounding
 from torch.nn.functional import cross_entropy, mse_loss
 
-from pretext import MAML, MLP, Informed, MetaLearner, SequenceLearner
+from pretext import MAML, MLP, Informed, MetaLearner, SequenceLearner, Sound
 from pretext.training.meta.informed import SCALE, prepare
 from pretext.training.meta.learner import Episodes, Network, Spec
 from pretext.training.meta.scores import figures, grade
@@ -85,6 +85,19 @@ def test_all_episodes_at_once_are_as_one_after_the_other(learner, dtype, toleran
     (loss, found), (other, expected) = (slopes(module, drawn(dtype=dtype)) for module in (together, alone))
     assert loss == pytest.approx(other, abs=rounding(1, 1000, dtype))
     assert_near(found, expected, tolerance)
+
+
+def test_sounds_are_learnt_at_once_too():
+    """Their pictures are made by a function that vmap cannot batch: torch looks at one after the other."""
+    found = []
+    for vectorize in (True, False):
+        torch.manual_seed(0)
+        net = Sound(TinyNet(4), rate=2000, bands=8, window=0.05, hop=0.05)
+        module = host(MAML(steps=1, rate=0.1, vectorize=vectorize), net, dtype=torch.float32)
+        sounds = torch.rand(2, 12, 1, 1000, generator=torch.Generator().manual_seed(0))
+        y = torch.arange(6).remainder(3).expand(2, 6)
+        found.append(module._answers(Episodes(sounds[:, :6], y, sounds[:, 6:], y)).after)
+    torch.testing.assert_close(*found, rtol=0, atol=1e-4)
 
 
 def test_at_a_rate_of_0_it_is_plain_multitask_training():
