@@ -54,6 +54,7 @@ TASKS = {
     "colours from lightness": TaskEntry({"class_path": "pretext.SplitBrain", "init_args": {"stride": 1}}, "light", 0),
     "lightness from colours": TaskEntry({"class_path": "pretext.SplitBrain", "init_args": {"stride": 1}}, "colour", 1),
 }
+DRY = ("edges", "inpainting", "super-resolution", "colorization", "lightness from colours")
 
 
 def suite_of(arm: str, args: argparse.Namespace) -> TaskSuite:
@@ -63,9 +64,9 @@ def suite_of(arm: str, args: argparse.Namespace) -> TaskSuite:
     suite = TaskSuite(
         {"class_path": "tiny.Tiny"},
         {"data": "datamodules.ImageFolder", "data.root": str(args.root / "cifar10"), "data.canvas": 32},
-        TASKS,
+        {name: entry for name, entry in TASKS.items() if not dry or name in DRY},
         width=8 if dry else 16,
-        training=Training(5, *((20, 2, 10) if dry else (1000, 400, 50)), start=arm),
+        training=Training(*((2, 20, 2, 10) if dry else (5, 1000, 400, 50)), start=arm),
         correlations=Correlated(table, "linear", items=20 if dry else 200, steps=2 if dry else 100),
         regression=Regression(steps=2 if dry else 100, batch=8 if dry else 32),
         few=10 if dry else 50,
@@ -81,13 +82,18 @@ def suite_of(arm: str, args: argparse.Namespace) -> TaskSuite:
 
 def predictor(arm: str, args: argparse.Namespace) -> Predictor:
     """Open an arm; weights stay in its folder."""
-    return Predictor(suite_of(arm, args), args.out / arm, (4, 6, 8) if arm == "common" else (), 1 if args.dry else 2)
+    return Predictor(
+        suite_of(arm, args),
+        args.out / arm,
+        ((3,) if args.dry else (4, 6, 8)) if arm == "common" else (),
+        1 if args.dry else 2,
+    )
 
 
 def model_jobs(shops: dict[str, Predictor], args: argparse.Namespace) -> Iterator[FileJob]:
     """List the models of both arms."""
     for arm, shop in shops.items():
-        for name in TASKS:
+        for name in shop.suite.tasks:
             for model in range(shop.suite.training.models):
                 job = shop.model_job(name, model)
                 file = args.cells / "models" / f"{arm}-{_file(name)}-{model}.json"
@@ -97,7 +103,7 @@ def model_jobs(shops: dict[str, Predictor], args: argparse.Namespace) -> Iterato
 def target_jobs(shops: dict[str, Predictor], args: argparse.Namespace) -> Iterator[FileJob]:
     """List the targets of both arms."""
     for arm, shop in shops.items():
-        for name in TASKS:
+        for name in shop.suite.tasks:
             yield FileJob(
                 f"{arm}: predict {name}",
                 args.cells / "targets" / f"{arm}-{_file(name)}.json",
@@ -121,13 +127,12 @@ def prepared(shop: Predictor, shops: dict[str, Predictor], args: argparse.Namesp
     """Make what predictions need and is not there: models, and correlations, which are written for the other arm."""
     first = shops["common"]
     for one in dict.fromkeys((first, shop)):
-        models = [(name, k) for name in TASKS for k in range(one.suite.training.models)]
+        models = [(name, k) for name in one.suite.tasks for k in range(one.suite.training.models)]
         missing = [unit for unit in models if not one.own.model_file(*unit).exists()]
         for unit in missing:
             done(one.model_job(*unit)._replace(file=args.out / "again" / f"{one.suite.training.start}-{unit}.json"))
-    finish(
-        [(a, b) for b in TASKS for a in TASKS], lambda unit: first.affinity_job(*unit), lambda: None, "task_transfer"
-    )
+    pairs = [(a, b) for b in first.suite.tasks for a in first.suite.tasks]
+    finish(pairs, lambda unit: first.affinity_job(*unit), lambda: None, "task_transfer")
     write_transfers(first.own.gamma().transfers, args.out / "correlations.csv")
     return shop
 
@@ -171,7 +176,7 @@ def results(args: argparse.Namespace, shops: dict[str, Predictor]) -> dict[str, 
     """Say what both arms and the study have shown so far."""
     found: dict[str, Any] = {}
     for arm in ARMS:
-        cells = [read_result(args.cells / "targets" / f"{arm}-{_file(name)}.json") for name in TASKS]
+        cells = [read_result(args.cells / "targets" / f"{arm}-{_file(name)}.json") for name in shops[arm].suite.tasks]
         good = [cell for cell in cells if cell and "failed" not in cell]
         apart = [cell for cell in good if cell["target"] not in TWINS]
         found[arm] = {"all targets": averaged(good), "without twins": averaged(apart)}
