@@ -66,7 +66,7 @@ def suite_of(arm: str, args: argparse.Namespace) -> TaskSuite:
         {"data": "datamodules.ImageFolder", "data.root": str(args.root / "cifar10"), "data.canvas": 32},
         {name: entry for name, entry in TASKS.items() if not dry or name in DRY},
         width=8 if dry else 16,
-        training=Training(*((2, 20, 2, 10) if dry else (5, 1000, 400, 50)), start=arm),
+        training=Training(*((2, 20, 2, 10) if dry else (5, 1000, 300, 50)), start=arm),
         correlations=Correlated(table, "linear", items=20 if dry else 200, steps=2 if dry else 100),
         regression=Regression(steps=2 if dry else 100, batch=8 if dry else 32),
         few=10 if dry else 50,
