@@ -128,7 +128,8 @@ class Materials:
         for target in self.suite.tasks:
             found = {source: read_result(self.affinity_file(source, target)) for source in self.suite.known}
             done = {source: cell["losses"] for source, cell in found.items() if cell and "failed" not in cell}
-            transfers += [Transfer((source,), target, value) for source, value in affinities(done).items()]
+            found_here = affinities(done).items() if done else ()
+            transfers += [Transfer((source,), target, value) for source, value in found_here]
         return of_transfers(transfers)
 
     def _photos(self) -> Photos:

@@ -181,8 +181,8 @@ class Predictor:
         own, means = self.suite.correlations, {}
         readout = Readout(steps=own.steps, batch=min(50, own.items), seeds=[0])
         factory, photos = task_factory(self.suite, self.suite.tasks[task]), self.own.photos()
+        encoder = encoder_of(self.suite)
         for way, vector in {**found, **self._start()}.items():
-            encoder = encoder_of(self.suite)
             encoder.load_state_dict(self.own.encoder_state(vector), strict=False)
             train_items, test_items = Items(photos.labelled[: own.items], None), Items(photos.test[:100], None)
             losses = readout_losses(Code([encoder]), Pretext(factory), train_items, test_items, readout, task)[0]

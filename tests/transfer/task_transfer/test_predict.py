@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +10,13 @@ import yaml
 
 from pretext.__main__ import main
 from pretext.backbones.pretrained.build import pretrained
+from pretext.core.files import write_json
 from pretext.core.rng import rng
 from pretext.transfer.task_transfer.networks import build, losses_of
 from pretext.transfer.task_transfer.picture import Network, PictureTask
 from pretext.transfer.task_transfer.results import Predicted
 from pretext.transfer.task_transfer.runner import Predictor
-from pretext.transfer.task_transfer.suite import read_task_suite
+from pretext.transfer.task_transfer.suite import Correlated, read_task_suite
 from pretext.transfer.task_transfer.vectors import layout_of
 
 TASKS = {
@@ -134,6 +136,20 @@ def test_layouts_hold_the_head_that_all_share_and_not_the_tasks_own(done):
     layouts = {name: layout_of(build(suite, name).state_dict()) for name in TASKS}
     assert len(set(layouts.values())) == 1
     assert isinstance(build(suite, "light"), Network)
+
+
+def test_correlations_are_measured_where_no_file_has_them(done):
+    """Affinities of one target sum to 1: what is standardised are their logarithms, of mean 0."""
+    file, out = done
+    suite = read_task_suite(file)
+    tasks = {name: entry for name, entry in suite.tasks.items() if entry.known}
+    shop = Predictor(replace(suite, tasks=tasks, targets=[], correlations=Correlated(items=10, steps=1)), out)
+    for source in tasks:
+        shop.affinity_job(source, "edges").file.parent.mkdir(exist_ok=True)
+        write_json(shop.affinity_job(source, "edges").file, shop.affinity_job(source, "edges").run())
+    column = shop.own.gamma().between(list(tasks), ["edges"])[:, 0]
+    assert column.mean() == pytest.approx(0, abs=1e-9)
+    assert column.std() == pytest.approx(1)
 
 
 def test_a_warning_says_what_it_costs():
