@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-EVERY = ("knn", "linear", "svm", "quality", "low_label", "transferability", "regression", "few_shot")
+EVERY: tuple[str, ...] = ("knn", "linear", "svm", "quality", "low_label", "transferability", "regression", "few_shot")
 EVERY += ("zero_shot", "retrieval")
 """The short names of this project's own protocols, in the order in which a row has their scores."""
 DEFAULT = ("linear", "knn", "low_label", "quality")
