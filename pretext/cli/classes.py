@@ -64,7 +64,8 @@ def line(option: Option, before: str) -> str:
 
 def _about(verb: str, one: Class) -> str:
     if verb == "tasks":
-        trained = [name for name in users(one.name) if not name.startswith("nas/")]  # a search tells little of a task
+        others = ("nas/", "adaptation/")  # what a search or a bridge reaches tells little of a task
+        trained = [name for name in users(one.name) if not name.startswith(others)]
         configs = [name for name in trained if header(PACKAGED / f"{name}.yaml").facts.get("Result")]
         result = header(PACKAGED / f"{configs[0]}.yaml").facts["Result"] if configs else ""
         measured = f"{configs[0]}: {first(result)}" if configs else ""

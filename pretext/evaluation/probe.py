@@ -205,7 +205,7 @@ def _set(probed: ProbedData, split: Split, k: int | None, ensemble: GeneratedVie
 
 def _check(backbone: Backbone, probed: ProbedData, plan: ProbePlan) -> None:
     by_labels = any(one.description.labels for one in protocols_named(plan.protocols))
-    if by_labels and not probed.data.classes and "y" not in next(iter(probed.data.ordered("train")), ()):
+    if by_labels and not probed.data.classes and not _has_numbers(probed.data):
         kind = {"hw": "ImageFolder", "thw": "Clips", "t": "Sounds"}.get(backbone.axes, "ImageFolder")
         raise ValueError(
             f"probe needs labels, but {type(probed.data).__name__} has none; "
@@ -218,6 +218,12 @@ def _check(backbone: Backbone, probed: ProbedData, plan: ProbePlan) -> None:
             f"probe got views={plan.views}, but there is no augmentation to make them with; for a "
             "run name one (--model.augment pretext.Augment --model.augment.crop 32), for --backbone give --crop"
         )
+
+
+def _has_numbers(data: Labelled) -> bool:
+    """Tell whether the items have numbers in place of classes."""
+    y = next(iter(data.ordered("train")), {}).get("y")
+    return isinstance(y, Tensor) and y.is_floating_point()
 
 
 def facts(probed: ProbedData, plan: ProbePlan, measured: Measured) -> dict[str, Any]:

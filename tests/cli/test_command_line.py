@@ -43,6 +43,7 @@ VERBS = (
     "reproduce",
     "report",
     "export",
+    "cluster",
     "runs",
     "configs",
     "tasks",

@@ -13,11 +13,11 @@ from pretext.training.logs import Logs
     ],
 )
 def test_a_last_score_is_of_validation_and_an_accuracy_where_there_is_one(curves, last, tmp_path):
-    assert Logs(tmp_path, curves, {}, {}, {}, {}).last_score("turn") == last
+    assert Logs(tmp_path, curves, {}, {}, {}, {}, {}).last_score("turn") == last
 
 
 def test_skipped_files_have_their_causes(tmp_path):
-    logs = Logs(tmp_path, {}, {}, {}, {}, {})
+    logs = Logs(tmp_path, {}, {}, {}, {}, {}, {})
     assert logs.skipped == {}
     (tmp_path / "skipped.txt").write_text("a.jpg\ttruncated\nb.jpg\tempty: 0 bytes\n")
     assert logs.skipped == {"a.jpg": "truncated", "b.jpg": "empty: 0 bytes"}

@@ -102,7 +102,7 @@ def test_a_run_generates(tmp_path):
         found = model.tasks["draw"].encode(model.backbone(images()))
     torch.testing.assert_close(generator.encode(images()), found)
     assert not [p for p in generator.train().parameters() if p.requires_grad]
-    assert not generator.backbone.training
+    assert not generator.network.backbone.training
     views = LatentViews(generator, std=0.0, anchors="encoded")(images().repeat_interleave(2, 0), rng("cpu", "run"))
     torch.testing.assert_close(views[::2], generator.decode(found))
     with pytest.raises(ValueError, match=r"task='turn' of .*, but that generates nothing; give a run of pretext.VAE"):
