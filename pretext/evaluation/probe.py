@@ -222,7 +222,8 @@ def _check(backbone: Backbone, probed: ProbedData, plan: ProbePlan) -> None:
 
 def _has_numbers(data: Labelled) -> bool:
     """Tell whether the items have numbers in place of classes."""
-    y = next(iter(data.ordered("train")), {}).get("y")
+    first = next(iter(data.ordered("train")), None)
+    y = None if first is None else first.get("y")
     return isinstance(y, Tensor) and y.is_floating_point()
 
 
