@@ -27,30 +27,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from few_shot_parts.sets import KINDS, Held, Kind, sets_of
 from filelock import FileLock
 from shared import interval, save
-from torch import Tensor
 
-from datamodules import (
-    CIFAR10,
-    Clips,
-    Counts,
-    Digits,
-    Episodes,
-    HeldClasses,
-    ImageFolder,
-    Lists,
-    Sampling,
-    Sounds,
-    Splitting,
-    Windows,
-)
-from datamodules.base import DataModule
-from datamodules.loader import Memory
+from datamodules import Counts, Episodes, HeldClasses
 from pretext import (
     MAML,
     ArrowOfTime,
@@ -89,66 +74,6 @@ TUNING = (0.1, 0.5)
 """Rates of fine-tuning, the best of which is chosen on validation episodes of the training classes."""
 
 
-class Kind(NamedTuple):
-    """A set of data."""
-
-    open: Callable[[Path], DataModule]
-    sound: bool
-    shots: tuple[int, ...]
-    queries: int
-    """Of each class, in the test."""
-    test: int
-    """Classes that are held out."""
-    facts: str = ""
-    """What is known of each class, for task-informed MAML: its name and two words; "": nothing is."""
-
-
-def folder(root: Path, name: str) -> DataModule:
-    """Open folders of pictures."""
-    return ImageFolder(root / name, canvas=16, split=Splitting(val=0.0))
-
-
-def sounds(root: Path) -> DataModule:
-    """Open ESC-10, whose fold 1 is the test set."""
-    return Sounds(root / "esc10", seconds=4.0, sampling=Sampling(8000, 1), fold_pattern=r"^(\d)-", split=Splitting(0.0))
-
-
-def words(root: Path) -> DataModule:
-    """Open the sound of the words."""
-    lists = Lists(train_list="labels.csv", columns={"file": "file", "label": "class_id", "split": "split"})
-    windows = Windows(frames=25, fps=25.0)
-    options: dict[str, Any] = {"layout": "lists", "lists": lists, "modalities": ["audio"], "windows": windows}
-    return Clips(root / "lrwar", sampling=Sampling(8000, 1), split=Splitting(0.0), **options)
-
-
-KINDS = {
-    "cifar10": Kind(
-        lambda root: CIFAR10(root / "cifar10", split=Splitting(val=0.0)), False, (1, 5), 5, 5,
-        "airplane machine air, automobile machine road, bird animal air, cat animal home, deer animal wild, "
-        "dog animal home, frog animal wild, horse animal wild, ship machine water, truck machine road",
-    ),
-    "clothing10": Kind(
-        partial(folder, name="clothing10"), False, (1, 5), 5, 5,
-        "dress body long, hat head short, longsleeve top long, outwear top long, pants legs long, shirt top long, "
-        "shoes feet short, shorts legs short, skirt legs short, t-shirt top short",
-    ),
-    "digits": Kind(
-        lambda root: Digits(size=8, split=Splitting(val=0.0)), False, (1, 5), 5, 5,
-        "0 one round, 1 none straight, 2 none round, 3 none round, 4 none straight, 5 none round, 6 one round, "
-        "7 none straight, 8 two round, 9 one round",
-    ),
-    "esc10": Kind(
-        sounds, True, (1, 5), 3, 5,
-        "Dog_bark animal short, Rain nature long, Sea_waves nature long, Baby_cry person long, "
-        "Clock_tick machine short, Person_sneeze person short, Helicopter machine long, Chainsaw machine long, "
-        "Rooster animal short, Fire_crackling nature long",
-    ),
-    "lrwar": Kind(words, True, (1,), 4, 40),
-}  # fmt: skip
-"""Sets: how they are opened, whether they are sounds, shots, questions, classes of the test, and what is known of each
-class: its name and two words. Nothing is known of the words of lrwar."""
-
-
 class Plan:
     """How much is done: in full, or `dry`."""
 
@@ -158,52 +83,6 @@ class Plan:
         self.sines = (2, 4) if dry else (5000, 15000)
         self.items = 400 if dry else 100_000
         self.width = 4 if dry else 8
-
-
-@final
-class Held(DataModule):
-    """A set that was read once, in memory; `only` some classes of the training set, to train on without labels."""
-
-    def __init__(self, sets: dict[str, Any], only: Sequence[int] | None = None, val: float = 0.0) -> None:
-        super().__init__(64, val, limit=None, seed=0)
-        self.sets, self.only = sets, only
-
-    @property
-    def classes(self) -> list[str]:
-        return list(self.sets["classes"])
-
-    def open(self, split: str) -> Memory:  # type: ignore[override]  # "train" or "test"
-        x, y = self.sets[split]
-        mine = slice(None) if self.only is None or split == "test" else torch.isin(y, torch.tensor(self.only))
-        return Memory(x[mine], y[mine])
-
-
-def sets_of(name: str, args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
-    """Read a set once, and keep it in a file."""
-    file = args.out / "sets" / f"{name}{plan.items}.pt"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
-        if not file.exists():
-            data = KINDS[name].open(args.root)
-            data.prepare_data()
-            found: dict[str, Any] = {"classes": [str(one) for one in data.classes]}
-            for split in ("train", "test"):
-                batches = list(data.ordered(split, min(plan.items, 10_000 if split == "test" else 20_000)))
-                x = [b["x"]["audio"] if isinstance(b["x"], dict) else b["x"] for b in batches]
-                x = [part if KINDS[name].sound else small(part) for part in x]
-                found[split] = (torch.cat(x), torch.cat([b["y"] for b in batches]))
-            with whole(file) as draft:
-                torch.save(found, draft)
-    loaded: dict[str, Any] = torch.load(file, weights_only=True)
-    return loaded
-
-
-def small(x: Tensor, side: int = 16) -> Tensor:
-    """Bring pictures to at most 16 px."""
-    if x.shape[-1] <= side:
-        return x
-    fine = torch.nn.functional.interpolate(x.float(), (side, side), mode="bilinear", antialias=True)
-    return fine.round().to(torch.uint8)
 
 
 def network(kind: Kind, plan: Plan, seed: int) -> Any:
@@ -225,7 +104,7 @@ def quiet(where: Path, steps: int) -> pl.Trainer:
 
 def pretext_run(name: str, split: int, args: argparse.Namespace, plan: Plan) -> Any:
     """Return a network that was trained on the training classes' items without labels; trained once."""
-    kind, data = KINDS[name], Held(sets_of(name, args, plan))
+    kind, data = KINDS[name], Held(sets_of(name, args.root, args.out, plan.items))
     file = args.out / "pretext" / f"{name}-{split}-{plan.pretext_steps}.pt"
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock")):
@@ -250,7 +129,7 @@ def episodes(
     given: dict[str, Any] = {"multiply": answers, "queries": min(10, kind.queries)} | options
     count = Counts(train=META_BATCH * plan.steps, val=plan.val, test=plan.episodes)
     held = HeldClasses(test=kind.test, draw=split)
-    data = Held(sets_of(name, args, plan), val=val)
+    data = Held(sets_of(name, args.root, args.out, plan.items), val=val)
     return Episodes(data, WAYS, shots, batch_size=META_BATCH, count=count, held=held, seed=split, **given)
 
 
@@ -262,7 +141,10 @@ def learnt(name: str, split: int, shots: int, method: str, args: argparse.Namesp
     where.mkdir(parents=True, exist_ok=True)
     if method == "task-informed MAML":
         rows = [fact.split() for fact in kind.facts.split(", ")]
-        names = {one[6:].replace(" ", "_") if kind.sound else one: one for one in sets_of(name, args, plan)["classes"]}
+        names = {
+            one[6:].replace(" ", "_") if kind.sound else one: one
+            for one in sets_of(name, args.root, args.out, plan.items)["classes"]
+        }
         lines = ["class,first,second", *(",".join((names[one], *words)) for one, *words in rows)]
         (where / "facts.csv").write_text("\n".join(lines))
         options["metadata"] = where / "facts.csv"
@@ -281,7 +163,7 @@ def learnt(name: str, split: int, shots: int, method: str, args: argparse.Namesp
 
 def clusters(name: str, split: int, args: argparse.Namespace, plan: Plan, file: Path) -> Path:
     """Write clusters of the pretext run's features as labels, in four partitions."""
-    data = Held(sets_of(name, args, plan))
+    data = Held(sets_of(name, args.root, args.out, plan.items))
     net = pretext_run(name, split, args, plan)
     features = embed(net, data.ordered("train"), unit, title="").mean[list(net.stages)[-1]].float()
     found = clustered(features, plan.clusters, 1 if plan.episodes < EPISODES else 4)
@@ -316,7 +198,7 @@ def tuned(name: str, split: int, shots: int, which: str, args: argparse.Namespac
 
 def frozen(name: str, split: int, shots: int, which: str, args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     """Name questions from features as they are: nearest centroid and a linear probe on each episode's examples."""
-    kind, data = KINDS[name], Held(sets_of(name, args, plan))
+    kind, data = KINDS[name], Held(sets_of(name, args.root, args.out, plan.items))
     net = pretext_run(name, split, args, plan) if which == "pretext" else network(kind, plan, split)
     net = raw_input(net, 1024) if which == "raw input" else net
     train, _, test = HeldClasses(test=kind.test, draw=split).divided(data, len(data.classes))

@@ -16,16 +16,7 @@ if TYPE_CHECKING:
 def main(args: list[str]) -> None:
     """Draw what the tasks of a run or a config ask. Further options, such as --data.root DIR, override the config's."""
     name, rest = run_of(args)
-    parser = Parser("show", "[RUN]", main.__doc__)
-    parser.add_argument("-c", "--config", help="a config instead of a run, to look before training")
-    parser.add_argument("--out", type=Path, help="the picture (default: puzzles.png, in the run if there is one)")
-    parser.add_argument("--count", type=int, default=6, help="puzzles per task (default 6)")
-    where = "draw where puzzles are seen instead, or an evaluator's classes: Grad-CAM++ and causal effects (where.png)"
-    parser.add_argument("--where", action="store_true", help=where)
-    walk = (
-        "draw walks through a generator's latent space instead (walk.png), along the direction between two attributes"
-    )
-    parser.add_argument("--walk", nargs="?", const="", metavar="FROM,TO", help=walk)
+    parser = _parser(main.__doc__)
     own, _ = parser.parse_known_args(rest)
     if (name is None) == (own.config is None):
         raise ValueError("give either a run, before any option, or -c CONFIG")
@@ -60,6 +51,20 @@ def main(args: list[str]) -> None:
     print(f"look: {files}; {f'measure: pretext probe {run}' if run else f'train: pretext fit -c {own.config}'}")
     for file, result in (kept(run) if run else {}).items():
         print(f"{file}: {of_probe(result)[0]}")
+
+
+def _parser(about: str | None) -> Parser:
+    parser = Parser("show", "[RUN]", about)
+    parser.add_argument("-c", "--config", help="a config instead of a run, to look before training")
+    parser.add_argument("--out", type=Path, help="the picture (default: puzzles.png, in the run if there is one)")
+    parser.add_argument("--count", type=int, default=6, help="puzzles per task (default 6)")
+    where = "draw where puzzles are seen instead, or an evaluator's classes: Grad-CAM++ and causal effects (where.png)"
+    parser.add_argument("--where", action="store_true", help=where)
+    walk = (
+        "draw walks through a generator's latent space instead (walk.png), along the direction between two attributes"
+    )
+    parser.add_argument("--walk", nargs="?", const="", metavar="FROM,TO", help=walk)
+    return parser
 
 
 def _where(found: Where, picture: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from pretext.core.types import Backbone
 from pretext.nn.auxiliary import AuxiliaryHead
+from pretext.supervised.best_weights import Best, BestWeights
 from pretext.supervised.depth import POOLED, Places, places
 from pretext.supervised.module import Supervised, fits, sample
 from pretext.supervised.scores import Logits, write
@@ -40,16 +41,6 @@ class Auxiliary:
 
 
 NO_AUXILIARY = Auxiliary()
-
-
-class Best(NamedTuple):
-    """The best epoch so far."""
-
-    score: float
-    """On the validation items."""
-    epoch: int
-    weights: dict[str, Tensor]
-    """All of the module's, on the CPU."""
 
 
 class FineTune(Supervised):
@@ -105,13 +96,13 @@ class FineTune(Supervised):
         inputs = InputPipeline(trunk(run, backbone, modality), augment, modality)
         super().__init__(inputs, optim, execution, seed, label_smoothing)
         _check(layer_decay, head_lr, dropout, freeze, list(self.backbone.stages))
-        self.layer_decay, self.freeze_stages, self.head_lr, self.keep_best = layer_decay, freeze, head_lr, keep_best
+        self.layer_decay, self.freeze_stages, self.head_lr = layer_decay, freeze, head_lr
         self.dropout = nn.Dropout(dropout)
         self.auxiliary_stage = _auxiliary_stage(auxiliary, list(self.backbone.stages))
         self.auxiliary_head: nn.Module | None = None
         self.loss_weights = {AUXILIARY: auxiliary.weight}
         self.head = nn.Linear(self.backbone.dim, 1)  # as many outputs as classes, once these are known
-        self.best: Best | None = None
+        self.kept = BestWeights(keep_best)
         self.places: Places | None = None  # known where it is trained
 
     def begin(self, classes: int) -> None:
@@ -146,18 +137,17 @@ class FineTune(Supervised):
                 logits[AUXILIARY] = self.auxiliary_head(seen.stages[self.auxiliary_stage].float())
             return logits
 
+    @property
+    def best(self) -> Best | None:
+        """The best epoch so far; None where none is kept."""
+        return self.kept.best
+
     def on_validation_epoch_end(self) -> None:
-        scores = self.scores.validated(self)
-        if not (scores and fits(self) and self.keep_best):
-            return
-        score = scores[""].value
-        if self.best is None or score > self.best.score:
-            weights = {name: tensor.detach().cpu().clone() for name, tensor in self.state_dict().items()}
-            self.best = Best(score, self.current_epoch, weights)
+        if scores := self.scores.validated(self):
+            self.kept.consider(self, scores[""].value)
 
     def on_fit_end(self) -> None:
-        if self.best is not None:  # by now the last weights are in the checkpoint, from which a run goes on
-            self.load_state_dict(self.best.weights)
+        self.kept.take(self)
 
     def on_test_epoch_end(self) -> None:
         scores = self.scores.tested(self)
@@ -167,13 +157,11 @@ class FineTune(Supervised):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["best"] = None if self.best is None else self.best._asdict()
+        self.kept.save(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self.best = None if checkpoint["best"] is None else Best(**checkpoint["best"])
-        if self.best is not None and not fits(self):
-            checkpoint["state_dict"] = self.best.weights
+        self.kept.load(self, checkpoint)
 
 
 def _check(layer_decay: float, head_lr: float, dropout: float, freeze: int, stages: list[str]) -> None:

@@ -18,6 +18,7 @@ from pretext.core.rng import rng
 from pretext.core.types import Backbone, Tree, reads_images
 from pretext.evaluation.statistics.regression import explained, r2_of, sums
 from pretext.supervised.scores import write
+from pretext.supervised.segmentation import head_of, stage_of
 from pretext.supervised.trunk import trunk
 from pretext.training.execution import PLAIN, Execution
 from pretext.training.host import Host
@@ -73,9 +74,7 @@ class Regression(Host):
         network = trunk(run, backbone, modality)
         super().__init__(InputPipeline(network), optim, execution, seed)
         reads_images(network, self)
-        self.stage = list(network.stages)[-1] if stage is None else stage
-        known = ", ".join(network.stages)
-        require(self.stage in network.stages, self, f"{stage=}", f"choose one of {known}")
+        self.stage = stage_of(network, stage, self)
         self.freeze_backbone = freeze
         self.shape: list[int] = []  # of an item's numbers, as its maps' side does not matter: [V], or [C, 0, 0]
         self._tallies: list[Tensor] = []
@@ -181,10 +180,7 @@ def _begin(module: Regression, shape: list[int]) -> None:
     """Build what depends on how many numbers there are."""
     module.shape = list(shape)
     outputs, channels = shape[0], module.backbone.stages[module.stage]
-    layer = nn.utils.skip_init(nn.Conv2d, channels, outputs, 1)  # type: ignore[no-untyped-call]  # torch's
-    nn.init.normal_(layer.weight, std=0.01, generator=rng("cpu", module.seed, "head"))
-    nn.init.zeros_(layer.bias)
-    module.head = nn.Sequential(nn.BatchNorm2d(channels, affine=False), layer).to(module.device)
+    module.head = head_of("linear", channels, outputs, module.seed).to(module.device)
     module.register_buffer("middle", torch.zeros(outputs, device=module.device))
     module.register_buffer("spread", torch.ones(outputs, device=module.device))
 

@@ -210,7 +210,7 @@ def test_every_method_trains_is_tested_and_comes_back(method, tmp_path):
     assert [row["gap_closed"] for row in score["rows"]] == [None] * 3
     assert score["items"] == 32
     assert 0 <= score["source"]["low"] <= score["source"]["accuracy"]
-    assert score["validation"] == pytest.approx(module.choice.best.score + score["entropy"])
+    assert score["validation"] == pytest.approx(module.choice.kept.best.score + score["entropy"])
 
 
 def test_other_runs_stand_beside_and_the_gap_is_told(tmp_path):
@@ -260,8 +260,8 @@ def test_a_run_goes_on_and_its_best_weights_are_those_that_are_loaded(tmp_path):
     # DANN's lambda follows the share of all steps, so both runs are told of the same number of them
     whole = stopped(tmp_path / "whole", 2)
     checkpoint = torch.load(tmp_path / "whole" / "last.ckpt", weights_only=True)
-    assert checkpoint["best"]["score"] == whole.choice.best.score
+    assert checkpoint["best"]["score"] == whole.choice.kept.best.score
     (tmp_path / "whole" / "checkpoints").mkdir()
     (tmp_path / "whole" / "last.ckpt").rename(tmp_path / "whole" / "checkpoints" / "last.ckpt")
     fresh = restore(Adaptation(backbone=TinyNet(dropout=0.2), method=DANN), tmp_path / "whole")
-    assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in whole.choice.best.weights.items())
+    assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in whole.choice.kept.best.weights.items())

@@ -99,7 +99,7 @@ def test_a_run_is_made_tested_loaded_and_probed(root, tmp_path):
 
 
 def test_what_cannot_be_learnt_is_refused_in_one_line(root, tmp_path):
-    with pytest.raises(ValueError, match=r"Regression: stage='none'; choose one of"):
+    with pytest.raises(ValueError, match=r"Regression: TinyNet has no stage 'none'; choose one of"):
         Regression(backbone=TinyNet(), stage="none")
     with pytest.raises(ValueError, match=r"Regression: y torch.int64 .*float vectors"):
         scored(Regression(backbone=TinyNet()), Digits(batch_size=8), tmp_path)

@@ -17,6 +17,7 @@ from pretext.core.types import Backbone, Grade, Task, Tree
 from pretext.evaluation.supervision import Scored, occurrences
 from pretext.supervised.adaptation.domains import both_of, domain_of
 from pretext.supervised.adaptation.methods import Method, MethodFactory, Step
+from pretext.supervised.adaptation.module import AcrossDomains
 from pretext.supervised.adaptation.readouts import (
     ALONE,
     LABELS,
@@ -28,14 +29,12 @@ from pretext.supervised.adaptation.readouts import (
     rows_of,
     with_gaps,
 )
-from pretext.supervised.adaptation.selection import Choice, Tallies
-from pretext.supervised.labelled import classes_of, part
-from pretext.supervised.module import fits
+from pretext.supervised.adaptation.selection import Tallies
+from pretext.supervised.labelled import part
 from pretext.supervised.scores import write
 from pretext.supervised.trunk import trunk
 from pretext.training.exam import examined
 from pretext.training.execution import PLAIN, Execution
-from pretext.training.host import Host
 from pretext.training.inputs import InputPipeline, by_item
 from pretext.training.optimization import ADAMW, Optim, trained
 from pretext.views.augment import Augment
@@ -43,7 +42,7 @@ from pretext.views.augment import Augment
 READ = 10_000  # most items of a domain that read-outs are fitted on
 
 
-class Adaptation(Host):
+class Adaptation(AcrossDomains):
     """Train a backbone and a linear classifier on a source's labels, drawn to a target without labels by a method.
 
     The data module yields both domains (`datamodules.Pairs`). No label of the target is in what training and validation
@@ -87,24 +86,20 @@ class Adaptation(Host):
         execution: Execution = PLAIN,
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            InputPipeline(trunk(run, None if run else backbone, modality), augment, modality), optim, execution, seed
-        )
+        inputs = InputPipeline(trunk(run, None if run else backbone, modality), augment, modality)
+        super().__init__(inputs, optim, execution, seed, keep_best, beside)
         self.head = nn.Linear(self.backbone.dim, 1)  # as many outputs as classes, once these are known
         self.method: Method | None = None if method is None else method(self.backbone)
         if self.method is not None and self.method.off:
             self.method.requires_grad_(False)
-        self.choice, self.beside = Choice(keep_best), beside
-        self.classes: list[str] = []
         self.tallies = Tallies()
         self._tested: list[tuple[Tensor, Tensor]] = []  # features and labels of the target
 
-    def configure_model(self) -> None:
-        names = classes_of(getattr(self.trainer, "datamodule", None), self.classes, "Adaptation")
-        if not self.classes:
-            _name_classes(self, names)
-        if fits(self):
-            nn.Module.train(self)  # a trunk that comes out of a run is in eval mode, and Lightning leaves it there
+    def begin(self, classes: int) -> None:
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # Lightning asks for the accelerator here
+            torch.default_generator.manual_seed(seed_of(self.seed, "classifiers"))
+            self.head = nn.Linear(self.backbone.dim, classes)
+        self.register_buffer("counts", torch.zeros(classes, dtype=torch.long))
 
     def configure_optimizers(self) -> Optimizer:
         return self.rates.optimizer(trained(self))
@@ -168,9 +163,6 @@ class Adaptation(Host):
             self.log("val/accuracy", chosen.accuracy, sync_dist=True)  # the same on all ranks
             self.choice.consider(self, chosen)
 
-    def on_fit_end(self) -> None:
-        self.choice.take(self)
-
     def on_test_epoch_end(self) -> None:
         mine, theirs = (self.tallies.scored(domain) for domain in ("source", "target"))
         wanted = "give a target with labels to test on, or look at what it predicts: pretext predict RUN"
@@ -182,19 +174,6 @@ class Adaptation(Host):
         source = None if mine is None else mine.plain()
         said = {"source": source, "rows": rows, **self.choice.said(), **facts}
         write({"task": "adaptation", **theirs.plain(), **said}, self.trainer)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["classes"] = list(self.classes)
-        self.choice.save(checkpoint)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        if self.classes and self.classes != checkpoint["classes"]:
-            classes_of(self, checkpoint["classes"], "Adaptation")
-        if not self.classes:
-            _name_classes(self, checkpoint["classes"])
-        self.choice.load(self, checkpoint)
 
     def _other(self, target: dict[str, Tree], batch_idx: int) -> Tensor:
         """Turn a batch of the target into what training sees, with draws of its own."""
@@ -241,12 +220,3 @@ def _rows(module: Adaptation, mine: Scored) -> list[dict[str, Any]]:
 
 def _part(module: Adaptation, batch: dict[str, Tree]) -> Tensor:
     return part(batch["x"], module.inputs.modality, "Adaptation")
-
-
-def _name_classes(module: Adaptation, classes: list[str]) -> None:
-    """Build the classifier, with torch's generator seeded by a key."""
-    module.classes = list(classes)
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # Lightning asks for the accelerator here
-        torch.default_generator.manual_seed(seed_of(module.seed, "classifiers"))
-        module.head = nn.Linear(module.backbone.dim, len(classes))
-    module.register_buffer("counts", torch.zeros(len(classes), dtype=torch.long))

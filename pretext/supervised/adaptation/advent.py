@@ -20,24 +20,22 @@ from pretext.nn.adversarial import adversarial
 from pretext.nn.map_discriminator import MapDiscriminator
 from pretext.nn.self_information import entropy, self_information
 from pretext.supervised.adaptation.domains import both_of, domain_of
+from pretext.supervised.adaptation.module import AcrossDomains
 from pretext.supervised.adaptation.readouts import ALONE, LABELS, Beside, others, with_gaps
-from pretext.supervised.adaptation.selection import Choice, Chosen
-from pretext.supervised.labelled import classes_of
+from pretext.supervised.adaptation.selection import Chosen
 from pretext.supervised.mask_scores import MaskScores
-from pretext.supervised.module import fits
 from pretext.supervised.scores import write
 from pretext.supervised.segmentation import Classifier, head_of, masks_of, mirrored, stage_of
 from pretext.supervised.segmentation_view import draw
 from pretext.supervised.trunk import trunk
 from pretext.training.execution import PLAIN, Execution
-from pretext.training.host import Host
 from pretext.training.inputs import InputPipeline
 from pretext.training.optimization import ADAMW, Optim
 
 MIOU = "miou"
 
 
-class AdvEnt(Host):
+class AdvEnt(AcrossDomains):
     """Train a network and a classifier of places on a source's masks; on the target it is to be as sure as there.
 
     A discriminator, fully convolutional, tells the maps of self-information of target from those of the source, and the
@@ -91,7 +89,7 @@ class AdvEnt(Host):
         seed: int = 0,
     ) -> None:
         network = trunk(run, None if run else backbone, modality)
-        super().__init__(InputPipeline(network), optim, execution, seed)
+        super().__init__(InputPipeline(network), optim, execution, seed, keep_best, beside)
         reads_images(network, self)
         self.stage = stage_of(network, stage, self)
         got = f"{adversarial=}, {entropy=}, {discriminator_lr=}"
@@ -99,8 +97,6 @@ class AdvEnt(Host):
         require(sound, self, got, "give weights of 0 or more, and a positive factor")
         self.classifier, self.width, self.flip = classifier, width, flip
         self.weights, self.discriminator_lr = (adversarial, entropy), discriminator_lr
-        self.choice, self.beside = Choice(keep_best), beside
-        self.classes: list[str] = []
         self.head: nn.Module = nn.Identity()  # and a discriminator, once the classes are known
         self.discriminator: MapDiscriminator | None = None
         self.scores, self.entropies = _fresh(seed), list[Tensor]()
@@ -112,12 +108,16 @@ class AdvEnt(Host):
             (self.weights[0] > 0, self.weights[1] > 0), LABELS
         )
 
-    def configure_model(self) -> None:
-        names = classes_of(getattr(self.trainer, "datamodule", None), self.classes, "AdvEnt")
-        if not self.classes:
-            _name_classes(self, names)
-        if fits(self):
-            nn.Module.train(self)  # a trunk that comes out of a run is in eval mode, and Lightning leaves it there
+    def begin(self, classes: int) -> None:
+        require(classes > 1, self, f"masks of {classes} class", "give masks of two classes or more")
+        channels = self.backbone.stages[self.stage]
+        self.head = head_of(self.classifier, channels, classes, self.seed).to(self.device)
+        if self.weights[0] > 0:
+            with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # Lightning asks for the accelerator here
+                torch.default_generator.manual_seed(seed_of(self.seed, "discriminator"))
+                self.discriminator = MapDiscriminator(classes, self.width)
+            self.discriminator.to(self.device)
+        self.register_buffer("pixels", torch.zeros(classes, dtype=torch.int64, device=self.device))
 
     def configure_optimizers(self) -> Optimizer:
         base = self.rates.optim.optimizer([nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"]
@@ -171,7 +171,7 @@ class AdvEnt(Host):
         if batch_idx == 0:
             self.scores, self.entropies = _fresh(self.seed), []
         if domain == "source":
-            self.scores[domain].add(self._masks(batch, masks_of(batch).shape[-2:]), batch, 1, len(self.classes))
+            self._score(batch, domain)
             return
         x = self.inputs.centre(batch["x"])
         each = entropy(self.logits(x, *x.shape[-2:])).mean((1, 2)).cpu()
@@ -184,16 +184,12 @@ class AdvEnt(Host):
         miou = self.scores["source"].validated(self, len(self.classes))
         self.choice.consider(self, Chosen(miou, float(torch.cat(each).mean()) if each else 0.0))
 
-    def on_fit_end(self) -> None:
-        self.choice.take(self)
-
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         domain = domain_of(batch, self)
         batch = self.lawful(batch)
         if batch_idx == 0:
             self.scores = _fresh(self.seed)
-        masks = self._masks(batch, masks_of(batch).shape[-2:])
-        self.scores[domain].add(masks, batch, 1, len(self.classes))
+        masks = self._score(batch, domain)
         if domain == "target":
             self.scores[domain].show(masks, batch, self.number_of(batch_idx))
 
@@ -211,38 +207,14 @@ class AdvEnt(Host):
         with whole(Path(self.trainer.default_root_dir) / "segmentation.png") as draft:
             draw(self.scores["target"].shown, self.classes).savefig(draft, dpi=150, format="png")
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["classes"] = list(self.classes)
-        self.choice.save(checkpoint)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        if self.classes and self.classes != checkpoint["classes"]:
-            classes_of(self, checkpoint["classes"], "AdvEnt")
-        if not self.classes:
-            _name_classes(self, checkpoint["classes"])
-        self.choice.load(self, checkpoint)
-
-    def _masks(self, batch: dict[str, Any], size: Any) -> Tensor:
-        """Name the class of every pixel, (N, S, S) uint8."""
-        return self.logits(self.inputs.centre(batch["x"]), *size).argmax(1).byte()
+    def _score(self, batch: dict[str, Any], domain: str) -> Tensor:
+        """Name the class of every pixel, (N, S, S) uint8, and tally them."""
+        masks = self.logits(self.inputs.centre(batch["x"]), *masks_of(batch).shape[-2:]).argmax(1).byte()
+        # Both domains' batches are of one split, which began with fresh scores: none of them is a first one.
+        self.scores[domain].add(masks, batch, 1, len(self.classes))
+        return masks
 
 
 def _fresh(seed: int) -> dict[str, MaskScores]:
     """Begin to score both domains."""
     return {"source": MaskScores(seed, "source"), "target": MaskScores(seed)}
-
-
-def _name_classes(module: AdvEnt, classes: list[str]) -> None:
-    """Build the classifier of places and the discriminator, with torch's generator seeded by a key."""
-    require(len(classes) > 1, module, f"classes {classes}", "give masks of two classes or more")
-    module.classes = list(classes)
-    channels = module.backbone.stages[module.stage]
-    module.head = head_of(module.classifier, channels, len(classes), module.seed).to(module.device)
-    if module.weights[0] > 0:
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # Lightning asks for the accelerator here
-            torch.default_generator.manual_seed(seed_of(module.seed, "discriminator"))
-            module.discriminator = MapDiscriminator(len(classes), module.width)
-        module.discriminator.to(module.device)
-    module.register_buffer("pixels", torch.zeros(len(classes), dtype=torch.int64, device=module.device))

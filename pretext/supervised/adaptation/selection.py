@@ -10,8 +10,7 @@ from torch import Tensor
 from pretext.core import ranks
 from pretext.evaluation.supervision import Scored, Tally
 from pretext.nn.self_information import entropy
-from pretext.supervised.finetune import Best
-from pretext.supervised.module import fits
+from pretext.supervised.best_weights import BestWeights
 from pretext.training.host import Host
 
 RULE = "source validation accuracy less target entropy; no label of the target"
@@ -41,39 +40,33 @@ class Choice:
     """
 
     def __init__(self, keep: bool) -> None:
-        self.keep = keep
-        self.best: Best | None = None
+        self.kept = BestWeights(keep)
         self.known: dict[str, float] = {}
         """What the choice went by: "validation" and "entropy", and the "epoch"."""
 
     def consider(self, module: Host, chosen: Chosen) -> None:
         """Log an epoch's validation, and keep the weights if none was better."""
         module.log_dict({"val/entropy": chosen.entropy, "val/score": chosen.score}, sync_dist=True)
-        if self.keep and fits(module) and (self.best is None or chosen.score > self.best.score):
-            weights = {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
-            self.best = Best(chosen.score, module.current_epoch, weights)
+        if self.kept.consider(module, chosen.score):
             self.known = {"validation": chosen.accuracy, "entropy": chosen.entropy, "epoch": module.current_epoch}
 
     def take(self, module: Host) -> None:
         """Give a module the weights that were kept, if any, once training is over."""
-        if self.best is not None:  # by now the last weights are in the checkpoint, from which a run goes on
-            module.load_state_dict(self.best.weights)
+        self.kept.take(module)
 
     def said(self) -> dict[str, Any]:
         """Say by what was chosen, for a result."""
-        return {"selected": RULE if self.best else "none: the last epoch", **self.known}
+        return {"selected": RULE if self.kept.best else "none: the last epoch", **self.known}
 
     def save(self, checkpoint: dict[str, Any]) -> None:
         """Put what is kept into a checkpoint."""
-        checkpoint["best"] = None if self.best is None else self.best._asdict()
+        self.kept.save(checkpoint)
         checkpoint["known"] = dict(self.known)
 
     def load(self, module: Host, checkpoint: dict[str, Any]) -> None:
         """Take it out again; who does not train goes on with the weights that were kept."""
-        self.best = None if checkpoint["best"] is None else Best(**checkpoint["best"])
+        self.kept.load(module, checkpoint)
         self.known = dict(checkpoint["known"])
-        if self.best is not None and not fits(module):
-            checkpoint["state_dict"] = self.best.weights
 
 
 class Tallies:
