@@ -103,10 +103,20 @@ def options(config, folders):
     return [*size, "--data.root", str(folders[name]), "--data.val", "0.25"] if name in folders else size
 
 
+ALIKE = {  # by folder: what another config trains too, or what differs from another by its task alone
+    "image": "autoencoding edges keypoints rotation_digits colorization contrast counting inpainting jigsaw "
+    "relative_position super_resolution",  # the last seven: image/all.yaml
+    "audio_visual": "embed distillation cross_modal_prediction alignment_contrastive",  # elo.yaml
+    "adaptation": "bridge minent source_only advent",
+    "nas": "sample darts",
+    "published": "rotnet_cifar10_mlp",
+}
+
+
 def once(config):
     """Leave out of the daily tests a config whose tasks another one trains too, or that differs by its task alone."""
-    alike = config.stem in ("autoencoding", "edges", "keypoints", "sample", "darts", "rotation_digits")
-    alike |= config.parent.name == "evolve" or config.stem in ("bridge", "minent", "source_only")
+    folder = config.parent.name
+    alike = folder in ("evolve", "photos") or config.stem in ALIKE.get(folder, "").split()
     return pytest.param(config, marks=pytest.mark.slow) if alike else config
 
 

@@ -144,6 +144,7 @@ def wait_for(there):
         time.sleep(0.05)
 
 
+@pytest.mark.slow  # the queue itself is tested with killed workers in tests/jobs
 def test_two_workers_of_which_one_is_killed_lose_nothing_and_train_nothing_twice(home):
     """Real processes; the first hangs in a training, the second shares the work, and finishes what the first was at."""
     hung, folder = home / "hung", home / "runs" / "nas" / "shared"

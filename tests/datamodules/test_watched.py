@@ -167,7 +167,9 @@ next(batches)
 
 
 @linux
-@pytest.mark.parametrize("how", ["a script without a guard, killed", "python -c, interrupted"])
+@pytest.mark.parametrize(
+    "how", ["a script without a guard, killed", pytest.param("python -c, interrupted", marks=pytest.mark.slow)]
+)
 def test_no_process_outlives_the_training_process_and_none_but_it_answers_to_ctrl_c(tmp_path, how):
     (tmp_path / "files").mkdir()
     script = SCRIPT.format(tests=str(ROOT / "tests"), folder=str(tmp_path / "files"))

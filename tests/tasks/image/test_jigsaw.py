@@ -87,8 +87,10 @@ def coordinates(n, height, width):
     ("factory", "backbone", "side"),
     [
         (partial(SMALL, extent=EXTENT), TinyNet(), 32),
-        (partial(PLAIN, grid=4), TinyNet(), 24),
-        (partial(SMALL, permutations="affine", puzzles=4, foreign=2), TinyNet(), 24),
+        pytest.param(partial(PLAIN, grid=4), TinyNet(), 24, marks=pytest.mark.slow),
+        pytest.param(
+            partial(SMALL, permutations="affine", puzzles=4, foreign=2), TinyNet(), 24, marks=pytest.mark.slow
+        ),
         (MOSAIC, TinyViT(), 30),
     ],
 )

@@ -61,8 +61,8 @@ def corners(task, side, n, *parts):
     "factory",
     [
         SMALL,
-        partial(SMALL, pairs="centre", colour="project", extent=EXTENT),
-        partial(PLAIN, jitter=0.1, extent=EXTENT),
+        pytest.param(partial(SMALL, pairs="centre", colour="project", extent=EXTENT), marks=pytest.mark.slow),
+        pytest.param(partial(PLAIN, jitter=0.1, extent=EXTENT), marks=pytest.mark.slow),
     ],
 )
 def test_it_keeps_the_contract(factory):
