@@ -14,7 +14,7 @@ from pretext.report.nas_figures import curves, scatters
 from pretext.report.page import Tile, write_page
 from pretext.report.table import Cell, Column, Row, Table
 from pretext.report.words import rho
-from pretext.search.nas.results import Architecture, Compared, Pair
+from pretext.search.nas.results import ELSEWHERE, Architecture, Compared, Pair
 
 FEW = 20
 """Architectures below which an interval is so wide that the page says so."""
@@ -34,8 +34,8 @@ def write_comparison(results: Compared, file: Path, title: str, facts: Mapping[s
     write_page(
         file, "nas.html", title, about,
         results=results, tiles=_tiles(results), correlations=_correlations(results), few=FEW, pairs=_pairs(results),
-        across=_across(results), scatters=scatters(results), curves=curves(results), taken=_taken(results), every=_every(results), rho=rho,
-        command=facts.get("command"), facts=facts,
+        across=_across(results), scatters=scatters(results), curves=curves(results), taken=_taken(results),
+        every=_every(results), rho=rho, command=facts.get("command"), facts=facts,
     )  # fmt: skip
     write_whole(file.with_suffix(".csv"), every_score(results).csv())
     write_whole(file.with_name(f"{file.stem}_correlations.csv"), every_correlation(results).csv())
@@ -99,7 +99,10 @@ def _across(results: Compared) -> Table | None:
     )
     columns = [Column("One set", words=True), Column("The other", words=True), Column("Rank correlation", words=True)]
     columns.append(Column("Bootstrap", words=True))
-    rows = [Row([p.first, p.second, rho(p.rank, "architectures"), interval(p) or "-"], "trained") for p in pairs]
+    rows = []
+    for pair in pairs:
+        names = sorted((pair.first, pair.second), key=lambda name: name.endswith(ELSEWHERE))
+        rows.append(Row([*names, rho(pair.rank, "architectures"), interval(pair) or "-"], "trained"))
     return Table("Across two sets of data", columns, rows, look="wide") if rows else None
 
 

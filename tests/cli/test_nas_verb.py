@@ -194,7 +194,7 @@ nas:
 
 @pytest.mark.slow
 def test_measures_of_two_sets_of_data_are_correlated_and_a_killed_comparison_goes_on_to_the_same_figures(home):
-    """Real training on both sets; what a killed worker left another finishes, with the figures of one that never was."""
+    """Real training on both sets. What a killed worker left another finishes, with the figures of one alone."""
     (home / "two.yaml").write_text(TWO)
     folder, torn = home / "runs" / "nas" / "two", home / "runs" / "nas" / "torn"
     assert main(["nas", "sample", "-c", "two.yaml"]) == 0
