@@ -162,7 +162,7 @@ class DataModule(LightningDataModule, ABC):
             self._sources[split] = self.open(split)
         return self._sources[split]
 
-    def _labels(self) -> Tensor:
+    def _class_of_each(self) -> Tensor:
         """Return the class of each item of the training set, (N,)."""
         y = self._source("train").y
         one = y is not None and y.ndim == 1
@@ -176,7 +176,7 @@ class DataModule(LightningDataModule, ABC):
         held, kept = held_out(n, self.val, "val")
         require(self, len(kept) > 0, f"val={self.val} of {n} items", "some items left to train on")
         if self.per_class is not None:
-            kept = kept[firsts(self._labels()[kept], self.per_class)]
+            kept = kept[firsts(self._class_of_each()[kept], self.per_class)]
         return kept, held
 
 

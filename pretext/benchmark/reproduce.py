@@ -52,8 +52,10 @@ class Judge:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What its config does not say."""
-        return () if self.per_class is None else ("--data.split.per_class", str(self.per_class))
+        """What its config does not say: of few labels how many, and that only published stages are judged."""
+        if self.per_class is None:
+            return ()
+        return "--data.split.per_class", str(self.per_class), "--model.stages", json.dumps(list(self.published))
 
 
 @dataclass(frozen=True)
