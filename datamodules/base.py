@@ -30,7 +30,7 @@ from torch import Tensor
 from datamodules.draws import chosen, held_out, shuffled
 from datamodules.errors import DataError as DataError
 from datamodules.errors import require
-from datamodules.loader import Batch, InOrder, Shuffled, Source, place
+from datamodules.loader import Batch, InOrder, Shuffled, Source, place, training_plan
 from datamodules.skipped import Skipped
 
 Split = Literal["train", "test"]
@@ -47,6 +47,7 @@ class DataModule(LightningDataModule, ABC):
         limit: use only so many items of the training set, a random choice that is the same for every seed.
         seed: of the order of training, and of nothing else.
         halves: train on two halves of the training set at once, see `Splitting`.
+        per_class: train on the first so many items of each class alone, see `Splitting`.
 
     """
 
@@ -59,12 +60,23 @@ class DataModule(LightningDataModule, ABC):
         if "__init__" in vars(cls):
             setattr(cls, "__init__", _remembering(vars(cls)["__init__"]))  # noqa: B010  # mypy refuses a plain one
 
-    def __init__(self, batch_size: int, val: float, limit: int | None, seed: int, halves: bool = False) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        val: float,
+        limit: int | None,
+        seed: int,
+        halves: bool = False,
+        per_class: int | None = None,
+    ) -> None:
         super().__init__()
         require(self, batch_size >= 1, f"batch_size={batch_size}", "at least 1")
         require(self, 0 <= val < 1, f"val={val}", "a share from 0 to below 1")
         require(self, limit is None or limit >= 1, f"limit={limit}", "at least 1, or none at all")
+        few = f"per_class={per_class}, halves={halves}"
+        require(self, per_class is None or (per_class >= 1 and not halves), few, "at least 1 and no halves, or none")
         self.batch_size, self.val, self.limit, self.seed, self.halves = batch_size, val, limit, seed, halves
+        self.per_class = per_class
         self._skipped = Skipped(self)
         self._sources: dict[Split, Source] = {}
 
@@ -101,7 +113,7 @@ class DataModule(LightningDataModule, ABC):
         self._skipped.write()
 
     def train_dataloader(self) -> Iterable[Batch]:
-        source, (train, _) = self._source("train"), self._division()
+        source, (train, val) = self._source("train"), self._division()
         if getattr(self.trainer, "overfit_batches", 0) > 0:  # Lightning asks for a fixed order then
             return InOrder(source, *_of_equal_batches(train, self.batch_size))
         # Not what Lightning tells a sampler: resumed with max_steps from the end of an epoch, that is one too many.
@@ -110,7 +122,9 @@ class DataModule(LightningDataModule, ABC):
             parts = zip(HALVES, halved(train, self), strict=True)
             loaders = {name: Shuffled(source, items, self.batch_size, self.seed, clock) for name, items in parts}
             return CombinedLoader(loaders, "min_size")  # of one length
-        return Shuffled(source, train, self.batch_size, self.seed, clock)
+        whole = torch.arange(len(source) - len(val))
+        length = None if self.per_class is None else len(training_plan(whole, self.batch_size, *place()))
+        return Shuffled(source, train, self.batch_size, self.seed, clock, length)
 
     def val_dataloader(self) -> Iterable[Any]:
         source, (_, val) = self._source("train"), self._division()
@@ -148,11 +162,21 @@ class DataModule(LightningDataModule, ABC):
             self._sources[split] = self.open(split)
         return self._sources[split]
 
+    def _class_of_each(self) -> Tensor:
+        """Return the class of each item of the training set, (N,)."""
+        y = self._source("train").y
+        one = y is not None and y.ndim == 1
+        require(self, one, f"per_class={self.per_class}", "items of one class each; leave per_class out here")
+        assert y is not None
+        return y
+
     def _division(self) -> tuple[Tensor, Tensor]:
         """Split the positions of the training set into those to train on and those to validate on, both sorted."""
         n = len(self._source("train"))
         held, kept = held_out(n, self.val, "val")
         require(self, len(kept) > 0, f"val={self.val} of {n} items", "some items left to train on")
+        if self.per_class is not None:
+            kept = kept[firsts(self._class_of_each()[kept], self.per_class)]
         return kept, held
 
 
@@ -173,6 +197,14 @@ def halved(items: Tensor, asker: object) -> tuple[Tensor, Tensor]:
     require(asker, count > 0, f"halves of {len(items)} training items", "two or more")
     order = shuffled(len(items), "halves")
     return items[order[:count].sort().values], items[order[count : 2 * count].sort().values]
+
+
+def firsts(labels: Tensor, count: int) -> Tensor:
+    """Find the first `count` items of each class, or all that it has, among labels (N,): sorted positions."""
+    order = labels.argsort(stable=True)
+    number = labels[order]
+    place_in_class = torch.arange(len(labels)) - torch.searchsorted(number, number)
+    return order[place_in_class < count].sort().values
 
 
 def _of_equal_batches(items: Tensor, batch_size: int) -> tuple[Tensor, int]:

@@ -84,7 +84,7 @@ class Captions(DataModule):
         seed: int = 0,
         cache_gb: float = 20.0,
     ) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves, split.per_class)
         split.refuse_folds(self)
         require(self, length >= 1, f"length={length}", "at least 1")
         self.root, self.captions, self.length = Path(root).expanduser(), captions, length

@@ -67,6 +67,9 @@ class Splitting:
         fold: which fold is the test set, where the data set has folds.
         halves: train on batches {"weights": ..., "architecture": ...} of two halves of the training items, for a search
             of architectures; which item is in which half is the same for every seed.
+        per_class: train on the first so many items of each class alone, in the order of the data (of folders, of their
+            files' names). An epoch stays as long as with all of them: they come again, each time in another order. So
+            RotNet learns from few labels ("K-shot"). `ordered`, and so a probe, keeps all.
 
     """
 
@@ -75,6 +78,7 @@ class Splitting:
     limit: int | None = None
     fold: int | str = 1
     halves: bool = False
+    per_class: int | None = None
 
     def test_share(self, owner: object, default: float = 0.2) -> float:
         """Return `test`, in the name of a data module that holds a share of the files out."""

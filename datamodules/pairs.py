@@ -66,6 +66,8 @@ class Pairs(DataModule):
         super().__init__(batch_size, split.val, split.limit, seed)
         split.refuse_folds(self)
         require(self, not split.halves, "halves=True", "no halves: each domain is half of a batch already")
+        few = f"per_class={split.per_class}"
+        require(self, split.per_class is None, few, "none: it is an option of the source's own data module")
         require(self, batch_size % 2 == 0, f"batch_size={batch_size}", "an even number, of which each domain has half")
         require(self, variant in (None, *VARIANTS), f"variant={variant!r}", f"one of {', '.join(VARIANTS)}")
         given = target is not None or variant is not None

@@ -109,7 +109,7 @@ ALIKE = {  # by folder: what another config trains too, or what differs from ano
     "audio_visual": "embed distillation cross_modal_prediction alignment_contrastive",  # elo.yaml
     "adaptation": "bridge minent source_only advent",
     "nas": "sample darts",
-    "published": "rotnet_cifar10_mlp",
+    "published": "rotnet_cifar10_mlp rotnet_cifar10_few",
 }
 
 

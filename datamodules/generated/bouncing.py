@@ -88,7 +88,7 @@ class Bouncing(DataModule):
         disk: Disk = DISK,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves, split.per_class)
         videos.check(self)
         split.refuse_folds(self)
         self.root = cache_folder() if root is None else Path(root).expanduser()

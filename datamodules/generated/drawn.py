@@ -66,7 +66,7 @@ class Generated(DataModule):
         split: Splitting = SPLITTING,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves, split.per_class)
         split.refuse_folds(self)
         require(
             self,

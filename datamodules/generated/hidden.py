@@ -55,7 +55,7 @@ class HiddenDigits(DataModule):
         split: Splitting = SPLITTING,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves, split.per_class)
         split.refuse_folds(self)
         require(self, size >= 8, f"size={size}", "at least 8")
         require(self, min(train_items, test_items) >= 1, f"{train_items=}, {test_items=}", "at least 1 of each")

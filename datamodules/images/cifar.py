@@ -42,7 +42,7 @@ class CIFAR10(DataModule):
         split: Splitting = SPLITTING,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves, split.per_class)
         split.refuse_folds(self)
         self.root, self.download = Path(root).expanduser(), download
 

@@ -50,7 +50,7 @@ class Digits(DataModule):
         seed: int = 0,
         domain: Literal["plain", "m"] = "plain",
     ) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves, split.per_class)
         split.refuse_folds(self)
         require(self, size >= 1, f"size={size}", "at least 1")
         require(self, domain in ("plain", "m"), f"domain={domain!r}", '"plain" or "m"')

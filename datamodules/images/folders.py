@@ -59,7 +59,7 @@ class ImageFolder(DataModule):
         seed: int = 0,
         cache_gb: float = 20.0,
     ) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves, split.per_class)
         self.root, self.cache, self.how = Path(root).expanduser(), cache, Decoding(canvas, max_pixels)
         self.test, self.reading, self.disk = split.test_share(self), reading, disk_of(cache, cache_gb)
         split.refuse_folds(self)
@@ -118,7 +118,7 @@ class Photos(DataModule):
         seed: int = 0,
         cache_gb: float = 20.0,
     ) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves, split.per_class)
         self.root, self.cache, self.how = Path(root).expanduser(), cache, Decoding(canvas, max_pixels)
         self.test, self.reading, self.disk = split.test_share(self, default=0.1), reading, disk_of(cache, cache_gb)
         split.refuse_folds(self)

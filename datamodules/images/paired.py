@@ -81,7 +81,7 @@ class PairedFiles(DataModule):
         seed: int = 0,
         cache_gb: float = 20.0,
     ) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves, split.per_class)
         split.refuse_folds(self)
         require(self, classes is None or len(classes) > 1, f"classes={classes}", "the names of two or more, or none")
         kind: Kind = "numbers" if classes is None else "classes"

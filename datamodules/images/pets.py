@@ -72,7 +72,7 @@ class Pets(DataModule):
         seed: int = 0,
         cache_gb: float = 20.0,
     ) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves, split.per_class)
         split.refuse_folds(self)
         self.root, self.cache, self.how = Path(root).expanduser(), cache, Decoding(canvas, max_pixels)
         self.how.check(self)

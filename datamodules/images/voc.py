@@ -88,7 +88,7 @@ class VOC07(DataModule):
         seed: int = 0,
         cache_gb: float = 20.0,
     ) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves, split.per_class)
         split.refuse_folds(self)
         train, test = challenge.train_list, challenge.test_list
         require(self, train != test, f"{train!r} to train and to test on", "two lists")

@@ -81,7 +81,7 @@ class Sounds(DataModule):
         seed: int = 0,
         cache_gb: float = 20.0,
     ) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves, split.per_class)
         require(self, layout in get_args(Layout), f"layout={layout!r}", f"one of {', '.join(get_args(Layout))}")
         require(self, seconds > 0, f"seconds={seconds}", "a length above 0")
         require(self, not isinstance(cache, int) or cache >= 0, f"cache={cache}", "0 bytes or more, or a folder")

@@ -90,7 +90,7 @@ class Clips(DataModule):
         disk: Disk = DISK,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, split.val, split.limit, seed, split.halves)
+        super().__init__(batch_size, split.val, split.limit, seed, split.halves, split.per_class)
         require(self, layout in get_args(Layout), f"layout={layout!r}", f"one of {', '.join(get_args(Layout))}")
         require(self, str(split.fold) in ("1", "2", "3"), f"fold={split.fold!r}", "1, 2 or 3")
         reading.check(self)

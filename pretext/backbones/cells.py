@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from pretext.backbones.genotype import INPUTS, Edge, Genotype, genotype_of
 from pretext.backbones.image import IMAGENET_MEAN, IMAGENET_STD, RGB, Normalise, guard
-from pretext.backbones.operations import FactorisedReduction, operation, relu_conv_norm
+from pretext.backbones.operations import DropPath, DropRate, FactorisedReduction, ends_of, operation, relu_conv_norm
 from pretext.core.errors import require
 from pretext.core.types import Backbone, Features
 
@@ -35,14 +35,14 @@ class Place(NamedTuple):
 class Cell(nn.Module):
     """A cell of a genotype: each node is the sum of two operations, the output all nodes side by side."""
 
-    def __init__(self, edges: tuple[Edge, ...], place: Place, drop_path: float = 0.0) -> None:
+    def __init__(self, edges: tuple[Edge, ...], place: Place, drop_path: tuple[float, float] = (0.0, 0.0)) -> None:
         super().__init__()
         self.inputs = entrances(place, affine=True)
         self.sources = [source for _, source in edges]
         strides = (2 if place.reduces and source < INPUTS else 1 for source in self.sources)
         pairs = zip(edges, strides, strict=True)
         self.operations = nn.ModuleList(operation(name, place.width, stride) for (name, _), stride in pairs)
-        self.drop = StochasticDepth(drop_path, "row")
+        self.drop = DropPath(drop_path[0]) if any(drop_path) else nn.Identity()
 
     def forward(self, before: Tensor, last: Tensor) -> Tensor:
         """Look at the outputs of the two cells before."""
@@ -146,7 +146,9 @@ class Cells(Backbone):
 
     The published networks for ImageNet have 14 cells and the widths of `genotype.published()`, those for Cityscapes 12
     cells, one reduction and its own widths; in CIFAR-10's sample 20 cells of width 16. Drop path (a whole operation is
-    dropped for an item while training, identities excepted) has one rate here; DARTS lets it grow to that rate.
+    dropped for an item while training, identities excepted) grows over training in DARTS and UnNAS, epoch by epoch: at
+    epoch e of E it has e / E of its rate. Here it grows step by step. DARTS trains with [0, 0.2] on CIFAR-10, and
+    without it on ImageNet, as does UnNAS.
 
     Args:
         genotype: a published one by name, such as imagenet_rot, a JSON file by `pretext nas search`, or its cells:
@@ -155,13 +157,15 @@ class Cells(Backbone):
         cells: how many.
         stem: "imagenet" has three convolutions of stride 2, "small" one of stride 1, for images up to 64 px.
         reductions: 2, or 1 for segmentation.
-        drop_path: probability that an operation is dropped.
+        drop_path: probability that an operation is dropped; of two, such as [0, 0.2], it grows from the one at the
+            first step to the other at the end.
         tap_reductions: the outputs of the reduction cells are stages too, for an auxiliary classifier.
         mean: of each colour in [0, 1], subtracted.
         std: standard deviation of each colour, divided by.
 
     Raises:
-        ValueError: as in `genotype_of`, fewer than 3 cells, or an option out of its range.
+        ValueError: as in `genotype_of`, fewer than 3 cells, or an option out of its range; later, training without a
+            known end where drop path grows.
         OSError: there is no such file.
 
     """
@@ -175,7 +179,7 @@ class Cells(Backbone):
         cells: int = 14,
         stem: Stem = "imagenet",
         reductions: int = 2,
-        drop_path: float = 0.0,
+        drop_path: DropRate = 0.0,
         tap_reductions: bool = False,
         mean: RGB = IMAGENET_MEAN,
         std: RGB = IMAGENET_STD,
@@ -183,12 +187,15 @@ class Cells(Backbone):
         super().__init__()
         wiring: Genotype = genotype_of(genotype)
         check_shape(self, width, cells, stem, reductions)
-        require(0 <= drop_path < 1, self, f"{drop_path=}", "give a probability in [0, 1)")
+        self.rates = ends_of(drop_path)
+        require(
+            all(0 <= rate < 1 for rate in self.rates), self, f"{drop_path=}", "give a probability in [0, 1), or two"
+        )
         self.genotype, self.width, self.cells, self.stem = wiring.plain(), width, cells, stem
         self.reductions, self.drop_path, self.tap_reductions = reductions, drop_path, tap_reductions
         self.normalise = Normalise(mean, std)
         plan = list(places(width, cells, wiring.nodes, stem, reductions))
-        make = lambda place: Cell(wiring.reduce if place.reduces else wiring.normal, place, drop_path)  # noqa: E731
+        make = lambda place: Cell(wiring.reduce if place.reduces else wiring.normal, place, self.rates)  # noqa: E731
         self.net = Trunk(make, plan, stem, wiring.nodes, tap_reductions)
         guard(self.net)
         self.stages = self.net.stages
@@ -197,6 +204,16 @@ class Cells(Backbone):
     def forward(self, x: Tensor) -> Features:
         stages = self.net(self.normalise(x))
         return Features(stages, next(reversed(stages.values())).mean((-2, -1)))
+
+    def advance(self, progress: float) -> None:
+        first, last = self.rates
+        if first == last or not self.training:
+            return
+        wanted = "set trainer.max_epochs or trainer.max_steps, or give one probability"
+        require(math.isfinite(progress), self, "the end of training is not known, but drop_path grows to it", wanted)
+        for cell in self.net.cells:
+            if isinstance(cell, Cell) and isinstance(cell.drop, DropPath):
+                cell.drop.rate.fill_(first + (last - first) * progress)
 
 
 def check_shape(asker: object, width: int, cells: int, stem: str, reductions: int) -> None:

@@ -11,6 +11,36 @@ from torch.nn import functional as F
 
 from pretext.backbones.genotype import NONE
 
+DropRate = float | tuple[float, float]
+"""A probability, or the one at the first step and the one that it grows to in a straight line by the end."""
+
+
+def ends_of(rate: DropRate) -> tuple[float, float]:
+    """Return the probability at the first step, and the one at the end."""
+    first, last = (rate, rate) if isinstance(rate, int | float) else rate
+    return first, last
+
+
+class DropPath(nn.Module):
+    """While training, drop an item's whole map with a probability, and scale those that stay so that the mean does.
+
+    The probability is a tensor, so that one that changes from step to step neither waits for a device nor makes the
+    compiler start anew, as that of torchvision's `StochasticDepth` does. Paper: https://arxiv.org/abs/1605.07648.
+    """
+
+    rate: Tensor
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.register_buffer("rate", torch.tensor(rate), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Look at (N, C, H, W)."""
+        if not self.training:
+            return x
+        stays = 1 - self.rate
+        return x / stays * torch.bernoulli(stays.expand(len(x), 1, 1, 1)).to(x.dtype)
+
 
 class Zero(nn.Module):
     """The operation `none`: nothing comes through."""

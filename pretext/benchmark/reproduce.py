@@ -35,6 +35,7 @@ class Judge:
         config: its file in configs/published.
         epochs: that it trains, as the config says.
         published: accuracy in per cent by stage.
+        per_class: it is trained on the first so many items of each class; none: on all.
 
     """
 
@@ -42,6 +43,19 @@ class Judge:
     config: str
     epochs: int
     published: Mapping[str, float]
+    per_class: int | None = None
+
+    @property
+    def folder(self) -> str:
+        """The name of its run."""
+        return Path(self.config).stem + ("" if self.per_class is None else f"_{self.per_class}")
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What its config does not say: of few labels how many, and that only published stages are judged."""
+        if self.per_class is None:
+            return ()
+        return "--data.split.per_class", str(self.per_class), "--model.stages", json.dumps(list(self.published))
 
 
 @dataclass(frozen=True)
@@ -152,8 +166,8 @@ class Reproduction:
 
     def _judged(self, judge: Judge, own: Path) -> list[Row]:
         """Let a judge judge; the classifiers of all stages are trained at once."""
-        run = self.folder / Path(judge.config).stem
-        more = ("--model.run", str(own))
+        run = self.folder / judge.folder
+        more = ("--model.run", str(own), *judge.options)
         self._once(f"{run.name}-test", partial(self._train, judge.config, judge.epochs, run, more))
         rows = json.loads((run / "score.json").read_text(encoding="utf-8"))["rows"]
         return [_judged_row(judge, row) for row in rows]

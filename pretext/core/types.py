@@ -75,6 +75,12 @@ class Backbone(Built, nn.Module, ABC):
     def forward(self, x: Tree) -> Seen:
         """Look at (N, C, *S) in [0, 1] and return the features of every stage."""
 
+    def advance(self, progress: float) -> None:
+        """Take note of the share of all steps that is done, before each of them; NaN where the end is not known.
+
+        For what grows over training, such as drop path. Networks inside of this one are told by themselves.
+        """
+
 
 class Task(nn.Module, ABC):
     """An exam: pose a question from unlabelled data, solve it from features, grade the solution.

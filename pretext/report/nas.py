@@ -14,7 +14,7 @@ from pretext.report.nas_figures import curves, scatters
 from pretext.report.page import Tile, write_page
 from pretext.report.table import Cell, Column, Row, Table
 from pretext.report.words import rho
-from pretext.search.nas.results import Architecture, Compared, Pair
+from pretext.search.nas.results import ELSEWHERE, Architecture, Compared, Pair
 
 FEW = 20
 """Architectures below which an interval is so wide that the page says so."""
@@ -23,7 +23,9 @@ MOST_CHOICES = 12
 
 
 def write_comparison(results: Compared, file: Path, title: str, facts: Mapping[str, Any]) -> None:
-    """Write the page of a comparison, finished or not, and beside it the table as CSV; both are replaced as a whole.
+    """Write the page of a comparison, finished or not, and beside it two tables as CSV: scores, and correlations.
+
+    All are replaced as a whole, and the correlations stand in FILE_correlations.csv.
 
     `facts` are printed at the end, "command" as what repeats it.
     """
@@ -32,10 +34,11 @@ def write_comparison(results: Compared, file: Path, title: str, facts: Mapping[s
     write_page(
         file, "nas.html", title, about,
         results=results, tiles=_tiles(results), correlations=_correlations(results), few=FEW, pairs=_pairs(results),
-        scatters=scatters(results), curves=curves(results), taken=_taken(results), every=_every(results), rho=rho,
-        command=facts.get("command"), facts=facts,
+        across=_across(results), scatters=scatters(results), curves=curves(results), taken=_taken(results),
+        every=_every(results), rho=rho, command=facts.get("command"), facts=facts,
     )  # fmt: skip
     write_whole(file.with_suffix(".csv"), every_score(results).csv())
+    write_whole(file.with_name(f"{file.stem}_correlations.csv"), every_correlation(results).csv())
 
 
 def interval(pair: Pair) -> str:
@@ -88,6 +91,21 @@ def _pairs(results: Compared) -> Table:
     return Table(f"With {results.reference}", columns, rows, look="wide")
 
 
+def _across(results: Compared) -> Table | None:
+    """List the correlations of measures that are taken on two sets of data, the highest first."""
+    pairs = sorted(
+        (pair for pair in results.pairs if pair.across and not math.isnan(pair.rank.rho)),
+        key=lambda pair: -pair.rank.rho,
+    )
+    columns = [Column("One set", words=True), Column("The other", words=True), Column("Rank correlation", words=True)]
+    columns.append(Column("Bootstrap", words=True))
+    rows = []
+    for pair in pairs:
+        names = sorted((pair.first, pair.second), key=lambda name: name.endswith(ELSEWHERE))
+        rows.append(Row([*names, rho(pair.rank, "architectures"), interval(pair) or "-"], "trained"))
+    return Table("Across two sets of data", columns, rows, look="wide") if rows else None
+
+
 def _taken(results: Compared) -> Table | None:
     """Say which architecture each measure would take, and what it is worth by the reference."""
     if not results.taken:
@@ -137,6 +155,18 @@ def every_score(results: Compared) -> Table:
         for one in results.architectures
     ]
     return Table("Every score", [*columns, *(Column(name) for name in choices)], rows)
+
+
+def every_correlation(results: Compared) -> Table:
+    """List every pair of measures, and the controls, with rho and the bootstrap's interval: the second CSV."""
+    names = ("first", "second", "data", "rho", "low", "high", "p", "architectures")
+    rows = []
+    for pair in [*results.pairs, *results.controls]:
+        data = "two sets" if pair.across and pair not in results.controls else "one set"
+        figures = [pair.rank.rho, pair.interval.low, pair.interval.high, pair.rank.p]
+        known = [None if math.isnan(value) else value for value in figures]
+        rows.append(Row([pair.first, pair.second, data, *known, pair.rank.n]))
+    return Table("Every correlation", [Column(name) for name in names], rows)
 
 
 def _choices(results: Compared) -> list[str]:

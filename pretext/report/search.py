@@ -96,12 +96,14 @@ def _every(results: Results) -> Table | None:
     columns += [Column("State", words=True, first="ascending"), *_columns(facts)]
     columns += [Column("Finished after", first="ascending"), Column("Worker", words=True, first="ascending")]
     columns += [Column(name, form=".3f", first="descending") for name in names]
+    built = [Column("Architecture", words=True)] if any(c.architecture for c in begun) else []
     rows = []
     for c in begun:
         cells = [Cell(c.index), Cell(c.control or "", text=c.control or "searched"), _state(c), *_cells(c, facts)]
         cells += [_figure(c.finished, duration), Cell(c.worker), *(Cell(c.weights.get(name)) for name in names)]
+        cells += [Cell(c.backbone or "the config's")] if built else []
         rows.append(Row(cells, _row(c)))
-    return Table("All candidates", columns, rows, look="board") if rows else None
+    return Table("All candidates", [*columns, *built], rows, look="board") if rows else None
 
 
 def _row(candidate: Candidate) -> str:

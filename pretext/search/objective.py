@@ -17,13 +17,14 @@ from pretext.evaluation.measure import measure
 from pretext.evaluation.probe import Split
 from pretext.search.halving import Halving
 from pretext.search.settings import Search
-from pretext.search.space import ZERO, mixture, suggest, unweighted
+from pretext.search.space import ZERO, Choice, mixture, suggest, unweighted
 from pretext.search.trainer import quiet_trainer
 from pretext.training.host import Host
 from pretext.training.inputs import canvas_of
 from pretext.training.networks import probed_data
 from pretext.training.run import build
 
+NOTHING: Choice = {}
 PROBE_FIGURES = ("accuracy", "low", "high")
 
 
@@ -38,7 +39,8 @@ class Trained(NamedTuple):
 class Objective:
     """Trains and judges candidates of one search, one after the other, on data that is opened once.
 
-    All start from the same weights and see the same batches in the same order: both follow the config's seed.
+    All of one architecture start from the same weights, and all see the same batches in the same order: both follow the
+    config's seed.
 
     Args:
         search: what is searched.
@@ -83,7 +85,9 @@ class Objective:
         """
         planned = trial.user_attrs
         weights = planned.get("weights") or suggest(self.search.space, trial)
-        trained = self.train(weights, planned.get("control"), trial)
+        space = None if "control" in planned else self.search.settings.architecture
+        architecture = {} if space is None else suggest(space, trial)
+        trained = self.train(weights, planned.get("control"), trial, architecture)
         trial.set_user_attr("steps", trained.steps)
         features = self.embed(trained, self.data, "train")
         fit = self.judge(features)
@@ -92,16 +96,23 @@ class Objective:
             trial.set_user_attr("probe", self.probe(features, trained))
         return fit.value
 
-    def train(self, weights: Mapping[str, float], control: str | None = None, trial: Trial | None = None) -> Trained:
-        """Train a mixture; with nothing to train, the network stays as it was made.
+    def train(
+        self,
+        weights: Mapping[str, float],
+        control: str | None = None,
+        trial: Trial | None = None,
+        architecture: Choice = NOTHING,
+    ) -> Trained:
+        """Train a mixture, on the config's backbone or on a chosen one; with nothing to train, it stays as it was made.
 
         Raises:
             FloatingPointError: the loss is not finite.
             TrialPruned: a pruner gave it up.
 
         """
-        config = mixture(self.search.config, weights, control)
-        whole = unweighted(self.search.config) if config is None else config
+        base = self.search.built_on(architecture)
+        config = mixture(base, weights, control)
+        whole = unweighted(base) if config is None else config
         module, _ = build({key: value for key, value in whole.items() if key != "data"})
         trainer = self._trainer(module, trial)
         if config is None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, get_args
 
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, GridSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -25,11 +25,13 @@ from pretext.core.rng import seed_of
 from pretext.jobs.trials import INDEX
 from pretext.search.cma import CmaSampler
 from pretext.search.grid import points_of_grid, values_of_grid
-from pretext.search.space import Bounds, outside
+from pretext.search.space import Bounds, Choices, outside
 from pretext.search.tournament import TournamentSampler
 
 SamplerName = Literal["random", "grid", "tournament", "cmaes"]
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
+DRAWS_CATEGORIES: tuple[SamplerName, ...] = ("random", "tournament")
+NOTHING: Choices = {}
 _SMALLEST = {"tournament": 2, "cmaes": 4}  # below 4, CMA-ES recombines one parent only, and divides by zero
 
 
@@ -41,6 +43,7 @@ def make_sampler(
     levels: int = 3,
     population: int | None = None,
     tournament: int | None = None,
+    architecture: Choices = NOTHING,
 ) -> BaseSampler:
     """Build the sampler that draws a study's candidates. It draws all weights of a candidate at once.
 
@@ -55,16 +58,19 @@ def make_sampler(
             have come together by then): of CMA-ES 4 + 3 ln n for n weights (Hansen's) and up to a multiple of the
             workers, of the tournament 16 or twice the workers. What was decided is the study's attribute "population".
         tournament: how many of the population are drawn, of whom the fittest is the parent; half of it by default.
+        architecture: categories that are drawn beside the weights; random and tournament can.
 
     Raises:
         ValueError: no such searcher, bounds that are not within [0, 1] or not in order, a grid of more than 100,000
-            points, a population that is too small or for a searcher that has none, a tournament larger than it.
+            points, a population that is too small or for a searcher that has none, a tournament larger than it, choices
+            of an architecture for a searcher that cannot draw them, or that are named as a weight or are continuous.
 
     """
     _check(name, space, population, tournament)
     if name == "grid":
         values_of_grid(space, levels)
-    return KeyedSampler(name, space, seed, levels, population, tournament)
+    _check_architecture(name, space, architecture)
+    return KeyedSampler(name, space, seed, levels, population, tournament, architecture)
 
 
 def system_attrs(name: SamplerName, space: Bounds, levels: int, seed: int, count: int) -> list[dict[str, Any]]:
@@ -86,11 +92,19 @@ class KeyedSampler(BaseSampler):
     """
 
     def __init__(
-        self, name: SamplerName, space: Bounds, seed: int, levels: int, population: int | None, tournament: int | None
+        self,
+        name: SamplerName,
+        space: Bounds,
+        seed: int,
+        levels: int,
+        population: int | None,
+        tournament: int | None,
+        architecture: Choices = NOTHING,
     ) -> None:
         self.name, self.space, self.seed, self.levels = name, space, seed, levels
         self.population, self.tournament = population, tournament
-        self.box = {weight: FloatDistribution(*space[weight]) for weight in sorted(space)}  # CMA-ES wants one order
+        self.weights = {weight: FloatDistribution(*space[weight]) for weight in sorted(space)}  # CMA-ES wants one order
+        self.box: Choices = {**self.weights, **dict(sorted(architecture.items()))}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if "control" in trial.user_attrs or trial.params.keys() >= self.box.keys():
@@ -131,7 +145,7 @@ class KeyedSampler(BaseSampler):
         size = self._size(study)
         if self.name == "tournament":
             return TournamentSampler(self.box, size, self.tournament or math.ceil(size / 2), seed)
-        return CmaSampler(self.box, size, seed % 2**32)
+        return CmaSampler(self.weights, size, seed % 2**32)
 
     def _size(self, study: Study) -> int:
         """Return the population's size, decided once for all workers.
@@ -142,7 +156,7 @@ class KeyedSampler(BaseSampler):
             return self.population
         if "population" not in study.user_attrs:
             running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-            study.set_user_attr("population", population_for(self.name, len(self.box), running, self.tournament))
+            study.set_user_attr("population", population_for(self.name, len(self.weights), running, self.tournament))
         return int(study.user_attrs["population"])
 
 
@@ -155,6 +169,20 @@ def population_for(name: SamplerName, weights: int, workers: int, tournament: in
     if name == "tournament":
         return max(16, 2 * workers, tournament or 0)
     return math.ceil((4 + math.floor(3 * math.log(weights))) / workers) * workers
+
+
+def _check_architecture(name: SamplerName, space: Bounds, architecture: Choices) -> None:
+    """Refuse choices of an architecture that a searcher cannot draw beside the weights."""
+    if architecture and name not in DRAWS_CATEGORIES:
+        raise ValueError(
+            f"searcher got an architecture for {name}, which draws weights alone; take {' or '.join(DRAWS_CATEGORIES)}"
+        )
+    if both := sorted(set(space) & set(architecture)):
+        raise ValueError(
+            f"searcher got {both} as weights and as choices of an architecture; give these tasks other names"
+        )
+    if wrong := sorted(n for n, among in architecture.items() if not isinstance(among, CategoricalDistribution)):
+        raise ValueError(f"searcher got {wrong} of an architecture, which are continuous; it wants categories")
 
 
 def _check(name: SamplerName, space: Bounds, population: int | None, tournament: int | None) -> None:

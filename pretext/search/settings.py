@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from pretext.evaluation.fitness import Fitness, Zipf
 from pretext.search.samplers import SamplerName
 from pretext.search.section import read_section, shared
-from pretext.search.space import WeightSpace, space_of
+from pretext.search.space import Choice, Choices, Space, WeightSpace, space_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,9 @@ class Settings:
     Args:
         weights: which tasks' weights are searched, as a list of names, or as {name: [low, high]} within [0, 1]; none:
             all tasks, from 0 to 1. The others keep the weight that the config gives them.
+        architecture: space of backbones, such as pretext.search.space.ResNetSpace, of which each searched candidate has
+            one of its own beside its weights; none: all have the config's, as controls always do. For random and
+            tournament.
         candidates: how many mixtures are tried; controls come on top: all weights 0 (a random network), all equal, and
             each searched task alone.
         steps: training steps of each candidate.
@@ -50,6 +53,7 @@ class Settings:
     """
 
     weights: list[str] | dict[str, tuple[float, float]] | None = None
+    architecture: Space | None = None
     candidates: int = 40
     steps: int = 100
     fitness: Fitness | None = None
@@ -99,6 +103,19 @@ class Search(NamedTuple):
     """All that workers of one study must have in common, as plain data."""
     options: dict[str, Any]
     """The options of the search, as plain data."""
+
+    @property
+    def categories(self) -> Choices:
+        """What is chosen of an architecture, and among what; nothing where all candidates have the config's."""
+        return {} if self.settings.architecture is None else self.settings.architecture.choices()
+
+    def built_on(self, choice: Choice) -> dict[str, Any]:
+        """Return the training config with the chosen backbone, or with its own where nothing was chosen."""
+        if self.settings.architecture is None or not choice:
+            return self.config
+        made = self.settings.architecture.configured(self.config, choice)
+        assert made is not None  # only weights leave nothing to train
+        return made
 
 
 def read_search(config: Mapping[str, Any], options: Sequence[str]) -> Search:

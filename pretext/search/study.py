@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pretext.jobs import study as shared
 from pretext.jobs.trials import INDEX, deaths, is_over, newest, tries
 
+MOST_CHOICES = 12
+"""Choices of an architecture beyond which they are not told one by one: a genotype has 32."""
 State = Literal["waiting", "running", "done", "pruned", "failed"]
 PLANNED = ("control", "weights")
 """The user attributes of trials that say which control a candidate is; a searched one has none of them."""
@@ -20,7 +23,7 @@ _ENDS: dict[TrialState, State] = {TrialState.COMPLETE: "done", TrialState.PRUNED
 
 @dataclass(frozen=True)
 class Candidate:
-    """One mixture of weights and what came of it.
+    """One mixture of weights, perhaps with a backbone of its own, and what came of it.
 
     Args:
         index: 0..N-1, in the order in which candidates were made: controls first.
@@ -36,6 +39,7 @@ class Candidate:
         reason: why it failed.
         tries: 1, or more where workers died.
         worker: host:pid.
+        architecture: what was chosen of its backbone; {}: it has the config's.
 
     """
 
@@ -52,10 +56,19 @@ class Candidate:
     reason: str | None
     tries: int
     worker: str | None
+    architecture: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def backbone(self) -> str:
+        """What was chosen of its backbone, in words; "" where it has the config's."""
+        if len(self.architecture) > MOST_CHOICES:
+            return f"{len(self.architecture)} choices"
+        return ", ".join(f"{name} {value}" for name, value in self.architecture.items())
 
     def to_json(self) -> dict[str, Any]:
-        """Return what candidates.json holds of it."""
-        return asdict(self)
+        """Return what candidates.json holds of it; of the architecture only what was chosen."""
+        plain = asdict(self)
+        return plain if self.architecture else {key: value for key, value in plain.items() if key != "architecture"}
 
 
 def work(study: optuna.Study, run: Callable[[Trial], float], after: Callable[[Candidate], None]) -> int:
@@ -77,7 +90,10 @@ def _candidate(trial: FrozenTrial, began: float) -> Candidate:
     """Read one trial. Its end comes from `time.time()`, since Optuna's dates are in each machine's own time zone."""
     noted = trial.user_attrs
     state, reason = state_of(trial)
-    weights = noted["weights"] if "control" in noted else trial.params
+    chosen = {name: isinstance(among, CategoricalDistribution) for name, among in trial.distributions.items()}
+    own = {name: value for name, value in trial.params.items() if not chosen[name]}
+    architecture = {name: value for name, value in trial.params.items() if chosen[name]}
+    weights = noted["weights"] if "control" in noted else own
     return Candidate(
         index=noted[INDEX],
         control=noted.get("control"),
@@ -92,6 +108,7 @@ def _candidate(trial: FrozenTrial, began: float) -> Candidate:
         reason=reason,
         tries=tries(trial),
         worker=noted.get("worker"),
+        architecture={} if state == "waiting" else architecture,
     )
 
 

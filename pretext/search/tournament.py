@@ -8,14 +8,18 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from pretext.search.space import Choices
+
 
 class TournamentSampler(BaseSampler):
-    """Evolution by tournament selection, as in the paper: draw some, take the fittest, re-draw one weight uniformly.
+    """Evolution by tournament selection, as in the paper: draw some, take the fittest, re-draw one choice uniformly.
+
+    A choice is a weight or, where architectures are drawn too, a category, as in https://arxiv.org/abs/1802.01548.
 
     Draws uniformly until `population` searched candidates are complete. From then on the population is the fittest of
     all, so a new one takes the place of the worst, if it is better; of equal ones the older stays. The paper does not
@@ -25,7 +29,7 @@ class TournamentSampler(BaseSampler):
     with (10, 5) and (20, 10); drawing half of the population helped on the whole.
     """
 
-    def __init__(self, box: dict[str, FloatDistribution], population: int, tournament: int, seed: int) -> None:
+    def __init__(self, box: Choices, population: int, tournament: int, seed: int) -> None:
         self.box, self.population, self.tournament = box, population, tournament
         self.generator = Random(seed)
 
@@ -49,7 +53,9 @@ class TournamentSampler(BaseSampler):
     ) -> Any:
         return self._uniform(self.box[param_name])
 
-    def _uniform(self, bounds: FloatDistribution) -> float:
+    def _uniform(self, bounds: CategoricalDistribution | FloatDistribution) -> Any:
+        if isinstance(bounds, CategoricalDistribution):
+            return self.generator.choice(bounds.choices)
         return min(bounds.high, self.generator.uniform(bounds.low, bounds.high))  # rounding may step over the bound
 
     def _fittest(self, study: Study) -> list[FrozenTrial]:

@@ -57,7 +57,14 @@ def evolve(search: Search, name: str, folder: Path, command: str, environment: M
 
 def _study(search: Search, name: str, folder: Path) -> optuna.Study:
     own, space = search.settings, search.space
-    sampler = make_sampler(own.searcher, space, own.seed, levels=own.levels, population=own.population)
+    sampler = make_sampler(
+        own.searcher,
+        space,
+        own.seed,
+        levels=own.levels,
+        population=own.population,
+        architecture=search.categories,
+    )
     pruner: BasePruner = NopPruner()
     if own.halving is not None:
         pruner = SuccessiveHalvingPruner(min_resource=own.halving_steps()[0], reduction_factor=own.halving)
@@ -75,7 +82,8 @@ def _study(search: Search, name: str, folder: Path) -> optuna.Study:
 
 def progress(candidate: Candidate, over: int, total: int) -> str:
     """Describe a candidate that was just finished, in one line."""
-    who = candidate.control or " ".join(f"{name} {weight:.2f}" for name, weight in candidate.weights.items())
+    weights = " ".join(f"{name} {weight:.2f}" for name, weight in candidate.weights.items())
+    who = candidate.control or ", ".join(filter(None, [weights, candidate.backbone]))
     took = "" if candidate.seconds is None else f", {candidate.seconds:.0f} s"
     end = candidate.state if candidate.state != "done" else f"fitness {candidate.fitness:.4f}"
     reason = f" ({candidate.reason})" if candidate.reason else ""
@@ -89,13 +97,14 @@ def fittest_mixture(search: Search, candidates: Sequence[Candidate]) -> Candidat
 
 
 def best_config(search: Search, candidate: Candidate, name: str) -> str:
-    """Write the training config with a candidate's weights, for `pretext fit`."""
+    """Write the training config with a candidate's weights and backbone, for `pretext fit`."""
+    config = mixture(search.built_on(candidate.architecture), candidate.weights, candidate.control)
     head = (
         f"# The fittest of the study {name}: candidate {candidate.index}"
         f"{f', the control {candidate.control!r}' if candidate.control else ''}, fitness {candidate.fitness:.6g}.\n"
         f"# Command:  pretext fit -c {BEST}\n"
     )
-    return head + safe_dump(mixture(search.config, candidate.weights, candidate.control), sort_keys=False, width=120)
+    return head + safe_dump(config, sort_keys=False, width=120)
 
 
 def _write(study: optuna.Study, search: Search, folder: Path, name: str, facts: Mapping[str, Any], face: Face) -> None:
@@ -110,6 +119,10 @@ def _write(study: optuna.Study, search: Search, folder: Path, name: str, facts: 
         face(results_of(candidates), folder / PAGE, name, {**facts, **config})
 
 
+def _space(space: Mapping[str, Any]) -> str:
+    return f"{space['class_path']} {space.get('init_args') or ''}".strip()
+
+
 def _facts(search: Search) -> dict[str, Any]:
     """Describe what was searched, and how."""
     own, config = search.shared["evolve"], search.config
@@ -119,6 +132,7 @@ def _facts(search: Search) -> dict[str, Any]:
         "searcher": own["searcher"],
         "fitness": f"{fitness['class_path']} {fitness.get('init_args') or ''}".strip(),
         "steps of a candidate": own["steps"],
+        **({} if own.get("architecture") is None else {"searched architectures": _space(own["architecture"])}),
         "searched weights": ", ".join(f"{name} [{low:g}, {high:g}]" for name, (low, high) in search.space.items()),
         "judged on": f"{own['items'] or 'all'} training items, stage {own['stage'] or 'last'}, "
         f"network {own['modality'] or 'first'}",

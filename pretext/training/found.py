@@ -15,6 +15,8 @@ from pretext.backbones.genotype import Genotype
 from pretext.training.bilevel import Bilevel
 from pretext.training.run import CONFIG, build, find, read, restore
 
+GROWING = [0.0, 0.2]
+"""Drop path of DARTS' networks for CIFAR-10, which learn labels with the small stem."""
 SHAPE = ("width", "cells", "stem", "reductions", "mean", "std")
 """The options that a network shares with that in which it was searched."""
 
@@ -62,11 +64,17 @@ def found(path: str | Path) -> Found:
 def network_config(config: Mapping[str, Any], genotype: Genotype) -> dict[str, Any]:
     """Make of the config of a search the training config of what it found, on all training items.
 
-    The network has the width and the cells of the search, and learns the same tasks, or the same classes.
+    The network has the width and the cells of the search, and learns the same tasks, or the same classes. Drop path
+    grows as in DARTS where it learns classes with the small stem; DARTS on ImageNet, and UnNAS throughout, have none.
     """
     args = config["model"]["init_args"]
-    backbone = {"class_path": "pretext.Cells", "init_args": _cells(config, genotype)}
-    model = {"backbone": backbone, **{key: args[key] for key in ("augment", "optim") if args.get(key)}}
+    options = _cells(config, genotype)
+    if options["stem"] == "small" and not args.get("tasks"):
+        options["drop_path"] = GROWING
+    model = {
+        "backbone": {"class_path": "pretext.Cells", "init_args": options},
+        **{key: args[key] for key in ("augment", "optim") if args.get(key)},
+    }
     if args.get("tasks"):
         model |= {key: args[key] for key in ("tasks", "weighting") if args.get(key)}
     else:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pretext.core.built import Built
 from pretext.core.rng import rng, seed_torch
 from pretext.core.tree import mapped
-from pretext.core.types import Seen, Tree
+from pretext.core.types import Backbone, Seen, Tree
 from pretext.training.batches import check_first, lawful
 from pretext.training.execution import Execution
 from pretext.training.figures import Figures
@@ -44,6 +44,7 @@ class Host(Built, pl.LightningModule, ABC):
         self.seed = seed
         self.figures = Figures()
         self._looked = False  # at a batch
+        self._networks = [m for m in inputs.backbone.modules() if isinstance(m, Backbone)]
 
     def setup(self, stage: str) -> None:
         self.execution.prepare(self.backbone)
@@ -99,6 +100,9 @@ class Host(Built, pl.LightningModule, ABC):
         self.execution.begin_step()
         self.figures.begin(self.trainer)
         self.rates.set(self.trainer.optimizers[0], self.trainer.global_step)
+        progress = self.rates.progress(self.trainer.global_step)
+        for network in self._networks:
+            network.advance(progress)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.figures.write(self.trainer)

@@ -5,16 +5,18 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from every_task import images
 from tolerance import NETWORK, assert_rounded
 from torch import nn
 
 import pretext
+from datamodules import Digits, Splitting
 from pretext.backbones.cells import Cells
 from pretext.backbones.cost import cost
 from pretext.backbones.genotype import OPERATIONS, genotype_of, published
-from pretext.backbones.operations import FactorisedReduction, operation
+from pretext.backbones.operations import DropPath, FactorisedReduction, operation
 from pretext.core.rng import rng
 from pretext.nn.aspp import aspp
 from pretext.nn.auxiliary import AuxiliaryHead, _four
@@ -149,6 +151,78 @@ def test_drop_path_drops_whole_operations_of_an_item_and_only_in_training():
     assert torch.equal(dropped._through(1, [x, x]), x)  # an identity is never dropped
 
 
+class Noted(pl.Callback):
+    """Notes with which probabilities each pass of training drops paths, and keeps the state after a step."""
+
+    def __init__(self, keep=None, file=None):
+        self.rates, self.keep, self.file = [], keep, file
+
+    def on_train_start(self, trainer, module):
+        cells = [
+            cell for network in module.backbone.modules() if isinstance(network, Cells) for cell in network.net.cells
+        ]
+        module.backbone.register_forward_pre_hook(
+            lambda *_: self.rates.append({float(cell.drop.rate) for cell in cells})
+        )
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.keep:
+            trainer.save_checkpoint(self.file)
+
+
+def grown(folder, host, nested=False, noted=None, start=None, **limit):
+    """Train six steps, two epochs; return the module and the probabilities of each step."""
+    torch.manual_seed(0)
+    make = partial(Cells, wired(("sep_conv_3x3", 0), ("max_pool_3x3", 1)), **TINY, drop_path=(0.1, 0.4))
+    module = host(backbone=pretext.Split(make) if nested else make())
+    noted = noted or Noted()
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    quiet |= {"enable_checkpointing": False, "limit_val_batches": 0, "log_every_n_steps": 1}
+    trainer = pl.Trainer(default_root_dir=folder, callbacks=[noted], **quiet, **(limit or {"max_epochs": 2}))
+    trainer.fit(module, datamodule=Digits(size=8, batch_size=8, split=Splitting(limit=24, val=0.0)), ckpt_path=start)
+    return module, noted.rates
+
+
+TURNING = partial(pretext.Pretrainer, tasks={"turn": partial(pretext.Rotation, turns="one")})
+LABELS = partial(pretext.FineTune, keep_best=False)
+
+
+@pytest.mark.parametrize(("host", "nested"), [(TURNING, False), (TURNING, True), (LABELS, False)])
+def test_drop_path_grows_in_a_straight_line_whatever_trains_the_cells(tmp_path, host, nested):
+    module, rates = grown(tmp_path, host, nested)
+    rates = rates[-6:]  # who learns labels looks at an item first
+    assert [len(each) for each in rates] == [1] * 6  # all cells drop alike
+    assert [each.pop() for each in rates] == pytest.approx([0.1, 0.15, 0.2, 0.25, 0.3, 0.35])
+    module.eval()
+    x = images(8)
+    assert torch.equal(module.backbone(x).pooled, module.backbone(x).pooled)  # nothing is dropped
+
+
+def test_a_resumed_run_drops_the_same_paths_with_the_same_probabilities(tmp_path):
+    whole, rates = grown(tmp_path, TURNING, noted=Noted(4, tmp_path / "torn.ckpt"))
+    resumed, rest = grown(tmp_path, TURNING, start=tmp_path / "torn.ckpt")
+    assert rest == rates[4:]
+    left, right = whole.state_dict(), resumed.state_dict()
+    assert all(torch.equal(value, right[name]) for name, value in left.items())
+
+
+@pytest.mark.slow
+def test_a_probability_that_grows_is_compiled_once():
+    passes = []
+    drop = DropPath(0.0)
+    torch.compiler.reset()
+    seen = torch.compile(drop, backend=lambda graph, _: passes.append(1) or graph.forward)
+    for step in range(12):
+        drop.rate.fill_(step / 12)
+        seen(torch.ones(4, 2, 1, 1))
+    assert len(passes) == 1
+
+
+def test_drop_path_that_grows_wants_a_known_end(tmp_path):
+    with pytest.raises(ValueError, match=r"Cells: the end of training is not known, but drop_path grows to it; set"):
+        grown(tmp_path, TURNING, max_epochs=-1)
+
+
 def step(task, backbone, x):
     """Train one step and tell which parameters moved."""
     made = task(backbone)
@@ -222,7 +296,10 @@ def test_what_is_no_genotype_is_named_in_one_line(genotype, said):
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("option", [{"cells": 2}, {"width": 0}, {"stem": "big"}, {"reductions": 3}, {"drop_path": 1.0}])
+@pytest.mark.parametrize(
+    "option",
+    [{"cells": 2}, {"width": 0}, {"stem": "big"}, {"reductions": 3}, {"drop_path": 1.0}, {"drop_path": (0.0, 1.0)}],
+)
 def test_what_cannot_be_built_is_refused(option):
     with pytest.raises(ValueError, match="Cells: "):
         Cells("darts_v2", **{**TINY, **option})

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
+from datamodules.loader import Memory
 from pretext.__main__ import main
 from pretext.benchmark.published.rotnet import ROTNET
 from pretext.benchmark.published.simclr import SIMCLR, AdamLinear, TenNeighbours
@@ -67,7 +68,31 @@ class TestRotNet:
         assert module.dims == {"mlp": "whole", "conv": None}[module.kind]
         assert module.stages == ["conv1", "conv2", "conv3", "conv4"]
 
+    def test_few_labels_are_the_first_of_each_class_and_learnt_from_as_long_as_all(self, tmp_path):
+        """20 to 1,000 of each class of a set of CIFAR-10's size, in its order; 50,000 items an epoch."""
+        few = ROTNET.judges[2:]
+        assert [judge.per_class for judge in few] == [20, 100, 400, 1000]
+        assert len({judge.folder for judge in ROTNET.judges}) == len(ROTNET.judges)
+        labels = torch.randint(10, (50_000,), generator=torch.Generator().manual_seed(0))
+        for judge in few:
+            options = ["--model.backbone", "pretext.NIN", "--data.root", str(tmp_path), *judge.options]
+            module, data, trainer = resolved(judge.config, *options)
+            assert trainer == {"max_epochs": judge.epochs} == {"max_epochs": 100}
+            published = [0.1 * 0.2 ** sum(epoch >= fall for fall in (35, 70, 85)) for epoch in range(100)]
+            assert rates(module, 100) == pytest.approx(published)
+            assert (sgd(module), module.kind, module.stages, module.choose) == (NESTEROV, "conv", ["conv2"], False)
+            assert (data.batch_size, data.val, data.per_class) == (128, 0, judge.per_class)
+            assert (module.augment.crop, module.augment.pad, module.augment.border) == (32, 4, "zero")
+            data._sources["train"] = Memory(torch.zeros(50_000, 1), labels)
+            loader = data.train_dataloader()
+            assert len(loader) == 390  # as of all items
+            first = [i for k in range(10) for i in (labels == k).nonzero()[: judge.per_class, 0].tolist()]
+            assert loader.items.tolist() == sorted(first)
+
     def test_published_values(self):
+        assert [judge.published for judge in ROTNET.judges[2:]] == [
+            {"conv2": pytest.approx(100 - error)} for error in (35.37, 24.72, 17.16, 13.57)
+        ]
         assert list(ROTNET.judges[0].published.values()) == [85.07, 89.06, 86.21, 61.73]
         assert ROTNET.published == {"rotation/accuracy": 93.65}
 
@@ -162,5 +187,6 @@ def test_rotnets_judges_judge_every_block(cifar, tmp_path):
     rows = json.loads((tmp_path / "reproduce.json").read_text())["rows"]
     blocks = ["conv1", "conv2", "conv3", "conv4"]
     expected = [("rotation/accuracy", ""), *(("MLP", b) for b in blocks), *(("convolutional", b) for b in blocks)]
+    expected += [(f"convolutional, {count} labels a class", "conv2") for count in (20, 100, 400, 1000)]
     assert [(row["what"], row["stage"]) for row in rows] == expected
     assert [row["published"] for row in rows[1:5]] == [85.07, 89.06, 86.21, 61.73]

@@ -2,15 +2,18 @@
 
 import csv
 import json
+import math
 import sys
 import time
 from collections import Counter
+from itertools import combinations
 
 import pytest
 import torch
 from forked import start
 
 from pretext.__main__ import main
+from pretext.evaluation.statistics.correlation import spearman
 
 TINY = """
 model:
@@ -167,6 +170,57 @@ def test_two_workers_of_which_one_is_killed_lose_nothing_and_train_nothing_twice
     assert main(["nas", "sample", "-c", "tiny.yaml"]) == 0  # one worker alone
     with (home / "runs" / "nas" / "tiny" / "nas.csv").open() as file:
         assert list(csv.DictReader(file)) == rows
+
+
+TWO = """
+model:
+  tasks: {turn: {class_path: pretext.Rotation}}
+  augment: {class_path: pretext.Augment, init_args: {crop: 12}}
+data: {class_path: datamodules.Digits, init_args: {size: 16, batch_size: 16, split: {limit: 120, val: 0.25}}}
+trainer: {accelerator: cpu}
+nas:
+  space:
+    class_path: pretext.search.space.ResNetSpace
+    init_args: {widths: [2, 4], depths: [1], kernels: [1, 3], stages: 2}
+  architectures: 4
+  steps: 4
+  items: 40
+  calibration: 32
+  heartbeat: 1
+  second: {class_path: datamodules.HiddenDigits, init_args: {size: 16, batch_size: 16, split: {limit: 120, val: 0.25}}}
+  second_tasks: [turn, supervised]
+"""
+
+
+@pytest.mark.slow
+def test_measures_of_two_sets_of_data_are_correlated_and_a_killed_comparison_goes_on_to_the_same_figures(home):
+    """Real training on both sets. What a killed worker left another finishes, with the figures of one alone."""
+    (home / "two.yaml").write_text(TWO)
+    folder, torn = home / "runs" / "nas" / "two", home / "runs" / "nas" / "torn"
+    assert main(["nas", "sample", "-c", "two.yaml"]) == 0
+    worker = start(home / "torn.log", "nas", "sample", "-c", "two.yaml", "--study", "torn")
+    wait_for(lambda: (torn / "measurements.json").exists() and sum(j["state"] == "done" for j in listed(torn)) >= 3)
+    worker.kill()
+    worker.join(60)
+    assert main(["nas", "sample", "-c", "two.yaml", "--study", "torn"]) == 0
+    for name in ("nas.csv", "nas_correlations.csv"):
+        assert (torn / name).read_text() == (folder / name).read_text()
+    with (folder / "nas.csv").open() as file:
+        scores = list(csv.DictReader(file))
+    measures = ["turn", "turn on second data", "supervised on second data", "supervised"]
+    assert [row["state"] for row in scores] == ["done"] * 4
+    with (folder / "nas_correlations.csv").open() as file:
+        pairs = {(row["first"], row["second"]): row for row in csv.DictReader(file)}
+    for pair in combinations(measures, 2):
+        both = [[float(row[name]) for row in scores] for name in pair]
+        expected = spearman(zip(*both, strict=True)).rho
+        assert (pairs[pair]["rho"] == "") == math.isnan(expected)  # all equal
+        assert math.isnan(expected) or float(pairs[pair]["rho"]) == pytest.approx(expected)
+        assert pairs[pair]["data"] == (
+            "one set" if pair[0].endswith("second data") == pair[1].endswith("second data") else "two sets"
+        )
+    digits, hidden = ({row[name] for row in scores} for name in ("turn", "turn on second data"))
+    assert digits != hidden  # it is really other data
 
 
 def test_show_draws_a_published_genotype_and_a_file(home, capsys):

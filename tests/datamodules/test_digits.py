@@ -5,6 +5,7 @@ from grouped import grouped
 from sklearn.datasets import load_digits
 
 from datamodules import DataError, Digits, Splitting
+from datamodules.loader import Memory
 
 
 def everything(data, split):
@@ -48,6 +49,36 @@ def test_training_and_validation_share_nothing_and_make_up_the_training_set():
     assert train | val == set(range(1297))
     assert not train & val
     assert len(val) == 130
+
+
+def test_the_first_of_each_class_come_again_until_an_epoch_is_as_long_as_with_all():
+    data = Digits(batch_size=32, split=Splitting(val=0.2, per_class=3))
+    held = torch.cat([batch["index"] for batch in data.val_dataloader()])
+    labels = everything(Digits(), "train")["y"]
+    kept = [i for i in range(1297) if i not in set(held.tolist())]
+    first = sorted(i for k in range(10) for i in [i for i in kept if labels[i] == k][:3])
+    batches = list(data.train_dataloader())
+    assert len(batches) == len(list(Digits(batch_size=32, split=Splitting(val=0.2)).train_dataloader())) == 32
+    seen = torch.cat([batch["index"] for batch in batches])
+    assert sorted(set(seen.tolist())) == first
+    counts = seen.bincount(minlength=1297)[first]
+    assert len(seen) == 32 * 32
+    assert counts.max() - counts.min() <= 1  # each round has each once
+    rounds = seen[: 30 * 34].view(34, 30)
+    assert not torch.equal(rounds[0], rounds[1])  # in another order
+    assert len(everything(data, "train")["index"]) == 1297  # a probe sees all
+
+
+def test_few_items_of_each_class_want_a_number_and_one_class_for_each_item(tmp_path):
+    with pytest.raises(DataError, match="per_class=0"):
+        Digits(split=Splitting(per_class=0))
+    with pytest.raises(DataError, match="per_class=2, halves=True, but wants at least 1 and no halves"):
+        Digits(split=Splitting(per_class=2, halves=True))
+    for several in (None, torch.zeros(4, 3)):
+        data = Digits(split=Splitting(per_class=2))
+        data._sources["train"] = Memory(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), several)
+        with pytest.raises(DataError, match="Digits got per_class=2, but wants items of one class each"):
+            data.train_dataloader()
 
 
 def test_a_smaller_limit_is_a_subset_of_a_larger_one():

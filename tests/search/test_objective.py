@@ -11,6 +11,7 @@ from folders import labelled_folder
 from omegaconf import OmegaConf
 from optuna.pruners import SuccessiveHalvingPruner
 from optuna.trial import FixedTrial, TrialState
+from yaml import safe_load
 
 import datamodules.images.digits
 from datamodules import Digits, Splitting
@@ -19,11 +20,14 @@ from pretext import Rotation
 from pretext.core.types import Task
 from pretext.evaluation.fitness import Fit, Fitness
 from pretext.jobs.study import open_study
+from pretext.report.search import write_search
 from pretext.search.objective import Objective
+from pretext.search.results import results_of
 from pretext.search.samplers import make_sampler
 from pretext.search.settings import read_search
 from pretext.search.space import plan
 from pretext.search.study import read, work
+from pretext.search.worker import best_config, progress
 from pretext.training.run import build
 
 HERE = Path(__file__).stem
@@ -101,6 +105,54 @@ class Guided(Fitness):
 def log():
     LOG.clear()
     return LOG
+
+
+SPACE = {
+    "class_path": "pretext.search.space.ResNetSpace",
+    "init_args": {"widths": [2, 4], "depths": [1], "kernels": [1, 3], "stages": 2},
+}
+
+
+@pytest.mark.slow
+def test_weights_and_architectures_are_searched_by_one_study(tmp_path):
+    """Controls keep the config's network; the fittest config holds what its candidate trained."""
+    config = copy.deepcopy(CONFIG)
+    config["evolve"] |= {"architecture": SPACE, "searcher": "random", "candidates": 3, "steps": 2}
+    found = read_search(config, [])
+    objective = Objective(found, tmp_path)
+    sampler = make_sampler("random", found.space, 0, architecture=found.categories)
+    jobs = lambda: plan(found.space, found.config, [{} for _ in range(3)])  # noqa: E731
+    study = open_study("sqlite:///" + str(tmp_path / "study.db"), "both", jobs, found.shared, sampler)
+    seen = []
+
+    def run(trial):
+        value = objective(trial)
+        seen.append(value)
+        return value
+
+    work(study, run, lambda candidate: None)
+    candidates = read(study)
+    controls, searched = candidates[:4], candidates[4:]
+    assert all(c.state == "done" for c in candidates)
+    assert all(c.architecture == {} and "architecture" not in c.to_json() for c in controls)
+    for c in searched:
+        assert set(c.architecture) == {"width", "blocks 1", "kernel 1", "blocks 2", "kernel 2"} == set(found.categories)
+        assert set(c.weights) == {"turn", "split"}
+        assert c.to_json()["architecture"] == c.architecture
+        assert f"width {c.architecture['width']}" in progress(c, 1, 7)
+        model = safe_load(best_config(found, c, "both"))["model"]
+        network = model["backbone"]
+        assert network["class_path"] == "pretext.ResNet"
+        assert network["init_args"]["kernels"] == [c.architecture["kernel 1"], c.architecture["kernel 2"]]
+        assert model["weighting"]["init_args"]["weights"] == c.weights
+    again = objective.train(searched[0].weights, architecture=searched[0].architecture)
+    assert type(again.host.backbone).__name__ == "ResNet"
+    features = objective.embed(again, objective.data, "train")
+    assert objective.judge(features).value == searched[0].fitness
+    write_search(results_of(candidates), tmp_path / "page.html", "both", {})
+    page = (tmp_path / "page.html").read_text()
+    assert "the config&#39;s" in page
+    assert searched[0].backbone in page
 
 
 def search(*options, fitness=None, tasks=(), **trainer):

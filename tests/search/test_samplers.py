@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import CmaEsSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -48,6 +48,44 @@ def add_jobs(study: Study, name: SamplerName, space: Bounds, seed: int, count: i
 
 def draw(trial: Trial, space: Bounds = BOX) -> dict[str, float]:
     return {weight: trial.suggest_float(weight, *bounds) for weight, bounds in space.items()}
+
+
+CHOICES = {"width": CategoricalDistribution((2, 4, 8)), "kernel": CategoricalDistribution((1, 3, 5))}
+
+
+def drawn_beside(name: SamplerName, count: int, seed: int = 0) -> list[dict[str, float]]:
+    """Search weights and an architecture of which width 8 and kernel 5 are best."""
+    sampler = make_sampler(name, BOX, seed, population=8 if name == "tournament" else None, architecture=CHOICES)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for index in range(count):
+        study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={"candidate": index}))
+        trial = study.ask()
+        own = draw(trial) | {n: trial.suggest_categorical(n, among.choices) for n, among in CHOICES.items()}
+        study.tell(trial, float(own["width"] + own["kernel"]))
+    return [trial.params for trial in study.trials]
+
+
+def test_an_architecture_is_drawn_beside_the_weights_and_evolves_with_them() -> None:
+    first = drawn_beside("random", 60)
+    for name, among in CHOICES.items():
+        for value in among.choices:  # 20 of 60 expected, 4 standard deviations of 3.7
+            assert 5 <= sum(params[name] == value for params in first) <= 35
+    assert drawn_beside("random", 20) == first[:20]  # each candidate by its own key
+    late = drawn_beside("tournament", 80)[-30:]  # a child draws one of five choices anew
+    for name, best in (("width", 8), ("kernel", 5)):
+        assert sum(params[name] == best for params in late) >= 18  # 26 expected, 4 standard deviations of 1.9; by chance 10
+    weights = [{name: params[name] for name in BOX} for params in first]
+    assert all(BOX[name][0] <= own[name] <= BOX[name][1] for own in weights for name in BOX)
+
+
+@pytest.mark.parametrize("name", ["cmaes", "grid"])
+def test_who_draws_weights_alone_refuses_an_architecture(name: SamplerName) -> None:
+    with pytest.raises(ValueError, match=f"an architecture for {name}, which draws weights alone; take random or tour"):
+        make_sampler(name, BOX, 0, architecture=CHOICES)
+    with pytest.raises(ValueError, match="as weights and as choices of an architecture"):
+        make_sampler("random", {**BOX, "width": (0.0, 1.0)}, 0, architecture=CHOICES)
+    with pytest.raises(ValueError, match=r"\['more'\] of an architecture, which are continuous"):
+        make_sampler("random", BOX, 0, architecture={"more": FloatDistribution(0.0, 1.0)})
 
 
 def search(study: Study, fitness: Callable[[dict[str, float]], float], count: int, space: Bounds = BOX) -> list[float]:

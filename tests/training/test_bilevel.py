@@ -13,12 +13,14 @@ from yaml import safe_load
 from datamodules import Digits, Splitting
 from pretext import Colorization, Jigsaw, Pretrainer, Rotation, load
 from pretext.__main__ import main
+from pretext.backbones.cells import Cells
 from pretext.backbones.genotype import genotype_of
 from pretext.backbones.search_cells import SearchCells
 from pretext.core.rng import rng
 from pretext.training.architecture import ArchitectureOptim
 from pretext.training.bilevel import Bilevel
 from pretext.training.callbacks import AtomicCheckpointIO
+from pretext.training.found import network_config
 from pretext.training.optimization import Optim
 from pretext.views.augment import Augment
 
@@ -216,6 +218,20 @@ def test_it_leaves_a_genotype_its_picture_and_a_config_that_fit_takes(run, tmp_p
         main(["fit", "-c", str(run / "network.yaml"), "--trainer.default_root_dir", str(tmp_path / "fit"), *fast]) == 0
     )
     assert load(tmp_path / "fit").backbone.genotype == found.plain()
+
+
+def test_what_learns_labels_as_darts_does_on_small_images_drops_paths_as_it_does():
+    """DARTS drops paths on CIFAR-10 alone, and so labels alone; UnNAS nowhere."""
+    for tasks in ({"rotation": {"class_path": "pretext.Rotation"}}, None):
+        for stem in ("small", "imagenet"):
+            backbone = {"class_path": "pretext.SearchCells", "init_args": {"stem": stem}}
+            searched_with = {"model": {"init_args": {"backbone": backbone, "tasks": tasks}}, "data": {"init_args": {}}}
+            made = network_config(searched_with, genotype_of("darts_v2"))["model"]
+            options = made.get("init_args", made)["backbone"]["init_args"]
+            assert options.get("drop_path") == ([0.0, 0.2] if (tasks, stem) == (None, "small") else None)
+            assert Cells(**{**options, "width": 2, "cells": 3}).rates == (
+                (0.0, 0.2) if "drop_path" in options else (0, 0)
+            )
 
 
 @pytest.mark.parametrize("loss", ["rotation", pytest.param("labels", marks=pytest.mark.slow)])

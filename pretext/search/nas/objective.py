@@ -12,8 +12,9 @@ from optuna import Trial
 from pretext.backbones.cost import cost
 from pretext.core.rng import rng
 from pretext.core.types import Task
+from pretext.search.nas.results import ELSEWHERE
 from pretext.search.nas.scoring import Batch, calibrate, score, value_of, within
-from pretext.search.nas.settings import ELSEWHERE, SUPERVISED, Comparison
+from pretext.search.nas.settings import SUPERVISED, Comparison
 from pretext.search.trainer import quiet_trainer
 from pretext.supervised.module import Supervised
 from pretext.training.host import Host

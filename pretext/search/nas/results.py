@@ -12,6 +12,9 @@ from pretext.evaluation.statistics.efficiency import Experiment, efficiency_curv
 from pretext.evaluation.statistics.intervals import Interval
 from pretext.evaluation.statistics.ranks import bootstrap
 
+ELSEWHERE = " on second data"
+"""Stands behind the name of a measure that is taken on a second set of data."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -53,6 +56,11 @@ class Pair:
     second: str
     rank: Correlation
     interval: Interval
+
+    @property
+    def across(self) -> bool:
+        """Whether the two are taken on two sets of data."""
+        return _set_of(self.first) != _set_of(self.second)
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,11 @@ def compared(measures: Sequence[str], architectures: Sequence[Architecture]) -> 
     curves = {name: efficiency_curve(columns[name], reference) for name in measures}
     taken = {name: max(plain.complete, key=lambda one: one.scores[name]) for name in measures}  # used at once
     return Compared(measures, architectures, pairs, curves, taken, _controls(plain))
+
+
+def _set_of(measure: str) -> str:
+    """Tell the sets of data of measures apart: the second one, or in the authors' files the folder of a task."""
+    return ELSEWHERE if measure.endswith(ELSEWHERE) else measure.rpartition("/")[0]
 
 
 def _controls(plain: Compared) -> list[Pair]:

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 
 from pretext.evaluation.statistics.correlation import LEAST
+from pretext.search.nas.results import ELSEWHERE
 from pretext.search.section import read_section, shared
 from pretext.search.space import ResNetSpace, Space, draw
 
 SUPERVISED = "supervised"
 """The name of training on labels among the measures."""
-ELSEWHERE = " on second data"
-"""Stands behind the name of a measure that is taken on the second data."""
 
 
 @dataclass(frozen=True)

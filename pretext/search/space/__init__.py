@@ -1,7 +1,7 @@
 """What a search varies: weights of tasks, cells of a network, widths, depths and kernels of a ResNet."""
 
 from pretext.search.space.architecture import CellSpace, ResNetSpace
-from pretext.search.space.base import Space, draw, suggest
+from pretext.search.space.base import Choice, Choices, Space, draw, suggest
 from pretext.search.space.weights import (
     EQUAL,
     ZERO,
@@ -20,6 +20,8 @@ __all__ = [
     "ZERO",
     "Bounds",
     "CellSpace",
+    "Choice",
+    "Choices",
     "ResNetSpace",
     "Space",
     "WeightSpace",

@@ -10,6 +10,7 @@ from optuna.distributions import CategoricalDistribution
 
 from pretext.backbones.cells import Stem
 from pretext.backbones.genotype import INPUTS, OPERATIONS, checked, genotype_of
+from pretext.backbones.operations import DropRate
 from pretext.core.errors import require
 from pretext.search.space.base import Choice, Choices, Space
 
@@ -30,7 +31,7 @@ class CellSpace(Space):
         nodes: of a cell.
         stem: "small", or "imagenet".
         operations: that are drawn from.
-        drop_path: probability that an operation is dropped.
+        drop_path: probability that an operation is dropped, or two between which it grows, see `Cells`.
 
     Raises:
         ValueError: no operation, an unknown one, or no node.
@@ -44,7 +45,7 @@ class CellSpace(Space):
         nodes: int = 4,
         stem: Stem = "small",
         operations: Sequence[str] = OPERATIONS,
-        drop_path: float = 0.0,
+        drop_path: DropRate = 0.0,
     ) -> None:
         require(len(operations) > 0, self, f"operations={list(operations)}", "an empty space; name one or more")
         unknown = [name for name in operations if name not in OPERATIONS]

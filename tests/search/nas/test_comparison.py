@@ -1,6 +1,7 @@
 """Architectures compared by tasks and labels: one budget, fixed statistics, what fails, and the authors' own files."""
 
 import copy
+import csv
 import json
 import math
 from dataclasses import replace
@@ -165,6 +166,33 @@ def test_what_is_compared_is_that_of_scipy_and_what_is_taken_the_best_by_each():
         assert found.curves[name][-1] == (12, columns["labels"][best], 0.0)
 
 
+def test_measures_of_two_sets_are_told_apart_on_the_page_and_in_the_table(tmp_path):
+    names = {"turn": "turn", "noise": "turn on second data", "labels": "supervised"}
+    renamed = [replace(one, scores={names[key]: value for key, value in one.scores.items()}) for one in rows(24)]
+    found = compared(list(names.values()), [replace(one, parameters=i) for i, one in enumerate(renamed)])
+    assert [pair.across for pair in found.pairs] == [True, False, True]
+    write_comparison(found, tmp_path / "nas.html", "two", {})
+    with (tmp_path / "nas_correlations.csv").open() as file:
+        listed = {(row["first"], row["second"]): row for row in csv.DictReader(file)}
+    assert [row["data"] for row in listed.values()] == [
+        "two sets",
+        "one set",
+        "two sets",
+        "one set",
+    ]  # of the control too
+    columns = {name: [one.scores[name] for one in found.complete] for name in found.measures}
+    for pair in found.pairs:
+        row, expected = listed[pair.first, pair.second], stats.spearmanr(columns[pair.first], columns[pair.second])
+        assert float(row["rho"]) == pytest.approx(expected.statistic)
+        assert float(row["p"]) == pytest.approx(expected.pvalue)
+        assert float(row["low"]) <= float(row["rho"]) <= float(row["high"])
+        assert row["architectures"] == "24"
+    page = (tmp_path / "nas.html").read_text()
+    assert "Across two sets of data" in page
+    write_comparison(compared(["turn", "labels"], rows(24)), tmp_path / "one.html", "one", {})
+    assert "Across two sets of data" not in (tmp_path / "one.html").read_text()
+
+
 def test_the_size_of_a_network_is_the_control():
     sized = [replace(one, parameters=1000 - i, multiply_adds=None if i else 1) for i, one in enumerate(rows())]
     found = compared(["turn", "labels"], sized)
@@ -247,6 +275,7 @@ def test_results_of_unnas_are_read_runs_averaged_and_what_is_missing_anywhere_dr
     assert found.measures == ["cifar10/rot", "imagenet/cls"]
     assert [one.scores["cifar10/rot"] for one in found.complete] == pytest.approx([0.89, 0.795, 0.695])
     assert found.pair("cifar10/rot", "imagenet/cls").rank.rho == -1
+    assert found.pair("cifar10/rot", "imagenet/cls").across
     assert [(one.state, one.reason) for one in found.architectures[3:]] == [
         ("failed", "no result of every run of imagenet/cls"),
         ("failed", "no result of every run of cifar10/rot"),
