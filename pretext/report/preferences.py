@@ -12,6 +12,8 @@ from pretext.report.table import Cell, Column, Row, Table
 from pretext.transfer.preferences import Strengths, preferred
 
 SHADES = Shades(0.0, 1.0)
+SURE = 0.975
+"""Of being stronger than another item: one side of a 95 % interval."""
 
 
 def write_all(found: Strengths, stem: Path, command: str) -> list[Path]:
@@ -20,10 +22,19 @@ def write_all(found: Strengths, stem: Path, command: str) -> list[Path]:
     about = f"{len(said.items)} items, {len(said.raters)} raters, {int(said.given.sum())} comparisons"
     page = write_page(
         base.with_suffix(".html"), "preferences.html", f"Votes: {stem.name}", about,
-        strengths=strength_table(found), chances=chance_table(found), raters=rater_table(found),
-        likelihood=found.likelihood, command=command,
+        findings=findings(found), strengths=strength_table(found), chances=chance_table(found),
+        raters=rater_table(found), likelihood=found.likelihood, command=command,
     )  # fmt: skip
     return [page, write_whole(base.with_suffix(".csv"), strength_table(found).csv()), _write_json(found, base)]
+
+
+def findings(found: Strengths) -> list[str]:
+    """Say which item is the strongest, or which may be."""
+    items, (best, *others) = found.preferences.items, found.order
+    near = [items[k] for k in others if found.above(best, k) < SURE]
+    if not near:
+        return [f"{items[best]} is stronger than every other item, each with {100 * SURE:g} % or more."]
+    return [f"{items[best]} is the strongest, but not surely: {', '.join(near)} may be as strong."]
 
 
 def strength_table(found: Strengths, most: int | None = None) -> Table:
@@ -51,7 +62,7 @@ def chance_table(found: Strengths) -> Table:
     for i in order:
         chances = [float(preferred(found.values[i], found.values[j])) for j in order]
         cells = [Cell() if i == j else Cell(c, style=SHADES.style(c)) for j, c in zip(order, chances, strict=True)]
-        rows.append(Row([items[i], *cells]))
+        rows.append(Row([items[i], *cells], "trained"))
     return Table("Preferred to", columns, rows, look="heat")
 
 

@@ -19,7 +19,7 @@ class Said(NamedTuple):
     """The file and the line, for messages"""
     words: tuple[str, ...]
     """Without the count"""
-    count: float
+    often: float
 
 
 def heading(file: str | Path) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from pretext.__main__ import main
 from pretext.evaluation.statistics.intervals import wilson
+from pretext.report.preferences import findings
 from pretext.transfer.correlations import read_correlations
 from pretext.transfer.preferences import bradley_terry, preferences_of, preferred, read_preferences
 from pretext.transfer.tables import read_transfers
@@ -101,6 +102,18 @@ def test_a_prior_bounds_what_always_wins_and_who_is_asked_first_does_not_matter(
     )
 
 
+def test_who_is_surely_the_strongest_is_said():
+    rows = [
+        ("r", "a", "b", "a", 60.0),
+        ("r", "a", "b", "b", 20.0),
+        ("r", "b", "c", "b", 1.0),
+        ("r", "b", "c", "c", 1.0),
+    ]
+    surely = bradley_terry(preferences_of([*rows, ("r", "a", "c", "a", 40.0)]))
+    assert findings(surely) == ["a is stronger than every other item, each with 97.5 % or more."]
+    assert findings(bradley_terry(preferences_of(rows)))[0].startswith("a is the strongest, but not surely: c may")
+
+
 def test_the_verb_writes_a_page_tables_and_correlations(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     rows = ["x,a|b,a|c,a|b,3", "<y,a|b,a|c,a|c,1", "x,b|c,a|c,b|c,2", "<y,b|c,a|c,tie,2", "x,a|b,b|c,tie,4"]
@@ -111,12 +124,13 @@ def test_the_verb_writes_a_page_tables_and_correlations(tmp_path, capsys, monkey
     found = bradley_terry(read_preferences(file))
     strengths = dict(zip(found.preferences.items, found.values.tolist(), strict=True))
     low, high = found.intervals[0].tolist()
-    assert f"a|b {strengths['a|b']:.2f} ({low:.2f}-{high:.2f}) 62.5 8" in out
+    assert f"a|b {strengths['a|b']:.2f} ({low:.2f} to {high:.2f}) 62.5 8" in out
     bounds = [100 * end for end in wilson(7, 9)]  # x: 3 + 2 of 5, and half of 4 ties
     assert f"x 9 4 77.8 ({bounds[0]:.1f}-{bounds[1]:.1f})" in out
     html = (tmp_path / "pairs_votes.html").read_text()
     assert "&lt;y" in html
     assert "<y" not in html
+    assert "a|b is the strongest, but not surely: b|c, a|c may be as strong." in html
     assert json.loads((tmp_path / "pairs_votes.json").read_text())["items"]["a|b"]["strength"] == strengths["a|b"]
     values = {(t.name, t.target): t.value for t in read_transfers(tmp_path / "pairs_correlations.csv")}
     assert values["a", "b"] == values["b", "a"] == strengths["a|b"]
