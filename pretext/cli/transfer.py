@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pretext.cli.parser import Parser, run_of
+from pretext.cli.preflight import plain
+from pretext.core.configs import find_config
 from pretext.transfer.names import DEFAULT, METHODS, REFITS
 
 if TYPE_CHECKING:
     from pretext.report.table import Table
 
+KINDS = {
+    "sources": "a map of transfers: pretext transfer",
+    "tasks": "a suite of tasks to predict: pretext transfer predict",
+    "boards": "a benchmark: pretext bench",
+    "model": "a config of training: pretext fit -c",
+}
 ANSWERS, PAIRS = "item,rater,answer", "rater,a,b,winner"
 
 
@@ -37,6 +45,7 @@ def _measure(args: list[str]) -> None:
         raise ValueError("give the YAML of a map, or policy, complete, votes or predict and a file, before any option")
     if not Path(name).is_file():
         raise FileNotFoundError(f"transfer: no file {name}")
+    _check_kind(Path(name), "sources")
     from filelock import FileLock
 
     from pretext.report.transfer import write_all
@@ -191,12 +200,13 @@ def _preferred(own: argparse.Namespace, stem: Path, command: str) -> tuple[list[
 def _predict(args: list[str]) -> None:
     """Predict the networks of tasks without labels, and write predict.html, .csv and .json."""
     parser = Parser("transfer predict", "SUITE.yaml", _predict.__doc__)
-    parser.add_argument("suite", type=Path, help="tasks, data, correlations: see pretext.transfer.task_transfer.suite")
+    parser.add_argument("suite", help="a file, or a packaged one such as transfer/photos: tasks, data, correlations")
     parser.add_argument("--out", type=Path, help="folder of the results (default: runs/predict/<the file's name>)")
     parser.add_argument("--study", type=int, nargs="+", default=[], metavar="SOURCES", help="numbers of sources to try")
     parser.add_argument("--draws", type=int, default=3, help="sets of sources of each such number (default 3)")
     own = parser.parse_args(args)
-    _check(own.suite)
+    file = find_config(own.suite)
+    _check_kind(file, "tasks")
     from filelock import FileLock
 
     from pretext.report.task_transfer import write_all
@@ -204,8 +214,8 @@ def _predict(args: list[str]) -> None:
     from pretext.transfer.task_transfer.runner import Predictor
     from pretext.transfer.task_transfer.suite import read_task_suite
 
-    folder = own.out or Path("runs") / "predict" / own.suite.stem
-    shop = Predictor(read_task_suite(own.suite), folder, own.study, own.draws)
+    folder = own.out or Path("runs") / "predict" / file.stem
+    shop = Predictor(read_task_suite(file), folder, own.study, own.draws)
     folder.mkdir(parents=True, exist_ok=True)
     command, facts = shlex.join(["pretext", "transfer", "predict", *args]), environment()
 
@@ -224,3 +234,11 @@ def _check(table: Path) -> None:
     """Refuse a table that is not there, before anything slow is imported."""
     if not table.is_file():
         raise FileNotFoundError(f"transfer: no file {table}")
+
+
+def _check_kind(file: Path, wanted: str) -> None:
+    """Refuse a YAML of another verb; what is in one of this verb is checked where it is read."""
+    content = plain(file)
+    for key, said in KINDS.items():
+        if key != wanted and wanted not in content and content.get(key):
+            raise ValueError(f"{file} is {said} {file}")
