@@ -131,6 +131,21 @@ def test_a_warning_says_what_it_costs():
 
 
 @pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--study", "2", "3"], "a study of 2 sources; from 3 to 3 of them can be drawn"),
+        (["--study", "4"], "a study of 4 sources; from 3 to 3 of them can be drawn"),
+        (["--study", "3", "--draws", "0"], "draws=0; give 1 or more"),
+    ],
+)
+def test_a_study_that_cannot_be_is_told_in_one_line(tmp_path, capsys, words, message):
+    assert main(["transfer", "predict", str(suite_file(tmp_path)), "--out", str(tmp_path / "out"), *words]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
