@@ -66,12 +66,10 @@ class Predictor:
         """Finish everything, but leave to other processes what they work on; `after` each job.
 
         Raises:
-            ValueError: runs whose networks have several shapes.
+            ValueError: as `check`.
 
         """
-        for name in self.suite.known:
-            if self.suite.tasks[name].runs:
-                self.own.weights(name)  # before anything is trained
+        self.check()
         names = [name for name in self.suite.known if not self.suite.tasks[name].runs]
         models = [(name, k) for name in names for k in range(self.suite.training.models)]
         finish(models, lambda unit: self.model_job(*unit), after, "transfer predict")
@@ -80,6 +78,20 @@ class Predictor:
             finish(pairs, lambda unit: self.affinity_job(*unit), after, "transfer predict")
         finish(self.suite.wanted, self.target_job, after, "transfer predict")
         finish(self.plan(), self.study_job, after, "transfer predict")
+
+    def check(self) -> None:
+        """Read runs and files of correlations, before anything is trained.
+
+        Raises:
+            ValueError: networks of several shapes, a file that cannot be read, or a pair without a correlation.
+
+        """
+        for name in self.suite.known:
+            if self.suite.tasks[name].runs:
+                self.own.weights(name)
+        for target in self.suite.wanted if not self.measures else ():
+            sources = self.suite.sources(target)
+            self.own.gamma().between(sources, [*sources, target])
 
     @property
     def measures(self) -> bool:

@@ -103,7 +103,7 @@ def test_a_pretext_run_is_the_start_and_its_clusters_are_classes(tmp_path):
     assert [len(part) for part in found["partitions"]] == [200, 200]
     assert found["partitions"][0] != found["partitions"][1]
     assert set(found["partitions"][0]) == set(range(6))
-    module = MetaLearner(run=str(first.folder), learner=SequenceLearner(width=8))
+    module = MetaLearner(run=str(first.folder), backbone=TinyNet(6), learner=SequenceLearner(width=8))  # the run counts
     assert module.norm == "frozen"
     start = load(first.folder).backbone.state_dict()
     assert all(torch.equal(value, start[name]) for name, value in module.backbone.state_dict().items())

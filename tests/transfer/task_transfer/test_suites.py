@@ -75,56 +75,81 @@ def test_scores_of_a_map_are_correlations(tmp_path):
         assert found.gamma == pytest.approx(column)
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Finished runs of four tasks: one start, one kind of head."""
-    home, kinds = tmp_path_factory.mktemp("runs"), ("masking", "gaussian", "salt_and_pepper")
-    tasks = {kind: partial(PictureTask, task=partial(Denoising, noise=kind), width=4) for kind in kinds}
-    tasks["light"] = partial(PictureTask, task=Denoising, width=4, sees="light")
-    for name, task in tasks.items():
-        torch.manual_seed(0)
-        module = Pretrainer(TinyNet(4, norm=False), {name: task})
-        fit(module, Digits(size=16, split=Splitting(limit=60)), folder=home / name, max_steps=2, **QUIET)
-    return home
+def trained(folder, task, width=4):
+    """Train a run of one task for a step; all begin with the same weights and have one kind of head."""
+    torch.manual_seed(0)
+    module = Pretrainer(TinyNet(width, norm=False), {"pixels": partial(PictureTask, width=4, **task)})
+    quiet = {"max_epochs": -1, "accelerator": "cpu", "enable_progress_bar": False, "limit_val_batches": 0}
+    fit(module, Digits(size=16, split=Splitting(limit=60)), folder=folder, max_steps=1, **quiet)
+    return {"runs": [str(folder)]}
 
 
-QUIET = {"max_epochs": -1, "accelerator": "cpu", "enable_progress_bar": False, "limit_val_batches": 0}
-
-
-def with_runs(folder, runs, **more):
-    """Suite of finished runs, and one task without labels."""
-    names = ["masking", "gaussian", "salt_and_pepper", "light"]
-    tasks = {name: {"runs": [str(runs / name)]} for name in names} | {"unlabelled": {}} | more
+def with_runs(folder, tasks):
+    """Describe a suite of finished runs, and one task without labels."""
+    tasks = tasks | {"unlabelled": {}}
     rows = [f"{a},{b},{(7 * i + 3 * j) % 5}" for i, a in enumerate(tasks) for j, b in enumerate(tasks)]
     (folder / "runs.csv").write_text("\n".join(["sources,target,value", *rows]))
     correlations = {"table": str(folder / "runs.csv"), "scale": "linear", "items": 10, "steps": 1}
-    return {"tasks": tasks, "targets": ["light", "unlabelled"], "correlations": correlations}
+    return SMALL | {"tasks": tasks, "targets": ["light", "unlabelled"], "correlations": correlations}
 
 
-def test_finished_runs_are_known_tasks(tmp_path, runs):
-    found, shop = predicted(tmp_path, **with_runs(tmp_path, runs))
+@pytest.mark.slow  # four runs
+def test_finished_runs_are_known_tasks(tmp_path):
+    kinds = ("masking", "gaussian", "salt_and_pepper")
+    asked = {kind: {"task": partial(Denoising, noise=kind)} for kind in kinds}
+    asked["light"] = {"task": Denoising, "sees": "light"}
+    tasks = {name: trained(tmp_path / name, task) for name, task in asked.items()}
+    found, shop = predicted(tmp_path, **with_runs(tmp_path, tasks))
     light = shop.results().targets[0]
     assert set(light.losses) == {"TTNet", "ridge", "mean", "best source", "supervised"}  # nobody knows their start
     assert light.shared > 0.5  # and it is one
     assert light.win("supervised", "supervised").rate == 0.5
-    assert found.sources == ("masking", "gaussian", "salt_and_pepper", "light")
-    ridge = torch.load(tmp_path / "out" / "predicted" / "unlabelled" / "best-source.pt", weights_only=True)
+    assert set(found.sources) == {*kinds, "light"}
     best = shop.own.loaded(found.sources[found.gamma.index(max(found.gamma))]).state_dict()
-    assert all(torch.equal(ridge[name], best[name]) for name in ridge)
+    written = torch.load(tmp_path / "out" / "predicted" / "unlabelled" / "best-source.pt", weights_only=True)
+    assert all(torch.equal(value, best[name]) for name, value in written.items())
 
 
-def test_runs_of_another_shape_are_told_in_one_line(tmp_path, runs, capsys):
-    torch.manual_seed(0)
-    task = partial(PictureTask, task=Denoising, width=4)
-    wide = Pretrainer(TinyNet(6, norm=False), {"wide": task})
-    fit(wide, Digits(size=16, split=Splitting(limit=60)), folder=runs / "wide", max_steps=1, **QUIET)
-    changes = with_runs(tmp_path, runs, wide={"runs": [str(runs / "wide")]})
-    file = suite_file(tmp_path, **SMALL | changes)
+def test_runs_of_another_shape_are_told_in_one_line(tmp_path, capsys):
+    one, wide = trained(tmp_path / "one", {"task": Denoising}), trained(tmp_path / "wide", {"task": Denoising}, width=6)
+    tasks = dict.fromkeys(("a", "b", "c", "light"), one) | {"wide": wide}
+    file = suite_file(tmp_path, **with_runs(tmp_path, tasks))
     capsys.readouterr()
     assert main(["transfer", "predict", str(file), "--out", str(tmp_path / "out")]) == 1
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 1
-    assert "wide has another shape than the others: (6, 3, 3, 3) in encoder.conv1.0.weight, they have (4," in told[0]
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "wide has another shape than the others: (6, 3, 3, 3) in encoder.conv1.0.weight, they have (4," in told
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "table",
+            "sources,target,value\nedges,light,1\nlight,edges,2",
+            "denoising is not there; there are edges, light",
+        ),
+        ("votes", "item,rater,answer\nedges|light,x,1\nedges|light,y,2", "denoising is not there; there are edges, li"),
+        ("votes", "item,rater,answer\nedges|light,x,1", "votes: 1 rater; it wants two"),
+        ("votes", "rater,a,b,winner\nx,a|b,a|c,a|b", "no other item is ever preferred to a|b"),
+        ("votes", "rater,a,b,winner\nx,a,b,tie", "preferences among other things; items are pairs a|b"),
+    ],
+)
+def test_correlations_that_cannot_serve_are_told_in_one_line_before_anything_is_trained(
+    tmp_path, capsys, name, text, message
+):
+    (tmp_path / "said.csv").write_text(text)
+    file = suite_file(tmp_path, **SMALL | {"correlations": {name: str(tmp_path / "said.csv"), "scale": "linear"}})
+    assert main(["transfer", "predict", str(file), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (tmp_path / "out" / "models").exists()
+
+
+def test_scores_of_a_folder_without_any_are_told(tmp_path, capsys):
+    file = suite_file(tmp_path, **SMALL | {"correlations": {"scores": str(tmp_path)}})
+    assert main(["transfer", "predict", str(file), "--out", str(tmp_path / "out")]) == 1
+    assert "no transfer has a score 'log_me'; targets of classes have such scores" in capsys.readouterr().err
 
 
 @pytest.mark.slow  # two processes, and a third
