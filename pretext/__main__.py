@@ -33,8 +33,8 @@ usage: pretext VERB ...
             pretext transfer SUITE.yaml
             which sources to train on a budget:  pretext transfer policy MATRIX.csv --budget 3 [--costs FILE ...]
             predict what nobody measured:  pretext transfer complete MATRIX.csv [--method low_rank --features FILE]
-            what is true where raters disagree:  pretext transfer votes FILE.csv
-            networks of tasks without labels:  pretext transfer predict SUITE.yaml [--study 4 6 8]
+            what is true where raters disagree, or which items they prefer:  pretext transfer votes FILE.csv
+            networks of tasks without labels:  pretext transfer predict transfer/photos [--study 3 4 5]
   nas       architectures without labels:  pretext nas sample -c CONFIG compares many by tasks and labels;
             pretext nas search -c CONFIG finds one (DARTS);  pretext nas show GENOTYPE.json | NAME draws one
   audit     can tasks be answered without seeing?  pretext audit -c CONFIG [--data.root DIR --tasks NAME --budget 200]

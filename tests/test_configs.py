@@ -19,10 +19,14 @@ from pretext.search.nas.settings import read_comparison
 from pretext.search.settings import read_search
 from pretext.search.space import mixture
 from pretext.training.run import build, find, read, restore
+from pretext.transfer.task_transfer.networks import build as build_task_network
+from pretext.transfer.task_transfer.suite import read_task_suite
+from pretext.transfer.task_transfer.vectors import layout_of
 
 ROOT = Path(__file__).parents[1]
 DATA = sorted((ROOT / "configs" / "data").glob("*.yaml"))  # what other configs are brought to a set of data with
-CONFIGS = [config for config in sorted((ROOT / "configs").rglob("*.yaml")) if config not in DATA]
+SUITES = sorted((ROOT / "configs" / "transfer").glob("*.yaml"))  # of tasks whose networks are predicted
+CONFIGS = [config for config in sorted((ROOT / "configs").rglob("*.yaml")) if config not in [*DATA, *SUITES]]
 IMAGE = ["Colorization", "Contrast", "Counting", "Inpainting", "Jigsaw"]
 IMAGE += ["RelativePosition", "Rotation", "SplitBrain", "SuperResolution"]
 PICTURES = ["Autoencoding", "Denoising", "Edges", "Keypoints"]  # of one image; not among those trained all at once
@@ -148,7 +152,7 @@ def test_config_trains_a_step_and_loads_again(config, folders, tmp_path, capsys)
         assert all(torch.equal(value, restored[name]) for name, value in weights["state_dict"].items())
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda f: str(f.relative_to(ROOT / "configs")))
+@pytest.mark.parametrize("config", [*CONFIGS, *SUITES], ids=lambda f: str(f.relative_to(ROOT / "configs")))
 def test_config_says_how_to_run_it_what_it_costs_and_what_came_out(config):
     header = [line for line in config.read_text().splitlines() if line.startswith("#")]
     for word in ("Command:", "Cost:", "Result:"):
@@ -156,6 +160,15 @@ def test_config_says_how_to_run_it_what_it_costs_and_what_came_out(config):
         assert told, f"{config.name}: its header lacks {word!r}"
         assert "not measured" not in told, f"{config.name}: {told}"
         assert word == "Command:" or any(c.isdigit() for c in told), f"{config.name}: no figure in {told!r}"
+
+
+@pytest.mark.parametrize("file", SUITES, ids=lambda f: f.stem)
+def test_a_suite_of_tasks_to_predict_has_one_network_for_all_and_measures_its_correlations(file, monkeypatch):
+    monkeypatch.setenv("PRETEXT_DATA", "photos")
+    suite = read_task_suite(file)
+    assert len(suite.known) == len(suite.wanted) > 4
+    assert len({layout_of(build_task_network(suite, name).state_dict()) for name in suite.known}) == 1
+    assert [getattr(suite.correlations, name) for name in ("table", "votes", "scores")] == [None, None, None]
 
 
 def test_the_config_of_a_comparison_of_architectures_is_whole():

@@ -22,8 +22,8 @@ VIDEOS = ["--data.videos.train_videos", "16", "--data.videos.test_videos", "8"]
 def part(setting: Setting) -> Part:
     """Make the part."""
     files = [
-        file for file in sorted(CONFIGS.rglob("*.yaml")) if file.parent.name != "data"
-    ]  # data alone trains nothing
+        file for file in sorted(CONFIGS.rglob("*.yaml")) if file.parent.name not in ("data", "transfer")
+    ]  # data alone trains nothing, and a suite is no config of training
     asked = [Question(str(file.relative_to(CONFIGS)), partial(step, setting, file), 3.0) for file in files]
     return Part("configs", "one step of every shipped config", 0.16, lambda: asked, table)
 

@@ -30,7 +30,8 @@ def main(args: list[str]) -> None:
         raise FileExistsError(f"{own.copy} is there already; give another file to --copy")
     own.copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(file, own.copy)
-    print(f"wrote {own.copy}; train it: pretext fit -c {own.copy}")
+    start = "start it: pretext transfer predict" if file.parent.name == "transfer" else "train it: pretext fit -c"
+    print(f"wrote {own.copy}; {start} {own.copy}")
 
 
 def _row(name: str) -> tuple[str, str]:

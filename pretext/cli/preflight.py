@@ -67,6 +67,8 @@ def not_training(file: Path, config: Mapping[str, Any]) -> str:
     """Say what to do with a file that is no config of training."""
     if "boards" in config:
         return f"{file} is a benchmark: pretext bench {file}"
+    if "network" in config and "tasks" in config:
+        return f"{file} is a suite of tasks to predict: pretext transfer predict {file}"
     if "class_path" in config:
         return f"{file} describes data; give it to --data, beside a config of training: -c CONFIG --data {file}"
     return f"{file} is no config of training: it has no `model`. `pretext configs` lists ours"

@@ -15,6 +15,7 @@ FACT = re.compile(r"(\w+)(?::  +)(.*)|(Not as in the papers?): (.*)")
 DATA = re.compile(
     r"^(?:data:.*?)?class_path: (?:datamodules\.)?([\w.]+)(.*?)(?=^[a-hj-z]\w*:|\Z)", re.DOTALL | re.MULTILINE
 )
+VARIABLE = re.compile(r"\$\{oc\.env:(\w+)\}")
 URL = re.compile(r"https?://[^\s;,)]+")
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM")
 
@@ -103,6 +104,8 @@ def title_of(file: Path) -> Path:
 def needs(file: Path) -> str:
     """Say what must be there before a config can be used: data, a trained run, or nothing."""
     text = file.read_text(encoding="utf-8")
+    if variable := VARIABLE.search(text):
+        return f"a folder of photos in the variable {variable[1]}"
     found = DATA.search(text)
     two, one = (bool(found) and f"{word}:" in found[2] for word in ("target", "root"))  # type: ignore[index]
     where = " at --data.source and --data.target" if two else " at --data.root" if one else ", made here"
@@ -114,7 +117,7 @@ def users(name: str) -> list[str]:
     """Name the packaged configs that name a class, such as `pretext.Rotation`; those that train the least first."""
     texts = {one: (PACKAGED / f"{one}.yaml").read_text(encoding="utf-8") for one in names()}
     found = [one for one, text in texts.items() if re.search(rf"class_path: {re.escape(name)}\b", text)]
-    aside = {one: one.startswith(("published", "evolve")) for one in found}
+    aside = {one: one.startswith(("published", "evolve", "transfer")) for one in found}
     return sorted(found, key=lambda one: (aside[one], _tasks(texts[one]), "photos" in one, one))
 
 

@@ -80,10 +80,10 @@ class Column(NamedTuple):
         return str(cell.value) if isinstance(cell.value, str) or counted else self._number(float(cell.value or 0.0))
 
     def interval(self, cell: Cell, to: str = "-") -> str:
-        """Write a cell's interval, "" where there is none."""
+        """Write a cell's interval, "" where there is none; where it begins below 0 a dash would be a sign."""
         if cell.low is None or cell.high is None or math.isnan(cell.low + cell.high):
             return ""
-        return f"{self._number(cell.low)}{to}{self._number(cell.high)}"
+        return f"{self._number(cell.low)}{to if cell.low >= 0 else ' to '}{self._number(cell.high)}"
 
     def text(self, cell: Cell) -> str:
         """Write a cell with its interval in brackets, and its star."""

@@ -13,6 +13,7 @@ from pretext.report.table import Cell, Column, Row, Table
 from pretext.transfer.votes import Truth
 
 SHOWN = 50  # items in a terminal
+SURE = 0.95
 
 
 def write_all(found: Truth, stem: Path, command: str) -> list[Path]:
@@ -21,11 +22,22 @@ def write_all(found: Truth, stem: Path, command: str) -> list[Path]:
     about = f"{len(found.votes.items)} items, {len(found.votes.raters)} raters, {int(found.votes.counts.sum())} answers"
     page = write_page(
         base.with_suffix(".html"), "votes.html", f"Votes: {stem.name}", about,
-        truth=truth_table(found), raters=[rater_table(found, k) for k in range(len(found.votes.raters))],
+        findings=findings(found), truth=truth_table(found),
+        raters=[rater_table(found, k) for k in range(len(found.votes.raters))],
         shares=shares_table(found), summary=summary_table(found), likelihood=found.likelihood,
         steps=len(found.history), command=command,
     )  # fmt: skip
     return [page, write_whole(base.with_suffix(".csv"), truth_table(found).csv()), _write_json(found, base)]
+
+
+def findings(found: Truth) -> list[str]:
+    """Say how much is certain, and who is right most often and least."""
+    certain, shares = int((found.chances.max(1) >= SURE).sum()), _right(found)
+    named = dict(zip(found.votes.raters, shares, strict=True))
+    best, worst = max(named, key=lambda rater: named[rater]), min(named, key=lambda rater: named[rater])
+    sure = f"{certain} of {len(found.votes.items)} items have a label that is {100 * SURE:g} % certain or more."
+    raters = f"{best} is right most often ({100 * named[best]:.1f} % of the answers)"
+    return [sure, f"Rater {raters}, {worst} least ({100 * named[worst]:.1f} %)."]
 
 
 def truth_table(found: Truth, most: int | None = None) -> Table:
@@ -44,12 +56,18 @@ def summary_table(found: Truth) -> Table:
     """Tell of each rater how many answers there are, and how often it is right."""
     columns = [Column("Rater", words=True, first="ascending"), Column("Answers", first="descending")]
     columns += [Column("Right", "%", first="descending")]
-    answers = found.votes.counts.sum((0, 2))
-    rows = []
-    for k, rater in enumerate(found.votes.raters):
-        right = float((found.chances * found.votes.counts[:, k]).sum() / answers[k])
-        rows.append(Row([rater, int(answers[k]), right]))
+    answers = found.votes.counts.sum((0, 2)).tolist()
+    each = zip(found.votes.raters, answers, _right(found), strict=True)
+    rows = [Row([rater, int(given), right]) for rater, given, right in each]
     return Table("Raters", columns, rows)
+
+
+def _right(found: Truth) -> list[float]:
+    """Give the share of each rater's answers that are true, by their chances."""
+    shares: list[float] = (
+        np.einsum("ij,ikj->k", found.chances, found.votes.counts) / found.votes.counts.sum((0, 2))
+    ).tolist()
+    return shares
 
 
 def rater_table(found: Truth, rater: int) -> Table:

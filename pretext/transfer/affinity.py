@@ -160,8 +160,3 @@ def affinities(losses: Mapping[str, ArrayLike], method: Method = "eigenvector", 
     names = list(losses)
     rates = win_rates(np.stack([np.asarray(losses[name], dtype=np.float64) for name in names]), names)
     return dict(zip(names, priorities(rates, method, clip).weights.tolist(), strict=True))
-
-
-def bradley_terry(affinity: float, other: float) -> float:
-    """Tell the win rate that two affinities of one target imply: a / (a + b), as of players of such strengths."""
-    return affinity / (affinity + other)

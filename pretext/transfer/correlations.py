@@ -6,16 +6,19 @@ All end as one table: in row i and column j, what task i is worth to task j. Lar
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pretext.core.errors import require
+from pretext.transfer.answers import heading
 from pretext.transfer.complete import Scale, standardise
+from pretext.transfer.preferences import COLUMNS, Strengths, bradley_terry, read_preferences
 from pretext.transfer.results import Measured
 from pretext.transfer.tables import BAR, REFERENCES, Matrix, Transfer, first_order
-from pretext.transfer.votes import Truth
+from pretext.transfer.votes import Truth, dawid_skene, read_votes
 
 Array = NDArray[np.float64]
 
@@ -53,6 +56,19 @@ class Correlations(NamedTuple):
         ]
 
 
+def read_correlations(file: str | Path) -> Correlations:
+    """Read correlations from votes about pairs `a|b` of tasks: how much they have to do, or which pair has more.
+
+    Raises:
+        ValueError: as in what reads and weighs either kind of file, and as in `of_votes` or `of_preferences`.
+        OSError: the file cannot be read.
+
+    """
+    if heading(file) == COLUMNS:
+        return of_preferences(bradley_terry(read_preferences(file)))
+    return of_votes(dawid_skene(read_votes(file)))
+
+
 def of_votes(truth: Truth) -> Correlations:
     """Read correlations of pairs `a|b` from votes whose labels are numbers: the mean over what may be true.
 
@@ -64,16 +80,31 @@ def of_votes(truth: Truth) -> Correlations:
     """
     require(is_about_pairs(truth), "of_votes", "votes of other things", f"items are pairs a{BAR}b, and labels numbers")
     labels = np.array([float(label) for label in truth.votes.labels])
-    means = (truth.chances @ labels).tolist()
-    said = {(item.split(BAR)[0], item.split(BAR)[1]): mean for item, mean in zip(truth.votes.items, means, strict=True)}
-    both = {(b, a): value for (a, b), value in said.items()}
-    return _table(both | said, float(labels.max()))
+    return _of_pairs(truth.votes.items, truth.chances @ labels, float(labels.max()))
+
+
+def of_preferences(found: Strengths) -> Correlations:
+    """Read correlations of pairs `a|b` from how often one pair was preferred to another: their strengths.
+
+    A pair counts both ways unless the other way was asked about too. Of a task with itself it is the largest strength.
+
+    Raises:
+        ValueError: an item that is no pair.
+
+    """
+    items = found.preferences.items
+    require(are_pairs(items), "of_preferences", "preferences among other things", f"items are pairs a{BAR}b")
+    return _of_pairs(items, found.values, float(found.values.max()))
 
 
 def is_about_pairs(truth: Truth) -> bool:
     """Tell whether votes are about pairs of tasks, with numbers as labels."""
-    pairs = all(len(parts := item.split(BAR)) == 2 and all(parts) for item in truth.votes.items)
-    return pairs and all(_is_number(label) for label in truth.votes.labels)
+    return are_pairs(truth.votes.items) and all(_is_number(label) for label in truth.votes.labels)
+
+
+def are_pairs(items: Iterable[str]) -> bool:
+    """Tell whether all items are pairs `a|b` of tasks."""
+    return all(len(parts := item.split(BAR)) == 2 and all(parts) for item in items)
 
 
 def of_transfers(transfers: Sequence[Transfer], scale: Scale = "log") -> Correlations:
@@ -120,6 +151,14 @@ def _table(values: Mapping[tuple[str, str], float], own: float | None = None) ->
             column = table[:, k][~np.isnan(table[:, k])]
             table[k, k] = own if own is not None else column.max() if len(column) else np.nan
     return Correlations(names, table)
+
+
+def _of_pairs(items: Sequence[str], values: Array, own: float) -> Correlations:
+    """Arrange values (I,) of pairs; `own`: of each task with itself."""
+    pairs = [tuple(item.split(BAR)) for item in items]
+    said = {(a, b): value for (a, b), value in zip(pairs, values.tolist(), strict=True)}
+    both = {(b, a): value for (a, b), value in said.items()}
+    return _table(both | said, own)
 
 
 def _is_number(label: str) -> bool:

@@ -6,8 +6,6 @@ what is true of each item are found together, by expectation maximisation.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import logsumexp
 
 from pretext.core.errors import require
+from pretext.transfer.answers import rows
 
 COLUMNS = ("item", "rater", "answer")
 STARTS = 1
@@ -70,25 +69,15 @@ def read_votes(file: str | Path, labels: Sequence[str] = ()) -> Votes:
 
     Raises:
         ValueError: another heading, a row that cannot be read, an answer that is none of `labels`; the line is named.
+            As `votes_of`.
         OSError: the file cannot be read.
 
     """
-    rows = list(csv.reader(io.StringIO(Path(file).read_text(encoding="utf-8-sig"))))
-    heading = tuple(rows[0]) if rows else ()
-    if heading not in (COLUMNS, (*COLUMNS, "count")):
-        raise ValueError(f"{file}: its first line is {','.join(heading)!r}; it wants 'item,rater,answer[,count]'")
     found: list[tuple[str, str, str, float]] = []
-    for line, row in enumerate(rows[1:], 2):
-        if not row:
-            continue
-        if len(row) != len(heading) or not all(row):
-            raise ValueError(f"{file}, line {line}: got {','.join(row)!r}; it wants {','.join(heading)}")
-        count = row[3] if len(row) > 3 else "1"
-        if not count.isdecimal() or count == "0":
-            raise ValueError(f"{file}, line {line}: got the count {count!r}; it wants a whole number of 1 or more")
-        if labels and row[2] not in labels:
-            raise ValueError(f"{file}, line {line}: {row[2]!r} is none of the labels {', '.join(labels)}")
-        found.append((row[0], row[1], row[2], float(count)))
+    for where, (item, rater, answer), count in rows(file, COLUMNS):
+        if labels and answer not in labels:
+            raise ValueError(f"{where}: {answer!r} is none of the labels {', '.join(labels)}")
+        found.append((item, rater, answer, count))
     return votes_of(found, labels)
 
 

@@ -72,6 +72,19 @@ class TestConfigs:
         (finetune,) = (line for line in lines if line.startswith("evaluation/finetune "))
         assert "needs ImageFolder at --data.root, a trained run at --model.run" in finetune
 
+    def test_a_suite_of_tasks_says_which_verb_takes_it_and_where_its_photos_are(self, tmp_path, capsys):
+        (line,) = (one for one in out_of(capsys, "configs").splitlines() if one.startswith("transfer/photos "))
+        assert "needs a folder of photos in the variable PRETEXT_DATA" in line
+        mine = tmp_path / "mine.yaml"
+        assert f"pretext transfer predict {mine}" in out_of(capsys, "configs", "transfer/photos", "--copy", str(mine))
+        for words in (["fit", "-c", str(mine)], ["transfer", str(mine)]):
+            assert main(words) == 1
+            assert "is a suite of tasks to predict: pretext transfer predict" in capsys.readouterr().err
+        assert main(["transfer", "predict", "image/rotation"]) == 1
+        assert "is a config of training: pretext fit -c" in capsys.readouterr().err
+        assert main(["transfer", "predict", "transfer/fotos"]) == 1
+        assert "did you mean transfer/photos?" in capsys.readouterr().err
+
     def test_every_header_says_what_it_asks(self):
         assert [name for name in names() if not header(PACKAGED / f"{name}.yaml").question] == []
 

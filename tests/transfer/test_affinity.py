@@ -11,7 +11,6 @@ from pretext.evaluation.statistics.intervals import wilson
 from pretext.transfer.affinity import (
     CLIP,
     affinities,
-    bradley_terry,
     eigenvector,
     geometric_mean,
     priorities,
@@ -20,6 +19,7 @@ from pretext.transfer.affinity import (
     win_rate,
     win_rates,
 )
+from pretext.transfer.preferences import preferred
 from pretext.transfer.tables import read_transfers
 
 DRAW = np.random.default_rng(0)
@@ -122,6 +122,6 @@ def test_taskonomys_affinities_predict_the_published_win_rates():
     table = {(t.name, t.target): t.value for t in read_transfers(TASKONOMY / "all_affinities_16k.csv")}
     wins = {(t.name, t.target): t.value for t in read_transfers(TASKONOMY / "wins_vs_task_16k.csv")}
     both = [key for key in wins if key in table and key[0] != "self"]
-    misses = [abs(bradley_terry(table[key], table["self", key[1]]) - wins[key]) for key in both]
+    misses = [abs(preferred(*np.log([table[key], table["self", key[1]]])) - wins[key]) for key in both]
     assert len(misses) > 1000
     assert np.mean(misses) < 0.03

@@ -42,8 +42,8 @@ class MetaLearner(Host):
     "chance", "statistics"}. Where batch norm sees all questions of an episode at once, names say "transductive".
 
     Args:
-        run: whose trained backbone is the initialisation,
-        backbone: or which network itself, from scratch.
+        run: whose trained backbone is the initialisation, in the place of
+        backbone: which network, from scratch.
         modality: which network of several, and what to show it of several modalities.
         learner: how an episode is learnt.
         norm: what takes the place of batch norm: "group" norm; "frozen" statistics; those of each pass ("batch"), which
@@ -55,7 +55,7 @@ class MetaLearner(Host):
         seed: first part of the key of every random draw.
 
     Raises:
-        ValueError: both or neither of run and backbone, an option out of its range; later, data without episodes, or of
+        ValueError: neither run nor backbone, an option out of its range; later, data without episodes, or of
             another shape than those before, several devices.
 
     """

@@ -16,17 +16,16 @@ from pretext.training.run import load
 
 
 def initial(run: str | None, backbone: Backbone | None, modality: str | None) -> Backbone:
-    """Return what is trained: a run's backbone, or the given one; of several that of a modality.
+    """Return what is trained: a run's backbone, else the given one; of several that of a modality.
 
     Raises:
-        ValueError: both or neither are given.
+        ValueError: neither is given.
 
     """
-    both = (run is None) == (backbone is None)
-    require(not both, "MetaLearner", f"{run=}, {backbone=}", "give --model.run RUN or --model.backbone CLASS")
     if run is not None:
         return load(run).inputs.network(modality)[0].train()
-    assert backbone is not None
+    if backbone is None:
+        raise ValueError(f"MetaLearner: {run=}, {backbone=}; give --model.run RUN or --model.backbone CLASS")
     if isinstance(backbone, MultiModal):
         return backbone.network(modality or next(iter(backbone.backbones)))
     return backbone

@@ -17,7 +17,7 @@ from pretext.jobs.files import read_result
 from pretext.jobs.keys import here, key_of, with_contents
 from pretext.training.run import LAST, build_data
 from pretext.transfer.affinity import affinities
-from pretext.transfer.correlations import Correlations, of_scores, of_transfers, of_votes
+from pretext.transfer.correlations import Correlations, of_scores, of_transfers, read_correlations
 from pretext.transfer.results import Measured
 from pretext.transfer.tables import Transfer, read_transfers
 from pretext.transfer.task_transfer.known import Known
@@ -27,7 +27,6 @@ from pretext.transfer.task_transfer.selection import candidates_of
 from pretext.transfer.task_transfer.suite import TaskSuite
 from pretext.transfer.task_transfer.ttnet import Settings
 from pretext.transfer.task_transfer.vectors import Layout, layout_of
-from pretext.transfer.votes import dawid_skene, read_votes
 
 VERSION = 1  # of what is computed: raise it with any change to that, and finished cells are left behind
 JUDGED = 100  # photos of the training set that known tasks are judged by when they are left out
@@ -118,7 +117,7 @@ class Materials:
         """Read correlations, or put together what was measured."""
         own = self.suite.correlations
         if own.votes:
-            return of_votes(dawid_skene(read_votes(here(own.votes))))
+            return read_correlations(here(own.votes))
         if own.scores:
             cells = sorted((Path(here(own.scores)) / "cells").glob("*.json"))
             return of_scores([Measured.from_json(plain) for file in cells if (plain := read_result(file))], own.score)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pretext.core.errors import require
 from pretext.core.files import whole
 from pretext.core.rng import rng
 from pretext.jobs.files import FileJob, finish, read_result
@@ -26,6 +27,8 @@ from pretext.transfer.task_transfer.suite import TaskSuite
 from pretext.transfer.task_transfer.vectors import basis_of
 
 Plain = dict[str, Any]
+LEAST = 3
+"""Sources that anything is predicted from in a study."""
 
 
 class Draw(NamedTuple):
@@ -45,14 +48,28 @@ class Predictor:
         sizes: numbers of sources to study.
         draws: how many sets of each size.
 
+    Raises:
+        ValueError: a number of sources that no target has, or no set.
+
     """
 
     def __init__(self, suite: TaskSuite, folder: Path, sizes: Sequence[int] = (), draws: int = 3) -> None:
         self.suite, self.folder, self.sizes, self.draws = suite, folder, tuple(sizes), draws
         self.own = Materials(suite, folder)
+        most = max((len(suite.sources(name)) for name in suite.wanted if suite.tasks[name].known), default=0)
+        lost = [size for size in self.sizes if not LEAST <= size <= most]
+        wanted = f"from {LEAST} to {most} of them can be drawn" if most else "no target has networks to judge by"
+        require(not lost, "transfer predict", f"a study of {', '.join(map(str, lost))} sources", wanted)
+        require(draws >= 1, "transfer predict", f"{draws=}", "give 1 or more")
 
     def work(self, after: Callable[[], None]) -> None:
-        """Finish everything, but leave to other processes what they work on; `after` each job."""
+        """Finish everything, but leave to other processes what they work on; `after` each job.
+
+        Raises:
+            ValueError: as `check`.
+
+        """
+        self.check()
         names = [name for name in self.suite.known if not self.suite.tasks[name].runs]
         models = [(name, k) for name in names for k in range(self.suite.training.models)]
         finish(models, lambda unit: self.model_job(*unit), after, "transfer predict")
@@ -61,6 +78,20 @@ class Predictor:
             finish(pairs, lambda unit: self.affinity_job(*unit), after, "transfer predict")
         finish(self.suite.wanted, self.target_job, after, "transfer predict")
         finish(self.plan(), self.study_job, after, "transfer predict")
+
+    def check(self) -> None:
+        """Read runs and files of correlations, before anything is trained.
+
+        Raises:
+            ValueError: networks of several shapes, a file that cannot be read, or a pair without a correlation.
+
+        """
+        for name in self.suite.known:
+            if self.suite.tasks[name].runs:
+                self.own.weights(name)
+        for target in self.suite.wanted if not self.measures else ():
+            sources = self.suite.sources(target)
+            self.own.gamma().between(sources, [*sources, target])
 
     @property
     def measures(self) -> bool:
@@ -101,7 +132,7 @@ class Predictor:
         for target in self.suite.wanted:
             most = len(self.suite.sources(target))
             for size in self.sizes if self.suite.tasks[target].known else ():
-                plan += [Draw(target, size, k) for k in range(1 if size >= most else self.draws) if 2 < size <= most]
+                plan += [Draw(target, size, k) for k in range(1 if size >= most else self.draws) if size <= most]
         return plan
 
     def results(self) -> Predictions:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-import yaml
+from predicted import TASKS, suite_file
 
 from pretext.__main__ import main
 from pretext.backbones.pretrained.build import pretrained
@@ -18,35 +18,6 @@ from pretext.transfer.task_transfer.results import Predicted
 from pretext.transfer.task_transfer.runner import Predictor
 from pretext.transfer.task_transfer.suite import Correlated, read_task_suite
 from pretext.transfer.task_transfer.vectors import layout_of
-
-TASKS = {
-    "denoising": {"task": {"class_path": "pretext.Denoising"}},
-    "edges": {"task": {"class_path": "pretext.Edges"}},
-    "inpainting": {"task": {"class_path": "pretext.Inpainting", "init_args": {"channels": 4, "width": 8, "ups": 1}}},
-    "light": {"task": {"class_path": "pretext.SplitBrain", "init_args": {"stride": 1}}, "sees": "colour", "part": 1},
-}
-
-
-def suite_file(folder, **changes):
-    content = {
-        "network": {"class_path": "nets.TinyNet", "init_args": {"width": 4, "norm": False}},
-        "data": {"data": "datamodules.Digits", "data.size": 16},
-        "tasks": TASKS | {"unlabelled": {}},
-        "targets": ["edges", "unlabelled"],
-        "width": 4,
-        "training": {"models": 2, "subset": 60, "steps": 3, "batch": 20},
-        "correlations": {"table": str(folder / "table.csv"), "scale": "linear", "items": 20, "steps": 1},
-        "regression": {"hidden": 8, "steps": 2, "batch": 10, "consistency": [0.0, 0.5]},
-        "few": 10,
-        "few_steps": 1,
-        "items": 100,
-        "test_items": 40,
-    } | changes
-    rows = [f"{a},{b},{(7 * i + 3 * j) % 5}" for i, a in enumerate(TASKS) for j, b in enumerate(content["tasks"])]
-    (folder / "table.csv").write_text("\n".join(["sources,target,value", *rows]))
-    file = folder / "suite.yaml"
-    file.write_text(yaml.safe_dump(content))
-    return file
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +128,21 @@ def test_a_warning_says_what_it_costs():
     assert "sources of depth have no common basis (squared cosines 0.001" in one.warning
     assert "the best way finds a cosine of 0.04 (chance 0)" in one.warning
     assert Predicted.from_json(one.to_json()) == one
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--study", "2", "3"], "a study of 2 sources; from 3 to 3 of them can be drawn"),
+        (["--study", "4"], "a study of 4 sources; from 3 to 3 of them can be drawn"),
+        (["--study", "3", "--draws", "0"], "draws=0; give 1 or more"),
+    ],
+)
+def test_a_study_that_cannot_be_is_told_in_one_line(tmp_path, capsys, words, message):
+    assert main(["transfer", "predict", str(suite_file(tmp_path)), "--out", str(tmp_path / "out"), *words]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
 
 
 @pytest.mark.parametrize(
