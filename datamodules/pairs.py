@@ -80,10 +80,12 @@ class Pairs(DataModule):
     @property
     def classes(self) -> list[str]:
         mine, theirs = self.source.classes, self.target.classes
+        if theirs and not mine:
+            raise DataError("Pairs: the source has no labels; give one with a folder for each class")
         if theirs and mine != theirs:
             raise DataError(
-                f"Pairs: the source has {len(mine)} classes ({', '.join(mine[:3])} ...), the target {len(theirs)} "
-                f"({', '.join(theirs[:3])} ...); give both the same, or a target without labels (datamodules.Photos)"
+                f"Pairs: the source has {_counted(mine)}, the target {_counted(theirs)}; give both the same, or a target "
+                "without labels (datamodules.Photos)"
             )
         return mine
 
@@ -215,6 +217,11 @@ class InTurn:
     def __iter__(self) -> Iterator[Batch]:
         for loader in self.loaders:
             yield from loader
+
+
+def _counted(classes: Sequence[str]) -> str:
+    """Say how many classes there are, and name the first ones."""
+    return f"{len(classes)} classes ({', '.join(classes[:3])}{' ...' if len(classes) > 3 else ''})"
 
 
 def _opened(data: DataModule | str | Path, canvas: int, split: Splitting) -> DataModule:

@@ -47,7 +47,8 @@ def about(result: ProbeResult) -> str:
 def tables(result: ProbeResult) -> list[Table]:
     """Lay out what a probe measured: scores by stage, scores along a curve, what each protocol keeps apart."""
     shown = measured(result)
-    drawn = [_by_stage(result, about(result), shown, f"{CAPTION}{_options(result)}")] if shown else []
+    title = f"{about(result)}. {shown[0].protocol.title}" if _of_one(shown) else about(result)
+    drawn = [_by_stage(result, title, shown, f"{CAPTION}{_options(result)}")] if shown else []
     drawn += [_by_point(*each) for each in curves(result)]
     for own in descriptions(result.described):
         drawn += _by_variant(result, own) if own.variants_title else []
@@ -65,9 +66,15 @@ def _options(result: ProbeResult) -> str:
     return f". Options of the data that are not its defaults: {named}"
 
 
+def _of_one(shown: Sequence[Measured]) -> bool:
+    """Are these several metrics of one protocol? Then its name is told once, above them."""
+    return len(shown) > 1 and len({one.protocol.name for one in shown}) == 1
+
+
 def _by_stage(result: ProbeResult, title: str, shown: Sequence[Measured], caption: str = "") -> Table:
     """Lay out metrics with a row for each stage; beside headlines how wide the stage is, and what was chosen."""
     apart = shown[0].protocol.apart
+    brief = apart or _of_one(shown)
     columns = [Column("Features", words=True), Column("Stage", words=True), *[Column("Dims")] * (not apart)]
     firsts = {one.protocol.name: i for i, one in reversed(list(enumerate(shown)))}  # settings stand once
     settings = [
@@ -75,7 +82,7 @@ def _by_stage(result: ProbeResult, title: str, shown: Sequence[Measured], captio
         for i, one in enumerate(shown)
     ]
     for one, own in zip(shown, settings, strict=True):
-        name = one.metric.short or one.metric.key if apart else f"{one.protocol.heading} {one.metric.short}".strip()
+        name = one.metric.short or one.metric.key if brief else f"{one.protocol.heading} {one.metric.short}".strip()
         columns += [of_metric(name, one.metric), *(Column(heading) for _, heading in own)]
     rows = []
     for row in result.stages:

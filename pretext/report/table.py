@@ -14,10 +14,11 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from markupsafe import Markup
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.table import Table as RichTable
 
@@ -28,6 +29,7 @@ from pretext.report.page import macro
 
 MISSING = "-"
 STAR = "★"  # marks what was chosen; in a terminal *
+_BETWEEN = 2  # letters between columns in a terminal
 _MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", "\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "\n": " "})
 
 Plain = float | str | None
@@ -144,13 +146,20 @@ class Table(NamedTuple):
         return macro("table", self)
 
     def rich(self) -> RichTable:
-        """Draw it for a terminal."""
-        drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left")
+        """Draw it for a terminal; where that is narrow, headings break first, then cells of numbers, names last."""
+        drawn = _Fitting(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left")
         drawn.title, drawn.caption, drawn.caption_justify = escape(self.title), _terminal(self.caption) or None, "left"
-        for column in self.columns:
+        for k, column in enumerate(self.columns):
             side: Literal["left", "right"] = "left" if column.words else "right"
             title = escape(column.heading)
             drawn.add_column(title, justify=side, no_wrap=not column.words, overflow="fold", width=column.width)
+            texts = [column.text(list(self.cells(row))[k][1]) for row in self.rows]
+            least = max(map(len, [*(" ".join(texts).split() if column.words else texts), *column.heading.split()]))
+            if column.words:
+                drawn.words += least
+            else:
+                whole = max(map(len, [column.heading, *texts]))
+                drawn.numbers[k] = (column.width or whole, column.width or least)
         for section in self.sections:
             for row in section:
                 style = "bold" if row.kind == "chosen" else "italic" if row.aside else ""
@@ -176,6 +185,25 @@ class Table(NamedTuple):
         writer.writerow(column.title for column in self.columns)
         writer.writerows([cell.value for _, cell in self.cells(row)] for row in self.rows)
         return text.getvalue()
+
+
+class _Fitting(RichTable):
+    """A table for a terminal, of which a narrow one breaks headings before rich leaves out whole columns of names."""
+
+    def __init__(self, **look: Any) -> None:
+        super().__init__(**look)
+        self.numbers: dict[int, tuple[int, int]] = {}  # columns of them: how wide, whole and where headings break
+        self.words = 0  # how wide columns of words are at least, together
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = options.max_width - self.words - _BETWEEN * len(self.columns)
+        whole, broken = (sum(widths) for widths in zip(*self.numbers.values(), strict=True)) if self.numbers else (0, 0)
+        for k, column in enumerate(self.columns) if whole > room else ():
+            if k in self.numbers:
+                column.no_wrap, column.width = False, self.numbers[k][1] if broken <= room else None
+            else:
+                column.no_wrap = broken > room
+        yield from super().__rich_console__(console, options)
 
 
 def of_metric(title: str, metric: Metric) -> Column:

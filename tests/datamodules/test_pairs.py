@@ -104,8 +104,10 @@ class TestEvaluation:
 class TestRefusals:
     def test_other_classes_are_named(self):
         data = Pairs(numbered(8, classes="ab"), numbered(8, classes="xy"))
-        with pytest.raises(DataError, match=r"source has 2 classes \(a, b \.\.\.\), the target 2 \(x, y"):
+        with pytest.raises(DataError, match=r"source has 2 classes \(a, b\), the target 2 classes \(x, y\); give"):
             _ = data.classes
+        with pytest.raises(DataError, match="the source has no labels; give one with a folder for each class"):
+            _ = Pairs(numbered(8, classes=""), numbered(8)).classes
 
     @pytest.mark.parametrize(
         ("wrong", "told"),

@@ -102,6 +102,12 @@ class TestTerminal:
         assert "layer1 (2),\n" not in printed(table(["layer1 (2),\nlayer2 (1)", 0, 0, 0]))
         assert "layer1 (2), layer2 (1)" in table(["layer1 (2),\nlayer2 (1)", 0, 0, 0]).markdown()
 
+    def test_where_it_is_narrow_headings_break_and_no_cell_goes(self):
+        columns = [Column("Whose", words=True), *[Column(f"a rather long heading {k}", "%") for k in range(5)]]
+        lines = printed(Table("Title", columns, [Row(["trained", Cell(0.5, 0.4, 0.6), 1, 1, 1, 1])])).splitlines()
+        assert max(map(len, lines)) <= 80
+        assert any("trained" in line and "50.0 (40.0-60.0)" in line for line in lines)
+
     def test_caption_and_title_are_there(self):
         assert printed(table(ROW, caption=f"{STAR} best")).strip().startswith("Title")
         assert "* best" in printed(table(ROW, caption=f"{STAR} best"))

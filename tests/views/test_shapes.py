@@ -153,6 +153,7 @@ def test_a_folder_holds_what_is_drawn(tmp_path):
         assert np.array_equal(pixels, (picture * 255).round().byte().permute(1, 2, 0).numpy())
         assert np.array_equal(np.asarray(Image.open(tmp_path / "more" / name.replace("images", "masks"))), mask.numpy())
         assert [row["caption"] for row in rows if row["file"] == name] == said
+        assert {row["class"] for row in rows if row["file"] == name} == {shapes.classes[shapes.labels(z)[k]]}
         if k < 10:
             assert (tmp_path / "some" / name).read_bytes() == (tmp_path / "more" / name).read_bytes()
     with pytest.raises(FileExistsError, match="is there already; name a new folder"):

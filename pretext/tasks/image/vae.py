@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from pretext.core import ranks
 from pretext.core.errors import require, require_input
 from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task, reads_images
 from pretext.nn.decoder import Decoder, stage_of
@@ -39,7 +40,9 @@ class VAE(Task):
     The loss is the negative evidence bound, less what is constant, in units of a blind guess: the squared error in
     units of that of the batch's mean colour, and 2 noise / (3 size^2) for each nat by which the latents' law differs
     from the normal one. Both come from pixels that are normal about what is drawn, with `noise` of the variance of the
-    batch. At initialisation grey is drawn, which costs a little more than the mean colour.
+    batch. Unless it is given, the noise is as large as the batch's error, which is likeliest (sigma-VAE,
+    https://arxiv.org/abs/2006.13202): the gradient is then that of 3 size^2 / 2 ln(error) + nats, scaled. At
+    initialisation grey is drawn, which costs a little more than the mean colour.
 
     It is a `LatentGenerator` itself: `sample` draws latents, `decode` makes pictures, and `encode` finds latents in a
     backbone's features. `TrainedGenerator` takes it, and the backbone, out of a run.
@@ -49,8 +52,8 @@ class VAE(Task):
         latents: how many numbers.
         size: side of what is drawn, pixels; images of another size are averaged down or enlarged to it.
         width: channels of the decoder's widest layer.
-        noise: share of the pixels' variance that is not drawn; the lower, the finer the pictures, and the further the
-            latents' law from the one that new pictures are drawn from.
+        noise: share of the pixels' variance that is not drawn; none: that of the error. Below the error, pictures of
+            known latents are a little finer, and the latents' law is further from the one that new ones are drawn from.
 
     Raises:
         ValueError: the backbone does not read images, or an argument is out of its range.
@@ -58,12 +61,12 @@ class VAE(Task):
     """
 
     def __init__(
-        self, backbone: Backbone, latents: int = 32, size: int = 32, width: int = 64, noise: float = 0.1
+        self, backbone: Backbone, latents: int = 32, size: int = 32, width: int = 64, noise: float | None = None
     ) -> None:
         super().__init__()
         reads_images(backbone, self)
         require(min(latents, size) >= 1, self, f"{latents=}, {size=}", "give at least 1 of each")
-        require(0 < noise <= 1, self, f"{noise=}", "give a share above 0, at most 1")
+        require(noise is None or 0 < noise <= 1, self, f"{noise=}", "give a share above 0, at most 1, or none")
         require(width >= 4, self, f"{width=}", "a quarter of it is left after the last layers: take 4 or more")
         self.latents, self.size, self.noise = latents, size, noise
         self.stage, depth = stage_of(backbone, None, self)
@@ -95,7 +98,8 @@ class VAE(Task):
         picture, mean, log_variance = prediction
         error = picture_errors(picture, answer).mean()
         nats = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(1).mean()
-        price = 2 * self.noise / (3 * self.size**2)
+        noise = ranks.mean(error.detach()) if self.noise is None else self.noise
+        price = 2 * noise / (3 * self.size**2)
         return Grade(error + price * nats, {"error": error.detach(), "nats": nats.detach()})
 
     def chance(self) -> Grade:
@@ -129,7 +133,7 @@ class VAE(Task):
         return self._law(features)[0]
 
     def extra_repr(self) -> str:
-        return f"latents={self.latents}, size={self.size}, noise={self.noise}"
+        return f"latents={self.latents}, size={self.size}, noise={'the error' if self.noise is None else self.noise}"
 
     def _law(self, features: Features) -> tuple[Tensor, Tensor]:
         cells = functional.adaptive_avg_pool2d(features.stages[self.stage], _GRID).flatten(1)

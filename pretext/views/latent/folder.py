@@ -26,8 +26,8 @@ def write(shapes: Shapes, folder: str | Path, count: int, seed: int = 0) -> Path
     """Write `count` pictures of shapes into a new folder, which appears at once, when all is written.
 
     `images/<class>/<number>.png`, a class map under the same name below `masks` (0 the ground, then the classes from 1
-    on), and `captions.csv` with the columns `file` (from the folder on) and `caption`, several rows a file. Picture k
-    of a seed is of the same latents whatever `count`, the size and the style are.
+    on), and `captions.csv` with the columns `file` (from the folder on), `caption` and `class`, several rows a file.
+    Picture k of a seed is of the same latents whatever `count`, the size and the style are.
 
     Raises:
         ValueError: fewer than one picture.
@@ -47,7 +47,7 @@ def write(shapes: Shapes, folder: str | Path, count: int, seed: int = 0) -> Path
                 (draft / kind / name).mkdir(parents=True)
         with (draft / "captions.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
-            table.writerow(("file", "caption"))
+            table.writerow(("file", "caption", "class"))
             for number, latents in _drawn(shapes, count, seed):
                 _write_some(shapes, draft, number, latents, table)
         draft.rename(folder)
@@ -67,7 +67,8 @@ def _write_some(shapes: Shapes, folder: Path, start: int, latents: Tensor, table
     pictures = (shapes.decode(latents) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     masks, labels, captions = shapes.masks(latents).numpy(), shapes.labels(latents).tolist(), shapes.captions(latents)
     for k, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
-        name = f"{shapes.classes[labels[k]]}/{start + k:06}.png"
+        shape = shapes.classes[labels[k]]
+        name = f"{shape}/{start + k:06}.png"
         Image.fromarray(np.ascontiguousarray(picture)).save(folder / "images" / name)
         Image.fromarray(np.ascontiguousarray(mask)).save(folder / "masks" / name)
-        table.writerows((f"images/{name}", caption) for caption in captions[k])
+        table.writerows((f"images/{name}", caption, shape) for caption in captions[k])

@@ -12,6 +12,7 @@ import pretext
 from datamodules import Generated
 from pretext import VAE, LatentGenerator, LatentViews, Pretrainer, Shapes, TrainedGenerator
 from pretext.core.rng import rng
+from pretext.nn.picture_head import picture_errors
 from pretext.tasks.image.vae import Drawn
 from pretext.testing import check_task
 from pretext.views.latent.generator import InvertibleGenerator, decoded
@@ -43,6 +44,18 @@ def test_the_divergence_is_that_of_normal_laws():
     assert float(grade.scores["nats"]) == pytest.approx(float(nats), rel=1e-5)
     assert float(grade.scores["error"]) == 0
     assert float(grade.loss) == pytest.approx(2 * 0.3 / (3 * 16 * 16) * float(nats), rel=1e-5)
+
+
+def test_without_noise_its_gradient_is_that_of_the_likeliest_noise():
+    task, x, chance = SMALL(TinyNet()), images(), rng("cpu", "likeliest")
+    drawn, mean = ((0.5 * torch.rand(shape, generator=chance)).requires_grad_() for shape in (x.shape, (8, 4)))
+    grade = task.grade(Drawn(drawn, mean, torch.zeros(8, 4)), x)
+    error = picture_errors(drawn, x).mean()
+    pixels, nats = 3 * 16 * 16, 0.5 * mean.square().sum(1).mean()
+    found = torch.autograd.grad(grade.loss, (drawn, mean))
+    likeliest = torch.autograd.grad(pixels / 2 * error.log() + nats, (drawn, mean))
+    for one, other in zip(found, likeliest, strict=True):
+        torch.testing.assert_close(one, other * 2 * error.detach() / pixels, rtol=1e-5, atol=1e-9)
 
 
 def test_the_mean_colour_and_the_latents_own_law_cost_one():
