@@ -38,7 +38,7 @@ def write_html(found: Predictions, file: Path, command: str, environment: Mappin
         file, "predict.html", found.title, about,
         tiles=_tiles(found), losses=losses(found), wins=wins(found, SUPERVISED, "supervised networks"),
         trivial=against_trivial(found), left=left_out(found), reuse=reuse(found), study=study(found),
-        warnings=[one.warning for one in found.done if one.warning],
+        warnings=[said for one in found.done for said in (one.warning, one.unlearnt) if said],
         failed={one.target: one.failed for one in found.targets if one.failed}, entries=every(found),
         command=command, environment=environment,
     )  # fmt: skip

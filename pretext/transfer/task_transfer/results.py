@@ -13,6 +13,8 @@ from pretext.transfer.task_transfer.vectors import SHARED
 SUPERVISED, START = "supervised", "start"
 FEW = " + few"
 """Behind the name of a way whose network was fine-tuned with few labels."""
+LEARNT = 0.2
+"""The largest error of what TTNet was shown that is not told."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Predicted:
         losses: of every test photo, by way, one list for each network; none where nobody can judge.
         reuse: of read-outs of a known task from frozen encoders, by way: mean losses.
         reused: which known task that is.
+        remembered: the squared error of known networks that TTNet makes of their own encoders; above `LEARNT` it was
+            trained too little.
         seconds: how long it took.
         failed: why there is nothing; None where there is.
 
@@ -43,6 +47,7 @@ class Predicted:
     losses: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     reuse: Mapping[str, float] = field(default_factory=dict)
     reused: str = ""
+    remembered: float = math.nan
     seconds: float = 0.0
     failed: str | None = None
 
@@ -56,6 +61,16 @@ class Predicted:
             f"the weights of the sources of {self.target} have no common basis (squared cosines {self.shared:.3f} "
             f"above those of shuffled weights; {SHARED} is wanted), so no mixture of them means anything: of known "
             f"tasks that were left out the best way finds a cosine of {best:.2f} (chance 0). Train all from one start"
+        )
+
+    @property
+    def unlearnt(self) -> str:
+        """Tell that TTNet was trained too little to say anything; empty where it was not."""
+        if not self.remembered > LEARNT:
+            return ""
+        return (
+            f"{self.target}: TTNet has not even learnt the networks that it was shown (squared error "
+            f"{self.remembered:.2f}; 1 is what knowing nothing costs, {LEARNT} is wanted): raise regression.steps"
         )
 
     def mean(self, way: str) -> float:
@@ -72,15 +87,16 @@ class Predicted:
         """Return plain data."""
         plain = asdict(self)
         plain["left"] = [[*one[:3], None if one[3] is None or math.isnan(one[3]) else one[3]] for one in self.left]
-        plain["shared"] = None if math.isnan(self.shared) else self.shared
+        for name in ("shared", "remembered"):
+            plain[name] = None if math.isnan(plain[name]) else plain[name]
         return plain
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Predicted:
         """Read what `to_json` returned."""
         left = tuple((str(w), float(c), float(x), None if y is None else float(y)) for w, c, x, y in plain["left"])
-        shared = math.nan if plain["shared"] is None else plain["shared"]
-        tuples = {"sources": tuple(plain["sources"]), "gamma": tuple(plain["gamma"]), "left": left, "shared": shared}
+        numbers = {key: math.nan if plain.get(key) is None else plain[key] for key in ("shared", "remembered")}
+        tuples = {"sources": tuple(plain["sources"]), "gamma": tuple(plain["gamma"]), "left": left, **numbers}
         return cls(**{**plain, **tuples})
 
 

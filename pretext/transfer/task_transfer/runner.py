@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +22,9 @@ from pretext.transfer.suite import Readout
 from pretext.transfer.task_transfer.materials import Materials
 from pretext.transfer.task_transfer.networks import build, encoder_of, fitted, task_factory, train
 from pretext.transfer.task_transfer.results import FEW, START, SUPERVISED, Predicted, Predictions, Studied
-from pretext.transfer.task_transfer.selection import leave_one_out, predictions
+from pretext.transfer.task_transfer.selection import leave_one_out, predictions, predictions_of
 from pretext.transfer.task_transfer.suite import TaskSuite
+from pretext.transfer.task_transfer.ttnet import fit
 from pretext.transfer.task_transfer.vectors import basis_of
 
 Plain = dict[str, Any]
@@ -159,7 +160,8 @@ class Predictor:
         known, gamma = self.own.known(target, suite.sources(target))
         basis = basis_of(list(known.weights), self.own.layout().sizes, rng("cpu", "task transfer", "basis", suite.seed))
         selection = leave_one_out(known, self.own.candidates, self.own.consistency, self.own.judge)
-        found = dict(predictions(known, gamma, selection.settings, self.own.consistency))
+        ttnet = fit(known, selection.settings, self.own.consistency)
+        found = predictions_of(ttnet, gamma)
         for way, vector in found.items():
             self._keep(target, way, vector)
         reused = known.names[int(gamma.argmax())]
@@ -173,6 +175,7 @@ class Predictor:
             self._judged(target, found),
             self._reuse(found, reused) if suite.tasks[reused].task else {},
             reused,
+            ttnet.remembered,
             round(time.perf_counter() - begin, 1),
         ).to_json()
 
@@ -188,7 +191,7 @@ class Predictor:
         wins = {way: win.rate for way in found if (win := one.win(way, SUPERVISED))}
         return {"target": draw.target, "sources": chosen, "wins": wins}
 
-    def _judged(self, target: str, found: dict[str, Tensor]) -> dict[str, list[list[float]]]:
+    def _judged(self, target: str, found: Mapping[str, Tensor]) -> dict[str, list[list[float]]]:
         """Give the losses of all ways, also with few labels, beside an untrained and supervised networks."""
         if not self.suite.tasks[target].known:
             return {}
@@ -207,7 +210,7 @@ class Predictor:
         fitted(network, photos, own.few_steps, min(own.few, own.training.batch), own.training.rate / 3, ("few", target))
         return self.own.layout().vector(network.state_dict())
 
-    def _reuse(self, found: dict[str, Tensor], task: str) -> dict[str, float]:
+    def _reuse(self, found: Mapping[str, Tensor], task: str) -> dict[str, float]:
         """Read a known task from predicted encoders, frozen, and from an untrained one: mean losses."""
         own, means = self.suite.correlations, {}
         readout = Readout(steps=own.steps, batch=min(50, own.items), seeds=[0])

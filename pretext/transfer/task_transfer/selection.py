@@ -13,7 +13,7 @@ from torch import Tensor
 from pretext.core.errors import require
 from pretext.transfer.task_transfer.known import Known, check
 from pretext.transfer.task_transfer.trivial import best_source, kernel_ridge, weighted_mean
-from pretext.transfer.task_transfer.ttnet import Consistency, Settings, fit
+from pretext.transfer.task_transfer.ttnet import Consistency, Fitted, Settings, fit
 
 TRIVIAL: dict[str, Callable[[Known, Tensor], Tensor]] = {
     "ridge": kernel_ridge,
@@ -86,8 +86,12 @@ def predictions(
 ) -> Mapping[str, Tensor]:
     """Predict the weights (P,) of a task by every way; `gamma` (m,) is what each known task is worth to it."""
     check(known, gamma)
-    ways = {TTNET: _way(settings, consistency), **TRIVIAL}
-    return {name: way(known, gamma) for name, way in ways.items()}
+    return predictions_of(fit(known, settings, consistency), gamma)
+
+
+def predictions_of(fitted: Fitted, gamma: Tensor) -> Mapping[str, Tensor]:
+    """Predict the weights (P,) of a task by every way; TTNet has been trained."""
+    return {TTNET: fitted.predict(gamma), **{name: way(fitted.known, gamma) for name, way in TRIVIAL.items()}}
 
 
 def candidates_of(settings: Settings, weights: Sequence[float]) -> list[Settings]:

@@ -105,7 +105,7 @@ class Regression:
 
     hidden: int = 64
     components: int = 0
-    steps: int = 150
+    steps: int = 1000
     rate: float = 3e-3
     consistency: list[float] = field(default_factory=lambda: [0.0, 0.1])
     batch: int = 32

@@ -33,7 +33,7 @@ class Settings:
 
     hidden: int = 64
     components: int = 0
-    steps: int = 200
+    steps: int = 1000
     rate: float = 3e-3
     consistency: float = 0.0
     seed: int = 0
@@ -90,6 +90,17 @@ class Fitted(NamedTuple):
         with torch.no_grad():
             found = self.net(self.encoders.transpose(0, 1), gamma, range(len(self.known.names)))
         return self.whole.back(found.mean(0))
+
+    @property
+    def remembered(self) -> float:
+        """The squared error of known networks made from their own encoders: 0 is none, 1 what knowing nothing costs."""
+        m, p, _ = self.known.weights.shape
+        with torch.no_grad():
+            made = [
+                self.net(self.encoders.transpose(0, 1), self.known.gamma[:, k], live_branches(m, k, alone=True))
+                for k in range(m)
+            ]
+        return float((torch.stack(made) - self.networks).square().sum() / (m * p))
 
 
 def begin(known: Known, settings: Settings) -> Fitted:

@@ -128,6 +128,9 @@ def test_a_warning_says_what_it_costs():
     assert "sources of depth have no common basis (squared cosines 0.001" in one.warning
     assert "the best way finds a cosine of 0.04 (chance 0)" in one.warning
     assert Predicted.from_json(one.to_json()) == one
+    assert one.unlearnt == ""
+    assert "depth: TTNet has not even learnt" in Predicted("depth", remembered=0.79).unlearnt
+    assert Predicted("depth", remembered=0.06).unlearnt == ""
 
 
 @pytest.mark.parametrize(
