@@ -9,6 +9,7 @@ from pathlib import Path
 from pretext.cli.devices import add_devices, crew_of
 from pretext.cli.parser import Parser, run_of
 from pretext.cli.preflight import plain
+from pretext.core.configs import packaged_config
 
 
 def main(args: list[str]) -> None:
@@ -39,6 +40,7 @@ def main(args: list[str]) -> None:
 def _check(name: str) -> None:
     """Refuse what is no benchmark, before anything slow is imported."""
     if not Path(name).is_file():
-        raise FileNotFoundError(f"bench: no file {name}")
+        ours = f", which is a config of training: pretext fit -c {name}" if packaged_config(name) else ""
+        raise FileNotFoundError(f"bench: no file {name}{ours}")
     if plain(Path(name)).get("model"):
         raise ValueError(f"{name} is a config of training, no benchmark: train it with pretext fit -c {name}")

@@ -63,13 +63,16 @@ def help_of(verb: str) -> str:
     for file, name, before, title in PLACES:
         options = described(PACKAGE / file, name).options
         lines += ["", title] if title else []
-        lines += [TASK if option.name == "tasks" else line for option in options for line in _line(option, before)]
+        lines += [line for option in options for line in _line(option, before)]
     return "\n".join([*lines, *TRAINER.splitlines(), *END.format(verb=verb).splitlines()])
 
 
 def _line(option: Option, before: str) -> Iterator[str]:
     """Describe an option in a line, in the first words that are said of it; groups stand below by themselves."""
     if option.name in ("optim", "execution", "seed"):
+        return
+    if option.name == "tasks":
+        yield TASK
         return
     said = re.split(r"[;.:](?: |$)", option.about)[0]
     default = "" if option.default in (None, "None") else f" (default {option.default})"

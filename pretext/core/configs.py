@@ -51,9 +51,18 @@ def find_config(name: str | Path) -> Path:
         return packaged
     if file.is_dir():
         raise ValueError(f"{file} is a folder; -c takes a config file or a packaged config, see `pretext configs`")
-    like = get_close_matches(_plain(name), names(), n=1, cutoff=0.5)
-    guess = f"did you mean {like[0]}? " if like else ""
+    guess = f"did you mean {like}? " if (like := like_config(name)) else ""
     raise FileNotFoundError(f"no config file {name}, nor one of ours; {guess}`pretext configs` lists ours")
+
+
+def like_config(name: str | Path, cutoff: float = 0.5) -> str | None:
+    """Name the packaged config that a name is most like: by its last part (`rotation`: `image/rotation`), or whole."""
+    plain, known = _plain(name), names()
+    last: dict[str, str] = {}
+    for one in sorted(known, key=lambda one: one.count("/")):  # image before image/photos, and before video
+        last.setdefault(one.rpartition("/")[2], one)
+    like = get_close_matches(plain, [*known, *last], n=1, cutoff=cutoff)
+    return last.get(like[0], like[0]) if like else None
 
 
 def packaged_config(name: str | Path) -> Path | None:

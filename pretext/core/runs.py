@@ -5,6 +5,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
+from pretext.core.configs import like_config
+
 CONFIG = "config.yaml"
 LAST = Path("checkpoints") / "last.ckpt"
 RUNS = Path("runs")
@@ -23,7 +25,11 @@ def find(path: str | Path) -> Path:
     if runs := [run for run in numbered(path) if (run / CONFIG).is_file()]:
         return runs[-1]
     said = f"no run in {path}: a run is a folder with {CONFIG}, made by `pretext fit`"
-    raise FileNotFoundError(f"{said}; {_meant(path)}`pretext runs` lists those here" if RUNS.is_dir() else said)
+    if RUNS.is_dir():
+        said += f"; {_meant(path)}`pretext runs` lists those here"
+    if config := like_config(path, cutoff=0.9):
+        said += f"; to train our config: pretext fit -c {config}"
+    raise FileNotFoundError(said)
 
 
 def _meant(path: Path) -> str:

@@ -16,7 +16,7 @@ from pretext.__main__ import VERBS, main
 from pretext.cli.completion import script
 from pretext.cli.fit_help import help_of
 from pretext.core import catalogue
-from pretext.core.configs import PACKAGED, find_config, header, names, title_of, with_files
+from pretext.core.configs import PACKAGED, find_config, header, like_config, names, title_of, with_files
 from pretext.evaluation.available import OURS
 from pretext.evaluation.names import EVERY
 
@@ -85,6 +85,21 @@ class TestConfigs:
         assert main(["configs", "image/rotation", "--copy", str(mine)]) == 1
         assert mine.read_text() == "mine\n"
 
+    @pytest.mark.parametrize(
+        ("name", "like"),
+        [("rotaion", "image/rotation"), ("image/rotatoin", "image/rotation"), ("vcop", "video/vcop"), ("zzz", None)],
+    )
+    def test_a_misspelt_name_is_guessed_by_its_last_part_or_whole(self, name, like):
+        assert like_config(name) == like
+
+    def test_a_config_where_a_run_or_a_suite_belongs(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        for verb, name in (("fit", "rotation"), ("bench", "image/rotation")):
+            assert main([verb, name]) == 1
+            said = capsys.readouterr().err
+            assert "pretext fit -c image/rotation" in said
+            assert said.count("\n") == 1
+
     def test_it_trains_and_is_shown_by_its_name(self, tmp_path, monkeypatch, capsys):
         images = labelled_folder(tmp_path / "images")
         monkeypatch.chdir(tmp_path)
@@ -149,6 +164,7 @@ class TestHelp:
         assert max(map(len, lines)) <= 120
         assert next(i for i, line in enumerate(lines) if "--model.backbone" in line) < 20
         assert "--help all" in lines[-1]
+        assert len(set(filter(None, lines))) == len(list(filter(None, lines))), "a line stands twice"
 
     def test_all_of_it_is_lightnings(self, capsys):
         with pytest.raises(SystemExit) as stop:
