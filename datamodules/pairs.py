@@ -82,8 +82,8 @@ class Pairs(DataModule):
             raise DataError("Pairs: the source has no labels; give one with a folder for each class")
         if theirs and mine != theirs:
             raise DataError(
-                f"Pairs: the source has {_counted(mine)}, the target {_counted(theirs)}; give both the same, or a target "
-                "without labels (datamodules.Photos)"
+                f"Pairs: the source has {_counted(mine)}, the target {_counted(theirs)}; give both the same, "
+                "or a target without labels (datamodules.Photos)"
             )
         return mine
 
