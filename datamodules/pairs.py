@@ -66,8 +66,6 @@ class Pairs(DataModule):
         super().__init__(batch_size, split.val, split.limit, seed)
         split.refuse_folds(self)
         require(self, not split.halves, "halves=True", "no halves: each domain is half of a batch already")
-        few = f"per_class={split.per_class}"
-        require(self, split.per_class is None, few, "none: it is an option of the source's own data module")
         require(self, batch_size % 2 == 0, f"batch_size={batch_size}", "an even number, of which each domain has half")
         require(self, variant in (None, *VARIANTS), f"variant={variant!r}", f"one of {', '.join(VARIANTS)}")
         given = target is not None or variant is not None
@@ -84,8 +82,8 @@ class Pairs(DataModule):
             raise DataError("Pairs: the source has no labels; give one with a folder for each class")
         if theirs and mine != theirs:
             raise DataError(
-                f"Pairs: the source has {_counted(mine)}, the target {_counted(theirs)}; "
-                "give both the same, or a target without labels (datamodules.Photos)"
+                f"Pairs: the source has {_counted(mine)}, the target {_counted(theirs)}; give both the same, "
+                "or a target without labels (datamodules.Photos)"
             )
         return mine
 

@@ -28,6 +28,7 @@ _DISK = {
     errno.EROFS: "nothing can be written there, choose another folder",
 }
 _TENSORS = 200  # characters of what is told of tensors that do not fit
+_PROTOCOL = re.compile(r"Import path (\S+) does not implement protocol (\w+)")
 
 
 class Parser(argparse.ArgumentParser):
@@ -81,7 +82,12 @@ def one_line(error: BaseException) -> str:
         told = " ".join(lines[1:])
         more = f" ... ({len(told):,} characters)" if len(told) > _TENSORS else ""
         lines[1:] = [f"the weights are of another network: {told[:_TENSORS]}{more}"]
-    return " ".join(line.removeprefix("- ") for line in lines if line and not NOISE.match(line)) or repr(error)
+    told = " ".join(line.removeprefix("- ") for line in lines if line and not NOISE.match(line))
+    if other := _PROTOCOL.search(told):  # a parser tells it of every class on the way
+        return (
+            f"{other[1]} is no {other[2]}: give its methods the names, arguments and annotations that a {other[2]} has"
+        )
+    return told or repr(error)
 
 
 def hint(error: BaseException) -> str:

@@ -61,5 +61,8 @@ def test_show_draws_them(tmp_path, capsys):
     assert out.read_bytes()[:4] == b"\x89PNG"
     assert main(["show", "-c", "generated/contrast", "--walk", "star,moon", "--out", str(out)]) == 1
     assert "name two of circle" in capsys.readouterr().err
+    other = ["--model.tasks.contrast.views.generator", "nets.TinyNet"]
+    assert main(["show", "-c", "generated/contrast", *other, "--walk"]) == 1
+    assert "nets.TinyNet is no LatentGenerator: give its methods the names" in capsys.readouterr().err
     assert main(["show", "-c", "generated/contrast", "--walk", "--where"]) == 1
     assert "two pictures; ask for one" in capsys.readouterr().err

@@ -16,6 +16,8 @@ BOUND = 2.0
 class LatentGenerator(Protocol):
     """A law of latents (N, D), and a picture for each of them. Any class with these two methods is one.
 
+    Annotate them as here: a config tells by it that your class fits.
+
     Where it is a module of torch it is moved with what uses it, and stays as it is: nothing trains it.
     """
 
