@@ -73,7 +73,7 @@ def test_an_architecture_is_drawn_beside_the_weights_and_evolves_with_them() -> 
     assert drawn_beside("random", 20) == first[:20]  # each candidate by its own key
     late = drawn_beside("tournament", 80)[-30:]  # a child draws one of five choices anew
     for name, best in (("width", 8), ("kernel", 5)):
-        assert sum(params[name] == best for params in late) >= 18  # 26 expected, deviation 1.9; by chance 10
+        assert sum(params[name] == best for params in late) >= 18  # 26 expected, 4 sd of 1.9; by chance 10
     weights = [{name: params[name] for name in BOX} for params in first]
     assert all(BOX[name][0] <= own[name] <= BOX[name][1] for own in weights for name in BOX)
 
