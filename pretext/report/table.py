@@ -155,7 +155,8 @@ class Table(NamedTuple):
             title = escape(column.heading)
             drawn.add_column(title, justify=side, no_wrap=not column.words, overflow="fold", width=column.width)
             texts = [column.text(list(self.cells(row))[k][1]) for row in self.rows]
-            least = max(map(len, [*(" ".join(texts).split() if column.words else texts), *column.heading.split()]))
+            parts = [*(" ".join(texts).split() if column.words else texts), *column.heading.split()]
+            least = max(map(len, parts), default=0)
             if column.words:
                 drawn.words += least
             else:
