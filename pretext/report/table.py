@@ -14,7 +14,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 from rich import box
@@ -148,13 +148,15 @@ class Table(NamedTuple):
     def rich(self) -> RichTable:
         """Draw it for a terminal; where that is narrow, headings break first, then cells of numbers, names last."""
         drawn = _Fitting(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left")
+        drawn.numbers, drawn.words = {}, 0
         drawn.title, drawn.caption, drawn.caption_justify = escape(self.title), _terminal(self.caption) or None, "left"
         for k, column in enumerate(self.columns):
             side: Literal["left", "right"] = "left" if column.words else "right"
             title = escape(column.heading)
             drawn.add_column(title, justify=side, no_wrap=not column.words, overflow="fold", width=column.width)
             texts = [column.text(list(self.cells(row))[k][1]) for row in self.rows]
-            least = max(map(len, [*(" ".join(texts).split() if column.words else texts), *column.heading.split()]))
+            parts = [*(" ".join(texts).split() if column.words else texts), *column.heading.split()]
+            least = max(map(len, parts), default=0)
             if column.words:
                 drawn.words += least
             else:
@@ -190,10 +192,8 @@ class Table(NamedTuple):
 class _Fitting(RichTable):
     """A table for a terminal, of which a narrow one breaks headings before rich leaves out whole columns of names."""
 
-    def __init__(self, **look: Any) -> None:
-        super().__init__(**look)
-        self.numbers: dict[int, tuple[int, int]] = {}  # columns of them: how wide, whole and where headings break
-        self.words = 0  # how wide columns of words are at least, together
+    numbers: dict[int, tuple[int, int]]  # columns of them: how wide, whole and where headings break
+    words: int  # how wide columns of words are at least, together
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         room = options.max_width - self.words - _BETWEEN * len(self.columns)
