@@ -28,6 +28,44 @@ SMALL = {
     "search": STEPS,
 }
 HOURS = "benchmarks/transfer.yaml"
+FILES = {  # what commands name, in the place of the user's own
+    "COSTS.csv": "name,cost\na,1\nb,2\n",
+    "WEIGHTS.csv": "name,weight\nx,1\ny,2\n",
+    "VOTES.csv": "item,rater,answer\n"
+    + "".join(f"{item},{rater},{item % 2}\n" for item in range(6) for rater in "abc"),
+    "attributes.csv": "class,split,round,tall\n"
+    + "".join(f"{digit},{'unseen' if digit > 7 else 'seen'},{digit % 3},{digit % 4}\n" for digit in range(10)),
+    "prompts.csv": "class,prompt\n" + "".join(f"{shape},a {shape}\n" for shape in ("circle", "square", "triangle")),
+    "SUITE.yaml": """\
+network: {class_path: pretext.ResNet, init_args: {blocks: [1], width: 4}}
+data: {data: datamodules.ImageFolder, data.root: ROOT, data.canvas: 16}
+width: 4
+tasks:
+  autoencoding: {task: {class_path: pretext.Autoencoding}}
+  denoising: {task: {class_path: pretext.Denoising}}
+  edges: {task: {class_path: pretext.Edges}}
+  keypoints: {task: {class_path: pretext.Keypoints}}
+  super-resolution: {task: {class_path: pretext.SuperResolution}}
+targets: [edges]
+training: {models: 2, subset: 50, steps: 2, batch: 4}
+correlations: {items: 20, steps: 2}
+regression: {steps: 2, batch: 4}
+few: 0
+items: 100
+test_items: 20
+""",
+}
+CLIP = "pretext fit -c image_text/clip --data.root DIR"
+ACROSS = "pretext fit -c adaptation/source_only --data.source DIR --data.target DIR"
+BEFORE = {  # commands that the README only tells in words
+    "--protocols retrieval --classes": [CLIP],
+    "--model.beside": [
+        ACROSS,
+        f"{ACROSS} --data.labelled target",
+        "pretext test runs/adaptation/source_only/0",
+        "pretext test runs/adaptation/source_only/1",
+    ],
+}
 TABLE = "sources,target,value\na,x,0.5\nb,x,0.2\na|b,x,0.7\na,y,0.3\nb,y,0.6\na|b,y,0.5\nc,x,0.1\n"
 GIVEN = """\
 import torch, datamodules
@@ -37,13 +75,14 @@ x = torch.rand(2, 3, 32, 32)
 
 
 def make_data(data):
-    """Write photos of digits in folders of classes, pets, videos with sound, weights and tables."""
+    """Write photos of digits (with classes, with maps), of shapes and pets, videos with sound, weights and tables."""
     import torch
     import torchvision
     from pets import pets_folder
     from PIL import Image
     from sklearn.datasets import load_digits
 
+    import pretext
     from datamodules import Bouncing
 
     digits = load_digits()
@@ -51,14 +90,19 @@ def make_data(data):
         file = data / "images" / ("train" if at % 2 else "test") / str(label) / f"{at}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((grey * 15).astype("uint8")).resize((32, 32)).convert("RGB").save(file)
+        for folder, factor in (("images", 15), ("depth", 7)) if at < 60 else ():
+            file = data / "pairs" / folder / f"{at}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((grey * factor).astype("uint8")).resize((32, 32)).save(file)
     pets_folder(data / "pets")
+    pretext.Shapes(32).write(data / "shapes", 120)
     videos = Bouncing(root=data / "made", videos=type(Bouncing(root=data).videos)(train_videos=24, test_videos=8))
     videos.prepare_data()
     (next((data / "made").glob("*/train")).parent).rename(data / "videos")
     for name in ("resnet18", "resnet50"):
         torch.save(getattr(torchvision.models, name)().state_dict(), data / f"{name}.pth")
-    for name, text in (("TABLE", TABLE), ("COSTS", "name,cost\na,1\nb,2\n"), ("WEIGHTS", "name,weight\nx,1\ny,2\n")):
-        (data / f"{name}.csv").write_text(text)
+    for name, text in (FILES | {"TABLE.csv": TABLE}).items():
+        (data / name).write_text(text.replace("ROOT", str(data / "images")))
 
 
 def commands():
@@ -75,6 +119,8 @@ def left_out(line, where):
         return "needs a database"
     if "Logger" in line:
         return "needs an extra, and has a test of its own"
+    if "open_clip" in line:
+        return "needs an extra and its weights"
     if HOURS in line:
         return "takes hours"
     return "is of a clone" if where == "wheel" and ("benchmarks/" in line) else ""
@@ -90,19 +136,25 @@ def words_of(line, where, data):
             if where == "clone"
             else demo(few)
         )
-    _, verb, *rest = shlex.split(line)
+    _, verb, *rest = shlex.split(line.replace("[", "").replace("]", ""))
     root, run = data / "images", "runs/image/rotation/0"
     if "audio_visual" in line or "--modality" in line:
         root, run = data / "videos", "runs/audio_visual/elo/0"
-    if "segmentation" in line:
-        root = data / "pets"
+    for word, folder in (("segmentation", "pets"), ("regression", "pairs"), ("image_text", "shapes")):
+        root = data / folder if word in line else root
+    if "retrieval" in line:
+        run = "runs/image_text/clip/0"
+    if "--model.beside" in line:
+        run, two = "runs/adaptation/dann/0", iter(("runs/adaptation/source_only/0", "runs/adaptation/source_only/1"))
+        rest = [rest[0], *(next(two) if word == "RUN" else word for word in rest[1:])]
     weights = data / ("resnet50.pth" if "resnet50" in line else "resnet18.pth")
-    places = {"DIR": root, "RUN": run, "FILE": weights, "CONFIG": "image/digits"}
-    places |= {f"{name}.csv": data / f"{name}.csv" for name in ("TABLE", "COSTS", "WEIGHTS")}
+    places = {"DIR": root, "RUN": run, "FILE": weights, "CONFIG": "image/digits", "FILE.csv": data / "VOTES.csv"}
+    places |= {name: data / name for name in ("TABLE.csv", *FILES)}
     rest = [str(places.get(word, word)) for word in rest]
     if where == "clone" and verb == "bench":
         shrink(Path(rest[0]))
     own = SMALL.get(rest[0] if verb == "nas" else verb, [])
+    own = own[:2] if "--protocols" in rest else own  # those that the README names
     few = ["--data.batch_size", "4"] if verb == "fit" and "--data.root" in rest else []
     return [str(Path(sys.executable).parent / "pretext"), verb, *rest, *own, *few]
 
@@ -146,7 +198,9 @@ def main(where, data):
         elif why := left_out(line, where):
             print(f"-    line {number}: {line} ({why})")
         else:
-            run(words_of(line, where, data), f"line {number}: {line}")
+            before = [one for part, lines in BEFORE.items() if part in line for one in lines]
+            for one in [*before, line]:
+                run(words_of(one, where, data), f"line {number}: {one}")
 
 
 if __name__ == "__main__":
