@@ -20,7 +20,8 @@ TAKES = {  # of each verb its options; those of a config's parts come on top whe
     "compare": "--out",
     "bench": "--out --only --devices",
     "evolve": "-c --out --searcher --candidates --steps --fitness --storage --study --help",
-    "transfer": "--out --only --budget --costs --weights --method --features --labels --starts --prior --study --draws --help",
+    "transfer": "--out --only --budget --costs --weights --method --features --labels --starts --prior --study "
+    "--draws --help",
     "nas": "-c --results --help",
     "audit": "-c --data.root --help",
     "reproduce": "--out --scale --data.root",

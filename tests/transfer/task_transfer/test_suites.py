@@ -131,7 +131,7 @@ def test_runs_of_another_shape_are_told_in_one_line(tmp_path, capsys):
         (
             "votes",
             "item,rater,answer\nedges|light,x,1\nedges|light,y,2",
-            "inpainting, unlabelled are not there; there are ed",
+            "inpainting, unlabelled are not there",
         ),
         ("votes", "item,rater,answer\nedges|light,x,1", "votes: 1 rater; it wants two"),
         ("votes", "rater,a,b,winner\nx,a|b,a|c,a|b", "no other item is ever preferred to a|b"),
