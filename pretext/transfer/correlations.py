@@ -37,9 +37,9 @@ class Correlations(NamedTuple):
             ValueError: a task that is not there, or a pair without a value; the message names it.
 
         """
-        lost = [name for name in (*sources, *targets) if name not in self.names]
-        known = ", ".join(self.names)
-        require(not lost, "Correlations", f"{', '.join(dict.fromkeys(lost))} is not there", f"there are {known}")
+        lost = [name for name in dict.fromkeys((*sources, *targets)) if name not in self.names]
+        verb, known = "are" if len(lost) > 1 else "is", ", ".join(self.names)
+        require(not lost, "Correlations", f"{', '.join(lost)} {verb} not there", f"there are {known}")
         rows, columns = ([self.names.index(name) for name in names] for names in (sources, targets))
         found = self.values[np.ix_(rows, columns)]
         holes = [f"{sources[s]} to {targets[t]}" for s, t in np.argwhere(np.isnan(found)).tolist()]

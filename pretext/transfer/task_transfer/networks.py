@@ -116,8 +116,9 @@ def losses_of(network: Network, state: State, photos: Tensor, name: str) -> list
 
 def loss_with(network: Network, state: State, photos: Tensor, chance: torch.Generator) -> Tensor:
     """Give the loss of a network with weights that have gradients, such as predicted ones: ()."""
-    network.eval()  # running statistics are predicted too
-    said: Tensor = functional_call(network, dict(state), (pictures(photos), chance))
+    network.eval()  # running statistics are predicted too, but torch has no gradient for them
+    values = {name: value.detach() if ".running_" in name else value for name, value in state.items()}
+    said: Tensor = functional_call(network, values, (pictures(photos), chance))
     return said
 
 

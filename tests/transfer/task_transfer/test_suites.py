@@ -126,9 +126,13 @@ def test_runs_of_another_shape_are_told_in_one_line(tmp_path, capsys):
         (
             "table",
             "sources,target,value\nedges,light,1\nlight,edges,2",
-            "denoising is not there; there are edges, light",
+            "denoising, inpainting, unlabelled are not there; there are edges",
         ),
-        ("votes", "item,rater,answer\nedges|light,x,1\nedges|light,y,2", "denoising is not there; there are edges, li"),
+        (
+            "votes",
+            "item,rater,answer\nedges|light,x,1\nedges|light,y,2",
+            "inpainting, unlabelled are not there",
+        ),
         ("votes", "item,rater,answer\nedges|light,x,1", "votes: 1 rater; it wants two"),
         ("votes", "rater,a,b,winner\nx,a|b,a|c,a|b", "no other item is ever preferred to a|b"),
         ("votes", "rater,a,b,winner\nx,a,b,tie", "preferences among other things; items are pairs a|b"),
