@@ -2,8 +2,9 @@
 
     python benchmarks/adaptation.py [--root DATA] [--only digits|photos|shapes] [--seeds N] [--processes 2] [--dry]
 
-Digits -> the same digits over noise needs no data. Photos -> the same classes at night wants DATA/cifar10 (README.md
-says where from), and is left out without `--root`. Shapes -> shapes in another style are drawn here, and segmented.
+Digits -> the same digits over noise needs no data. Photos -> drawings of the edges of other photos of their classes
+wants DATA/cifar10 (README.md says where from), and is left out without `--root`. Shapes -> shapes in another style are
+drawn here, and segmented.
 
 What is finished stands in results/adaptation/cells/, one small JSON for each run; start it again to go on after a
 kill, or in a second process to share the work. adaptation.json has all that is said of them. `--dry` does everything
@@ -83,7 +84,7 @@ def data_of(part: str, args: argparse.Namespace, plan: Plan) -> list[str]:
         small = [f"--data.{side}.split.limit={plan.limit}" for side, _ in sides]
         return [*(word for pair in words for word in pair), *small]
     if part == "photos":
-        root = ("--data.source", str(args.root / "cifar10"), "--data.target", "null", "--data.variant", "night")
+        root = ("--data.source", str(args.root / "cifar10"), "--data.target", "null", "--data.variant", "edges")
         return [*root, "--data.split.limit", str(plan.photos), "--data.batch_size", "64"]
     return shapes_of(args, plan)
 

@@ -128,10 +128,11 @@ def train(parts: Sequence[nn.Module], loss: Callable[[Tensor, int], Tensor], n: 
 def network(name: str, items: Items, unseen: set[str], plan: Plan, seed: int) -> Backbone:
     """Make a network of that name and train it."""
     torch.manual_seed(seed)
-    net = pretext.TorchVision("resnet18", stem="small", width=0.25)
     if name == "pixels":
         return Pixels()
     (x, y), side = items.train, items.train[0].shape[-1]
+    stride = 2 if side > SIDE else 1  # photos are larger than shapes
+    net = pretext.TorchVision("resnet18", stem="small", stem_stride=stride, width=0.25)
     crop = pretext.Augment(crop=side, scale=(0.5, 1.0), brightness=0.2)
     labels = torch.tensor([c in unseen for c in items.classes])
     kept = (~labels[y]).nonzero()[:, 0] if name == "supervised" else torch.arange(len(y))

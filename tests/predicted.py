@@ -12,7 +12,7 @@ TASKS = {
 
 def suite_file(folder, **changes):
     content = {
-        "network": {"class_path": "nets.TinyNet", "init_args": {"width": 4, "norm": False}},
+        "network": {"class_path": "nets.TinyNet", "init_args": {"width": 4}},
         "data": {"data": "datamodules.Digits", "data.size": 16},
         "tasks": TASKS | {"unlabelled": {}},
         "targets": ["edges", "unlabelled"],

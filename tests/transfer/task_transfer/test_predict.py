@@ -65,7 +65,7 @@ def test_what_is_finished_is_never_done_again(done):
 def test_a_predicted_encoder_is_a_backbone_that_others_can_take(done):
     _, out = done
     file = out / "predicted" / "unlabelled" / "ridge-encoder.pt"
-    encoder = pretrained("nets.TinyNet,width=4,norm=False", str(file)).trained()
+    encoder = pretrained("nets.TinyNet,width=4", str(file)).trained()
     whole = torch.load(out / "predicted" / "unlabelled" / "ridge.pt", weights_only=True)
     assert torch.equal(encoder.conv1[0].weight, whole["encoder.conv1.0.weight"])
 
