@@ -152,7 +152,7 @@ def test_config_trains_a_step_and_loads_again(config, folders, tmp_path, capsys)
         assert all(torch.equal(value, restored[name]) for name, value in weights["state_dict"].items())
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda f: str(f.relative_to(ROOT / "configs")))
+@pytest.mark.parametrize("config", [*CONFIGS, *SUITES], ids=lambda f: str(f.relative_to(ROOT / "configs")))
 def test_config_says_how_to_run_it_what_it_costs_and_what_came_out(config):
     header = [line for line in config.read_text().splitlines() if line.startswith("#")]
     for word in ("Command:", "Cost:", "Result:"):

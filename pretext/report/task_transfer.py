@@ -36,7 +36,7 @@ def write_html(found: Predictions, file: Path, command: str, environment: Mappin
     about = f"{len(found.targets)} of {found.planned} targets predicted"
     return write_page(
         file, "predict.html", found.title, about,
-        tiles=_tiles(found), losses=losses(found), wins=wins(found, SUPERVISED, "supervised networks"),
+        findings=findings(found), tiles=_tiles(found), losses=losses(found), wins=wins(found, SUPERVISED, "supervised networks"),
         trivial=against_trivial(found), left=left_out(found), reuse=reuse(found), study=study(found),
         warnings=[said for one in found.done for said in (one.warning, one.unlearnt) if said],
         failed={one.target: one.failed for one in found.targets if one.failed}, entries=every(found),
@@ -144,6 +144,22 @@ def _by_target(found: Predictions, way: str, size: int) -> list[float]:
     targets = dict.fromkeys(one.target for one in found.study if len(one.sources) == size)
     own = {t: [o.wins[way] for o in found.study if o.target == t and len(o.sources) == size] for t in targets}
     return [mean(values) for values in own.values()]
+
+
+def findings(found: Predictions) -> list[str]:
+    """Say which way is best, and whether one can tell without labels which."""
+    judged = [one for one in found.done if one.losses]
+    if not judged:
+        return ["Nothing is predicted yet, or nobody can judge it."]
+    firsts = [min(WAYS, key=one.mean) for one in judged]
+    best = max(WAYS, key=firsts.count)
+    of = f"of {len(judged)} target{'s' * (len(judged) > 1)}"
+    other = "" if best == TTNET else f", {TTNET} on {firsts.count(TTNET)}"
+    told = sum(one.chosen == first for one, first in zip(judged, firsts, strict=True))
+    return [
+        f"Without labels “{best}” has the lowest loss on {firsts.count(best)} {of}{other}.",
+        f"The way that does best on known tasks is the best one on {told} {of}.",
+    ]
 
 
 def _tiles(found: Predictions) -> list[Tile]:

@@ -12,9 +12,10 @@ from pretext.__main__ import main
 from pretext.backbones.pretrained.build import pretrained
 from pretext.core.files import write_json
 from pretext.core.rng import rng
+from pretext.report.task_transfer import findings
 from pretext.transfer.task_transfer.networks import build, losses_of
 from pretext.transfer.task_transfer.picture import Network, PictureTask
-from pretext.transfer.task_transfer.results import Predicted
+from pretext.transfer.task_transfer.results import Predicted, Predictions
 from pretext.transfer.task_transfer.runner import Predictor
 from pretext.transfer.task_transfer.suite import Correlated, read_task_suite
 from pretext.transfer.task_transfer.vectors import layout_of
@@ -121,6 +122,21 @@ def test_correlations_are_measured_where_no_file_has_them(done):
     column = shop.own.gamma().between(list(tasks), ["edges"])[:, 0]
     assert column.mean() == pytest.approx(0, abs=1e-9)
     assert column.std() == pytest.approx(1)
+
+
+def test_a_page_begins_with_which_way_is_best_and_whether_one_can_tell():
+    losses = [
+        {"TTNet": a, "ridge": 0.5, "mean": b, "best source": 0.9} for a, b in ((0.4, 0.6), (0.7, 0.3), (0.8, 0.2))
+    ]
+    done = tuple(
+        Predicted(name, chosen="mean", losses={way: [[loss]] for way, loss in one.items()})
+        for name, one in zip("abc", losses, strict=True)
+    )
+    assert findings(Predictions("title", done, 3)) == [
+        "Without labels “mean” has the lowest loss on 2 of 3 targets, TTNet on 1.",
+        "The way that does best on known tasks is the best one on 2 of 3 targets.",
+    ]
+    assert findings(Predictions("title", (Predicted("a"),), 3)) == ["Nothing is predicted yet, or nobody can judge it."]
 
 
 def test_a_warning_says_what_it_costs():
