@@ -36,7 +36,8 @@ def write_html(found: Predictions, file: Path, command: str, environment: Mappin
     about = f"{len(found.targets)} of {found.planned} targets predicted"
     return write_page(
         file, "predict.html", found.title, about,
-        findings=findings(found), tiles=_tiles(found), losses=losses(found), wins=wins(found, SUPERVISED, "supervised networks"),
+        findings=findings(found), tiles=_tiles(found),
+        losses=losses(found), wins=wins(found, SUPERVISED, "supervised networks"),
         trivial=against_trivial(found), left=left_out(found), reuse=reuse(found), study=study(found),
         warnings=[said for one in found.done for said in (one.warning, one.unlearnt) if said],
         failed={one.target: one.failed for one in found.targets if one.failed}, entries=every(found),
