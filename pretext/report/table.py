@@ -30,6 +30,7 @@ from pretext.report.page import macro
 MISSING = "-"
 STAR = "★"  # marks what was chosen; in a terminal *
 _BETWEEN = 2  # letters between columns in a terminal
+_NAME = 16  # letters of a word that a narrow one keeps in a line; longer ones, such as paths, go on in the next
 _MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", "\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "\n": " "})
 
 Plain = float | str | None
@@ -158,7 +159,7 @@ class Table(NamedTuple):
             parts = [*(" ".join(texts).split() if column.words else texts), *column.heading.split()]
             least = max(map(len, parts), default=0)
             if column.words:
-                drawn.words += least
+                drawn.words += min(least, _NAME)
             else:
                 whole = max(map(len, [column.heading, *texts]))
                 drawn.numbers[k] = (column.width or whole, column.width or least)

@@ -108,6 +108,13 @@ class TestTerminal:
         assert max(map(len, lines)) <= 80
         assert any("trained" in line and "50.0 (40.0-60.0)" in line for line in lines)
 
+    def test_where_it_is_narrow_a_long_name_goes_on_in_the_next_line(self):
+        path = "/somewhere/on/a/machine/with/long/names/of/folders/runs/image/rotation/the-last-of-all-0"
+        columns = [Column("Entry", words=True), Column("Linear probe", "%"), Column("kNN", "%")]
+        lines = printed(Table("", columns, [Row([path, Cell(0.946, 0.923, 0.963), 0.83])])).splitlines()
+        assert max(map(len, lines)) <= 80
+        assert path in "".join(line.split()[0] for line in lines if line.strip())
+
     def test_caption_and_title_are_there(self):
         assert printed(table(ROW, caption=f"{STAR} best")).strip().startswith("Title")
         assert "* best" in printed(table(ROW, caption=f"{STAR} best"))
