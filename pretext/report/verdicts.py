@@ -15,6 +15,7 @@ from pretext.evaluation.results import ProbeResult, Value
 from pretext.evaluation.statistics.ranking import Figure
 from pretext.evaluation.verdict import Comparison, bounded, outcome, verdict
 from pretext.report.words import figure as said
+from pretext.supervised.adaptation.readouts import SOURCE_ONLY
 from pretext.supervised.scores import MEASURES
 
 WHOM = {"random": "random initialisation", "raw": "the raw input"}
@@ -75,9 +76,24 @@ def of_test(score: Mapping[str, Any]) -> str | None:
     name = next((key for key in MEASURES if best and key in best), None)
     if best is None or name is None or "chance" not in score:
         return None
-    value, chance = Value(best[name], best["low"], best["high"]), float(score["chance"])
-    words = _with_interval(value, Metric(name, name, unit="%"))
-    return f"On the test items: {outcome(value, Value(*[chance] * 3))} chance, {words} against {said(chance)}."
+    value, metric = _value(best, name), Metric(name, name, unit="%")
+    if lower := next((row for row in rows if row.get("name") == SOURCE_ONLY and row is not best), None):
+        return _across(best, value, _value(lower, name), metric)
+    chance = float(score["chance"])
+    compared = outcome(value, Value(*[chance] * 3))
+    return f"On the test items: {compared} chance, {_with_interval(value, metric)} against {said(chance)}."
+
+
+def _across(best: Mapping[str, Any], value: Value, lower: Value, metric: Metric) -> str:
+    """Say what adaptation is worth beside source only, and which share of the gap it closes."""
+    sides = " against ".join(_with_interval(one, metric) for one in (value, lower))
+    share = best.get("gap_closed")
+    closed = "" if share is None else f" It closes {said(share, '%')} of the gap to training on the target."
+    return f"On the target's test items: {outcome(value, lower)} {SOURCE_ONLY}, {sides}.{closed}"
+
+
+def _value(row: Mapping[str, Any], name: str) -> Value:
+    return Value(row[name], row["low"], row["high"])
 
 
 def _where(result: ProbeResult) -> str:

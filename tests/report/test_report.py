@@ -11,7 +11,7 @@ from pretext import Panel
 from pretext.evaluation.results import ProbeResult
 from pretext.report.puzzles import paint
 from pretext.report.run import summary, write_report
-from pretext.report.verdicts import UNPROBED, of_probe
+from pretext.report.verdicts import UNPROBED, of_probe, of_test
 
 STAGES = ("stem", "layer1", "layer2")
 
@@ -372,3 +372,16 @@ class TestCharts:
             assert x == float(at)
             assert float(low) > y > float(high)
         assert level(figure, "raw") > path(figure, "trained")[1][1]  # lower accuracy, lower down
+
+
+def test_across_domains_it_is_set_beside_source_only_and_the_gap():
+    low = {"name": "source only", "accuracy": 0.178, "low": 0.147, "high": 0.214, "chosen": False}
+    own = {"name": "DANN", "accuracy": 0.289, "low": 0.256, "high": 0.325, "gap_closed": 0.106, "chosen": True}
+    score = {"task": "adaptation", "rows": [own, low], "chance": 0.086}
+    assert of_test(score).replace("\u00a0", " ") == (
+        "On the target's test items: beats source only, 28.9 % (25.6 to 32.5) against 17.8 % (14.7 to 21.4). "
+        "It closes 10.6 % of the gap to training on the target."
+    )
+    close = own | {"low": 0.2, "gap_closed": None}
+    assert "cannot be told from source only, 28.9" in of_test(score | {"rows": [close, low]})
+    assert "beats chance" in of_test(score | {"rows": [own]})
