@@ -28,6 +28,7 @@ SMALL = {
     "search": STEPS,
 }
 HOURS = "benchmarks/transfer.yaml"
+SHAPES = ("circle", "square", "triangle", "cross", "star", "ring")
 FILES = {  # what commands name, in the place of the user's own
     "COSTS.csv": "name,cost\na,1\nb,2\n",
     "WEIGHTS.csv": "name,weight\nx,1\ny,2\n",
@@ -35,7 +36,7 @@ FILES = {  # what commands name, in the place of the user's own
     + "".join(f"{item},{rater},{item % 2}\n" for item in range(6) for rater in "abc"),
     "attributes.csv": "class,split,round,tall\n"
     + "".join(f"{digit},{'unseen' if digit > 7 else 'seen'},{digit % 3},{digit % 4}\n" for digit in range(10)),
-    "prompts.csv": "class,prompt\n" + "".join(f"{shape},a {shape}\n" for shape in ("circle", "square", "triangle")),
+    "prompts.csv": "class,prompt\n" + "".join(f"{shape},a {shape}\n" for shape in SHAPES),
     "SUITE.yaml": """\
 network: {class_path: pretext.ResNet, init_args: {blocks: [1], width: 4}}
 data: {data: datamodules.ImageFolder, data.root: ROOT, data.canvas: 16}
