@@ -154,7 +154,7 @@ def learnt(name: str, split: int, shots: int, method: str, args: argparse.Namesp
     if method == "MAML from the pretext run":
         norm, net = "frozen", pretext_run(name, split, args, plan)
     optim = Optim(partial(torch.optim.Adam, lr=1e-3), schedule="cosine", warmup=0.0)
-    module = MetaLearner(backbone=net, learner=learner, norm=norm, optim=optim, seed=split)  # type: ignore[arg-type]
+    module = MetaLearner(backbone=net, learner=learner, norm=norm, optim=optim, seed=split)  # type: ignore[arg-type]  # str
     quiet(where, plan.steps).fit(module, datamodule=episodes(name, split, shots, args, plan, **options))
     trained = time.perf_counter() - begin
     asked = {**options, "queries": kind.queries} if "labels" not in options else {"queries": kind.queries}

@@ -39,7 +39,8 @@ class DropPath(nn.Module):
         if not self.training:
             return x
         stays = 1 - self.rate
-        return x / stays * torch.bernoulli(stays.expand(len(x), 1, 1, 1)).to(x.dtype)
+        kept = torch.bernoulli(stays.expand(len(x), 1, 1, 1)) / stays  # small: the map itself is walked once
+        return x * kept.to(x.dtype)
 
 
 class Zero(nn.Module):

@@ -11,6 +11,7 @@ from itertools import combinations
 import pytest
 import torch
 from forked import start
+from omegaconf import OmegaConf
 
 from pretext.__main__ import main
 from pretext.evaluation.statistics.correlation import spearman
@@ -172,30 +173,20 @@ def test_two_workers_of_which_one_is_killed_lose_nothing_and_train_nothing_twice
         assert list(csv.DictReader(file)) == rows
 
 
-TWO = """
-model:
-  tasks: {turn: {class_path: pretext.Rotation}}
-  augment: {class_path: pretext.Augment, init_args: {crop: 12}}
-data: {class_path: datamodules.Digits, init_args: {size: 16, batch_size: 16, split: {limit: 120, val: 0.25}}}
-trainer: {accelerator: cpu}
-nas:
-  space:
-    class_path: pretext.search.space.ResNetSpace
-    init_args: {widths: [2, 4], depths: [1], kernels: [1, 3], stages: 2}
-  architectures: 4
-  steps: 4
-  items: 40
-  calibration: 32
-  heartbeat: 1
-  second: {class_path: datamodules.HiddenDigits, init_args: {size: 16, batch_size: 16, split: {limit: 120, val: 0.25}}}
-  second_tasks: [turn, supervised]
-"""
+def two_sets():
+    """Write TINY's comparison over two sets of data, with labels and without the slow task."""
+    config = OmegaConf.create(TINY)
+    del config.model.tasks["slow"]
+    hidden = {"class_path": "datamodules.HiddenDigits", "init_args": dict(config.data.init_args)}
+    more = {"architectures": 4, "steps": 4, "items": 40, "supervised": True}
+    config.nas.update({**more, "second": hidden, "second_tasks": ["turn", "supervised"]})
+    return OmegaConf.to_yaml(config)
 
 
 @pytest.mark.slow
 def test_measures_of_two_sets_of_data_are_correlated_and_a_killed_comparison_goes_on_to_the_same_figures(home):
     """Real training on both sets. What a killed worker left another finishes, with the figures of one alone."""
-    (home / "two.yaml").write_text(TWO)
+    (home / "two.yaml").write_text(two_sets())
     folder, torn = home / "runs" / "nas" / "two", home / "runs" / "nas" / "torn"
     assert main(["nas", "sample", "-c", "two.yaml"]) == 0
     worker = start(home / "torn.log", "nas", "sample", "-c", "two.yaml", "--study", "torn")
