@@ -10,8 +10,9 @@ What is finished stands in results/adaptation/cells/, one small JSON for each ru
 kill, or in a second process to share the work. adaptation.json has all that is said of them. `--dry` does everything
 in small.
 
-Each method has two settings. With seed 0 both are trained, and the one whose source validation accuracy less target
-entropy is higher is trained with the other seeds; no label of a target is looked at before the test. Photos take the
+Each method has two settings. With seed 0 both are trained, and the one whose source validation accuracy and
+information in predictions on the target come to more is trained with the other seeds, as epochs are chosen; no label of
+a target is looked at before the test. Photos take the
 settings that digits chose. Beside the methods stand source only, train on target (whose labels take the place of the
 source's), subspace alignment of the features of source only, and "batch norm of both": the network looks at both
 domains in one batch as with DANN, but lambda is next to nothing.
@@ -32,6 +33,8 @@ from shared import interval, must, save
 
 from pretext.evaluation.adaptation import gap_closed
 from pretext.jobs.files import FileJob, finish, read_result
+from pretext.nn.self_information import Told
+from pretext.supervised.adaptation.selection import Chosen
 
 HERE = Path(__file__).parent
 CELLS, RESULT = HERE / "results" / "adaptation" / "cells", HERE / "adaptation.json"
@@ -54,11 +57,17 @@ METHODS = {
     "DANN": Row("dann", tuple(("--model.method.weight", w) for w in ("0.3", "1"))),
     "rotation as the bridge": Row("bridge", tuple(("--model.method.weight", w) for w in ("0.3", "1"))),
     "MinEnt": Row("minent", tuple(("--model.method.weight", w) for w in ("0.03", "0.3"))),
+    "MinEnt, class prior": Row(
+        "minent", tuple(("--model.method.weight", w, "--model.method.prior", "0.5") for w in ("0.03", "0.3"))
+    ),
 }
 MASKS = {
     SOURCE: Row("advent", (("--model.adversarial", "0"),)),
     TARGET: Row("advent", (("--model.adversarial", "0", "--data.labelled", "target"),)),
     "MinEnt": Row("advent", (("--model.adversarial", "0", "--model.entropy", "0.01"),)),
+    "MinEnt, class prior": Row(
+        "advent", (("--model.adversarial", "0", "--model.entropy", "0.01", "--model.prior", "0.5"),)
+    ),
     "AdvEnt": Row("advent", tuple(("--model.adversarial", w) for w in ("0.001", "0.01"))),
 }
 ROWS = {"digits": METHODS, "photos": METHODS, "shapes": MASKS}
@@ -128,13 +137,14 @@ def file_of(part: str, name: str, setting: int, seed: int, args: argparse.Namesp
 
 
 def chosen(part: str, name: str, args: argparse.Namespace) -> int | None:
-    """Choose a row's setting by seed 0's source validation less target entropy; None where nothing is known yet."""
+    """Choose a row's setting as an epoch is chosen, by seed 0's validation; None where nothing is known yet."""
     settings = ROWS[part][name].settings
     if len(settings) == 1:
         return 0
     where = "digits" if part == "photos" else part
     found = {k: read_result(file_of(where, name, k, 0, args)) for k in range(len(settings))}
-    scores = {k: one["validation"] - one["entropy"] for k, one in found.items() if one and "validation" in one}
+    known = {k: one for k, one in found.items() if one and "validation" in one}
+    scores = {k: Chosen(one["validation"], Told(one["entropy"], one["diversity"])).score for k, one in known.items()}
     return max(scores, key=lambda k: scores[k]) if len(scores) == len(settings) else None
 
 
@@ -152,7 +162,8 @@ def trained(part: str, name: str, setting: int, seed: int, args: argparse.Namesp
     score = json.loads((run / "score.json").read_text())
     measure = "miou" if part == "shapes" else "accuracy"
     kept = {"score": score[measure], "source": score["source"][measure]}
-    kept |= {key: score.get(key) for key in ("low", "high", "validation", "entropy", "epoch", "items", "chance")}
+    facts = ("low", "high", "validation", "entropy", "diversity", "epoch", "items", "chance")
+    kept |= {key: score.get(key) for key in facts}
     aligned = [one for one in score["rows"] if one["name"].startswith(ALIGNED)]
     if aligned:
         kept |= {ALIGNED: aligned[0]["accuracy"], "axes": aligned[0]["name"]}

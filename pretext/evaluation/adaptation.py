@@ -13,7 +13,7 @@ from pretext.evaluation.folds import stratified
 from pretext.evaluation.solvers.logistic_problem import SharedDesign
 from pretext.evaluation.solvers.logistic_regression import FINE, STRENGTHS, choose_strength, fit
 from pretext.evaluation.solvers.standardize import Standardizer, eigenvectors, standardizer_of
-from pretext.nn.self_information import entropy
+from pretext.nn.self_information import Telling, Told
 
 DIMENSIONS = (5, 10, 20, 40, 80, 160)
 """Of subspaces, of which one is chosen."""
@@ -74,8 +74,8 @@ class Readout(NamedTuple):
     """(L,) of the target's test items."""
     validation: float
     """Accuracy on held-out items of what it was fitted on."""
-    entropy: float
-    """Mean of the target's training items, as a share of a blind guess's."""
+    told: Told
+    """Of predictions on the target's training items."""
     dims: int
     """Of the subspace; 0: the features as they are."""
 
@@ -96,11 +96,13 @@ def readout(source: Tensor, labels: Tensor, target: Tensor, test: Tensor, dims: 
     choice = choose_strength(design, positions, len(classes), STRENGTHS, stratified(positions)[None])
     linear = fit(s, positions, [choice.l2], FINE)
     logits = linear.standardizer.standardise(seen) @ linear.weight[0].T + linear.bias[0]
-    return Readout(classes[linear.predict(asked)[0]], choice.validation, float(entropy(logits).mean()), dims)
+    telling = Telling()
+    telling.add(logits)
+    return Readout(classes[linear.predict(asked)[0]], choice.validation, telling.told(everywhere=False), dims)
 
 
 def aligned(source: Tensor, labels: Tensor, target: Tensor, test: Tensor, dims: Sequence[int] = DIMENSIONS) -> Readout:
-    """Choose the dimension of a `readout` after alignment by source validation less target entropy.
+    """Choose the dimension of a `readout` after alignment by source validation and information in target predictions.
 
     Raises:
         ValueError: no dimension fits the features and the items.
@@ -110,4 +112,4 @@ def aligned(source: Tensor, labels: Tensor, target: Tensor, test: Tensor, dims: 
     fitting = [one for one in dims if one <= most]
     require(bool(fitting), "aligned", f"dims={list(dims)}", f"give one of 1 to {most}")
     found = [readout(source, labels, target, test, one) for one in fitting]
-    return max(found, key=lambda one: one.validation - one.entropy)
+    return max(found, key=lambda one: one.validation + one.told.information)

@@ -74,7 +74,7 @@ def test_a_domain_that_is_shifted_is_read_after_alignment_and_not_before():
     assert float((plain.predictions == answers).double().mean()) < 0.7
     assert float((better.predictions == answers).double().mean()) > 0.95
     assert better.dims == 5  # of 6 features none of the others fits
-    assert 0 <= better.entropy <= 1
+    assert 0 <= better.told.entropy <= 1
 
 
 def test_a_readout_never_sees_the_order_of_the_targets_items():

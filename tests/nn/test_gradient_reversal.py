@@ -1,9 +1,11 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from pretext.nn.gradient_reversal import annealed, reversed_gradient, strength_at
-from pretext.nn.self_information import entropy, self_information
+from pretext.nn.self_information import Telling, entropy, self_information, short_of
 from pretext.training.optimization import Optim, learning_rate
 
 
@@ -53,6 +55,46 @@ def test_the_map_of_a_pixel_is_that_of_its_own_logits():
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="two classes or more, got"):
         self_information(torch.zeros(3, 1))
+
+
+class TestWhatPredictionsTell:
+    def test_it_is_the_mutual_information_of_items_and_classes(self):
+        """Of equally many items: sum of p(i, k) log p(i, k) / (p(i) p(k)), as a share of log K."""
+        logits = 3 * torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
+        joint = logits.double().softmax(1) / 7
+        independent = joint.sum(1, keepdim=True) * joint.sum(0)
+        wanted = float((joint * (joint / independent).log()).sum()) / math.log(4)
+        telling = Telling()
+        for batch in logits.split([3, 1, 3]):
+            telling.add(batch)
+        assert telling.told().information == pytest.approx(wanted, abs=1e-6)
+
+    def test_places_of_an_item_are_its_mean(self):
+        """Half of each picture is of one class, half of another: sure everywhere, and both are named."""
+        logits = torch.full((2, 3, 4, 4), -1000.0)
+        logits[:, 0, :2], logits[:, 1, 2:] = 0.0, 0.0
+        telling = Telling()
+        telling.add(logits)
+        assert telling.told() == pytest.approx((0.0, math.log(2) / math.log(3)), abs=1e-6)
+
+    def test_classes_that_are_never_named_count_nothing(self):
+        telling = Telling()
+        telling.add(torch.tensor([[0.0, -1e4, -1e4], [0.0, -1e4, -1e4]]))
+        assert telling.told() == (0.0, 0.0)
+        assert Telling().told() == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("mean", "share", "missed"),
+    [
+        ([0.5, 0.3, 0.2], 1.0, 0.0),
+        ([1.0, 0.0, 0.0], 1.0, 0.5),
+        ([1.0, 0.0, 0.0], 0.5, 0.25),
+        ([0.2, 0.6, 0.2], 0.5, 0.05),
+    ],
+)
+def test_a_class_is_missed_as_far_as_it_falls_short_of_its_share(mean, share, missed):
+    assert float(short_of(torch.tensor(mean), torch.tensor([0.5, 0.3, 0.2]), share)) == pytest.approx(missed, abs=1e-6)
 
 
 def test_behind_a_reversal_a_network_climbs_what_its_judge_descends():

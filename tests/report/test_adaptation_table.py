@@ -4,6 +4,7 @@ import json
 
 from pretext.report.adaptation import table
 from pretext.report.run import write_report
+from pretext.supervised.adaptation.selection import RULE
 
 ROWS = [
     {"name": "DANN", "accuracy": 0.8149, "low": 0.80, "high": 0.83, "chosen": True, "gap_closed": 0.579},
@@ -14,9 +15,10 @@ SCORE = {
     **{key: ROWS[0][key] for key in ("accuracy", "low", "high")},
     "source": {"accuracy": 0.97, "low": 0.96, "high": 0.98},
     "rows": ROWS,
-    "selected": "source validation accuracy less target entropy; no label of the target",
+    "selected": RULE,
     "validation": 0.96,
     "entropy": 0.125,
+    "diversity": 0.875,
     "items": 500,
     "chance": 0.114,
     "classes": ["a", "b"],
@@ -29,7 +31,7 @@ def test_rows_and_shares_are_those_of_the_score():
         "| *source only* | 57.5 (56.0-59.0) | 0.0 |",
     ]
     caption = table(SCORE).caption.replace("\u00a0", " ")
-    assert "no label of the target (source validation 96.0 %, target entropy 12.5 %)" in caption
+    assert "no label of the target (source validation 96.0 %, target entropy 12.5 %, of their mean 87.5 %)" in caption
     assert "--model.beside" not in caption
 
 

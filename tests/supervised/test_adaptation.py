@@ -12,9 +12,12 @@ from torch import nn
 
 from datamodules import Digits, Pairs
 from pretext import DANN, Adaptation, Bridge, MinEnt, Rotation
+from pretext.core.ranks import together
 from pretext.core.rng import rng
 from pretext.core.types import Backbone, Features
 from pretext.nn.gradient_reversal import annealed, strength_at
+from pretext.nn.self_information import Told
+from pretext.supervised.adaptation.methods import Step
 from pretext.supervised.adaptation.readouts import Beside
 from pretext.supervised.adaptation.selection import Chosen, Tallies
 from pretext.training.callbacks import AtomicCheckpointIO
@@ -170,6 +173,20 @@ def test_two_gaussians_cannot_be_told_apart_afterwards_and_the_classes_can(seed)
     assert float((head(net(x).pooled).argmax(1) == y).float().mean()) > 0.9
 
 
+def test_a_prior_brings_back_the_class_that_is_not_named():
+    """All targets lean a little to one class: entropy alone makes them surer of it, with the prior they come back."""
+    logits = torch.tensor([[0.25, 0.0]]).repeat(4, 1).requires_grad_()
+    step = Step(*[torch.zeros(4, 1)] * 2, (), (logits, logits), torch.tensor([0.5, 0.5]), 0.0, None)
+    for prior, sign in ((0.0, -1), (1.0, 1)):
+        logits.grad = None
+        with together():
+            grade = MinEnt(TinyNet(), weight=1.0, prior=prior)(step)
+        grade.loss.backward()
+        assert torch.equal(logits.grad[:, 0].sign(), torch.full((4,), float(sign)))
+    missed = 0.5 - float(logits.detach()[0].softmax(0)[1])
+    assert float(grade.scores["missed"].detach()) == pytest.approx(missed, abs=1e-6)
+
+
 class TestTargetLabels:
     def test_training_and_selection_are_the_same_whatever_the_targets_labels_say(self, tmp_path):
         """Labels of the target turned over, in training and test: weights and choice keep their bits."""
@@ -188,13 +205,29 @@ class TestTargetLabels:
         assert one[2]["accuracy"] == pytest.approx(1 - other[2]["accuracy"])
         assert "no label of the target" in one[2]["selected"]
 
-    def test_the_choice_is_source_accuracy_less_target_entropy(self):
-        tallies = Tallies()
-        sure, blind = torch.tensor([[50.0, 0.0], [50.0, 0.0]]), torch.zeros(2, 2)
+    @pytest.mark.parametrize(
+        ("answers", "told", "score"),
+        [
+            pytest.param([[50.0, 0.0], [50.0, 0.0]], (0.0, 0.0), 0.5, id="sure that all is of one class"),
+            pytest.param([[0.0, 0.0], [0.0, 0.0]], (1.0, 1.0), 0.5, id="blind guesses"),
+            pytest.param([[50.0, 0.0], [0.0, 50.0]], (0.0, 1.0), 1.5, id="sure, and not always of the same"),
+        ],
+    )
+    def test_the_choice_is_source_accuracy_and_information_of_the_target(self, answers, told, score):
+        tallies, target = Tallies(), {"domain": "target"}
+        sure = torch.tensor([[50.0, 0.0], [50.0, 0.0]])
         tallies.add(sure, {"domain": "source", "y": torch.tensor([0, 1])}, 0)
-        tallies.add(torch.cat([sure, blind]), {"domain": "target"}, 1)
-        assert tallies.chosen() == Chosen(0.5, pytest.approx(0.5))
-        assert tallies.chosen().score == pytest.approx(0.0)
+        for number, row in enumerate(answers):  # in batches of one
+            tallies.add(torch.tensor([row]), target, number + 1)
+        tallies.add(sure, {**target, "spare": True}, len(answers) + 1)
+        found = tallies.chosen()
+        assert (found.accuracy, *found.target) == pytest.approx((0.5, *told), abs=1e-6)
+        assert found.score == pytest.approx(score, abs=1e-6)
+
+    def test_without_held_out_target_items_source_accuracy_counts_alone(self):
+        tallies = Tallies()
+        tallies.add(torch.eye(2), {"domain": "source", "y": torch.tensor([0, 1])}, 0)
+        assert tallies.chosen() == Chosen(1.0, Told(0.0, 0.0))
 
 
 @pytest.mark.parametrize("method", [None, DANN, partial(Bridge, tasks={"turn": Rotation}), partial(MinEnt, weight=0.1)])
@@ -210,7 +243,8 @@ def test_every_method_trains_is_tested_and_comes_back(method, tmp_path):
     assert [row["gap_closed"] for row in score["rows"]] == [None] * 3
     assert score["items"] == 32
     assert 0 <= score["source"]["low"] <= score["source"]["accuracy"]
-    assert score["validation"] == pytest.approx(module.choice.kept.best.score + score["entropy"])
+    told = Told(score["entropy"], score["diversity"])
+    assert Chosen(score["validation"], told).score == pytest.approx(module.choice.kept.best.score)
 
 
 def test_other_runs_stand_beside_and_the_gap_is_told(tmp_path):

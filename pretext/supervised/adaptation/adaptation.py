@@ -46,12 +46,12 @@ class Adaptation(AcrossDomains):
     """Train a backbone and a linear classifier on a source's labels, drawn to a target without labels by a method.
 
     The data module yields both domains (`datamodules.Pairs`). No label of the target is in what training and validation
-    see. The weights of the epoch whose source validation accuracy less target entropy is highest are those that are
-    tested and loaded; without held-out items, the last ones. The test writes `score.json` into the run: {"task",
-    "accuracy", "low", "high" (of the target), "rows": [{"name", "accuracy", "low", "high", "gap_closed", "chosen"}],
-    "source" (the same of the source's test items), "selected", "validation", "entropy", "epoch", "items", "chance",
-    "classes"}. Rows are the run's, read-outs of the source's labels from its features (as they are, and after subspace
-    alignment), and the runs of `beside`; `gap_closed` is there where both are named.
+    see. Those weights are tested and loaded whose epoch had the highest source validation accuracy plus information in
+    predictions on the target (`Told`); without held-out items, the last ones. The test writes `score.json` into the
+    run: {"task", "accuracy", "low", "high" (of the target), "rows": [{"name", "accuracy", "low", "high", "gap_closed",
+    "chosen"}], "source" (the same of the source's test items), "selected", "validation", "entropy", "diversity",
+    "epoch", "items", "chance", "classes"}. Rows are the run's, read-outs of the source's labels from its features (as
+    they are, and after subspace alignment), and the runs of `beside`; `gap_closed` is there where both are named.
 
     Args:
         run: whose trained backbone to take, in the place of
@@ -127,7 +127,8 @@ class Adaptation(AcrossDomains):
         if method is not None and other is not None:
             progress, examine = self.rates.progress(self.trainer.global_step), _examiner(self, batch_idx)
             with together():
-                grade = method(Step(x, other, pooled, logits, progress, examine))
+                shares = self.counts / self.counts.sum()
+                grade = method(Step(x, other, pooled, logits, shares, progress, examine))
             loss = loss + grade.loss
             kept |= {f"train/{name}": value for name, value in grade.scores.items()}
         self.keep({**kept, "train/loss": loss})

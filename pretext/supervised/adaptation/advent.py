@@ -12,13 +12,13 @@ from torch.optim import Optimizer
 
 from pretext.core.errors import require
 from pretext.core.files import whole
-from pretext.core.ranks import in_turn, together, total
+from pretext.core.ranks import together, total
 from pretext.core.rng import rng, seed_of
 from pretext.core.types import Backbone, Tree, reads_images
 from pretext.evaluation import segment
 from pretext.nn.adversarial import adversarial
 from pretext.nn.map_discriminator import MapDiscriminator
-from pretext.nn.self_information import entropy, self_information
+from pretext.nn.self_information import Telling, entropy, self_information, short_of
 from pretext.supervised.adaptation.domains import both_of, domain_of
 from pretext.supervised.adaptation.module import AcrossDomains
 from pretext.supervised.adaptation.readouts import ALONE, LABELS, Beside, others, with_gaps
@@ -53,6 +53,7 @@ class AdvEnt(AcrossDomains):
         classifier: of places: "linear", or "aspp", DeepLab's pyramid.
         adversarial: weight of being taken for source; 0: no discriminator.
         entropy: weight of the target's mean entropy (MinEnt).
+        prior: as `MinEnt`'s, for each picture's share of places; weighed as its entropy.
         width: channels of the discriminator's first layer.
         discriminator_lr: factor of the discriminator's learning rate.
         flip: mirror half of the training items.
@@ -79,6 +80,7 @@ class AdvEnt(AcrossDomains):
         classifier: Classifier = "linear",
         adversarial: float = 1e-3,
         entropy: float = 0.0,
+        prior: float = 0.0,
         width: int = 64,
         discriminator_lr: float = 0.4,
         flip: bool = True,
@@ -92,14 +94,14 @@ class AdvEnt(AcrossDomains):
         super().__init__(InputPipeline(network), optim, execution, seed, keep_best, beside)
         reads_images(network, self)
         self.stage = stage_of(network, stage, self)
-        got = f"{adversarial=}, {entropy=}, {discriminator_lr=}"
-        sound = min(adversarial, entropy) >= 0 and discriminator_lr > 0
-        require(sound, self, got, "give weights of 0 or more, and a positive factor")
+        got = f"{adversarial=}, {entropy=}, {prior=}, {discriminator_lr=}"
+        sound = min(adversarial, entropy) >= 0 and 0 <= prior <= 1 and discriminator_lr > 0
+        require(sound, self, got, "give weights of 0 or more, a share in [0, 1] and a positive factor")
         self.classifier, self.width, self.flip = classifier, width, flip
-        self.weights, self.discriminator_lr = (adversarial, entropy), discriminator_lr
+        self.weights, self.prior, self.discriminator_lr = (adversarial, entropy), prior, discriminator_lr
         self.head: nn.Module = nn.Identity()  # and a discriminator, once the classes are known
         self.discriminator: MapDiscriminator | None = None
-        self.scores, self.entropies = _fresh(seed), list[Tensor]()
+        self.scores, self.telling = _fresh(seed), Telling()
 
     @property
     def name(self) -> str:
@@ -159,6 +161,10 @@ class AdvEnt(AcrossDomains):
         """Return the loss that draws target logits (N, K, H, W) to those of the source, and figures for logs."""
         undecided = entropy(target).mean()
         loss, kept = self.weights[1] * undecided, {"train/entropy": undecided}
+        if self.prior and self.weights[1]:
+            named = target.float().softmax(1).flatten(2).mean(2)
+            missed = short_of(named, self.pixels / self.pixels.sum(), self.prior).mean()
+            loss, kept = loss + self.weights[1] * missed, kept | {"train/missed": missed}
         if self.discriminator is None:
             return loss, kept
         maps = self_information(source), self_information(target)
@@ -169,20 +175,20 @@ class AdvEnt(AcrossDomains):
         domain = domain_of(batch, self)
         batch = self.lawful(batch)
         if batch_idx == 0:
-            self.scores, self.entropies = _fresh(self.seed), []
+            self.scores, self.telling = _fresh(self.seed), Telling()
         if domain == "source":
             self._score(batch, domain)
             return
         x = self.inputs.centre(batch["x"])
-        each = entropy(self.logits(x, *x.shape[-2:])).mean((1, 2)).cpu()
-        self.entropies.append(each[:0] if batch.get("spare") else each)
+        logits = self.logits(x, *x.shape[-2:])
+        if not batch.get("spare"):
+            self.telling.add(logits)
 
     def on_validation_epoch_end(self) -> None:
         if self.trainer.sanity_checking:
             return
-        each = in_turn(self.entropies)
         miou = self.scores["source"].validated(self, len(self.classes))
-        self.choice.consider(self, Chosen(miou, float(torch.cat(each).mean()) if each else 0.0))
+        self.choice.consider(self, Chosen(miou, self.telling.told()))
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         domain = domain_of(batch, self)

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pretext.core.errors import require
+from pretext.core.ranks import total
 from pretext.core.types import Backbone, Grade, Task, TaskFactory, Tree
 from pretext.nn.gradient_reversal import reversed_gradient, strength_at
-from pretext.nn.self_information import entropy
+from pretext.nn.self_information import entropy, short_of
 from pretext.nn.weighting import Fixed, WeightingFactory
 
 
@@ -35,6 +36,8 @@ class Step:
     """The source's features (N, D), and the target's (M, D) if the method `looks`."""
     logits: tuple[Tensor, ...]
     """Likewise (N, K) and (M, K)."""
+    classes: Tensor
+    """(K,) share of each class among the source's labels so far."""
     progress: float
     """Share of all steps that is done; NaN where the end is not known."""
     examine: Callable[[str, Task, Tree], Grade]
@@ -158,22 +161,31 @@ class Bridge(Method):
 class MinEnt(Method):
     """Sure answers on the target: its mean entropy, as a share of that of a blind guess, is made small.
 
-    It believes what the source taught it. Where that is wrong, it becomes sure of what is wrong.
+    It believes what the source taught it. Where that is wrong, it becomes sure of what is wrong, in the end that all is
+    of one class. With a `prior` each class is to be named about as often in a batch as in the source (section 3.3).
 
     Args:
         backbone: not used; a method is built from one.
         weight: of the entropy beside the labels' loss; 0: source only.
+        prior: share of its frequency in the source below which a class is missed, as the paper's mu (.5); 0: no prior.
 
     Raises:
-        ValueError: a negative weight.
+        ValueError: a negative weight, a share outside [0, 1].
 
     """
 
-    def __init__(self, backbone: Backbone, weight: float = 0.1) -> None:
+    def __init__(self, backbone: Backbone, weight: float = 0.1, prior: float = 0.0) -> None:
         super().__init__()
-        require(0 <= weight < math.inf, self, f"{weight=}", "give 0 or more")
-        self.weight, self.off = weight, weight == 0
+        sound = 0 <= weight < math.inf and 0 <= prior <= 1
+        require(sound, self, f"{weight=}, {prior=}", "give 0 or more, and a share in [0, 1]")
+        self.weight, self.prior, self.off = weight, prior, weight == 0
 
     def forward(self, step: Step) -> Grade:
-        undecided = entropy(step.logits[-1]).mean()
-        return Grade(self.weight * undecided, {"entropy": undecided})
+        logits = step.logits[-1]
+        undecided = entropy(logits).mean()
+        scores = {"entropy": undecided}
+        if self.prior:
+            items = total(torch.full((), float(len(logits)), device=logits.device))
+            mean = total(logits.float().softmax(1).sum(0)) / items  # of the batches of all ranks, as of one
+            scores["missed"] = short_of(mean, step.classes, self.prior)
+        return Grade(self.weight * torch.stack(list(scores.values())).sum(), scores)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from pretext.core import ranks
 from pretext.evaluation.supervision import Scored, Tally
-from pretext.nn.self_information import entropy
+from pretext.nn.self_information import Telling, Told
 from pretext.supervised.best_weights import BestWeights
 from pretext.training.host import Host
 
-RULE = "source validation accuracy less target entropy; no label of the target"
-"""By what weights are chosen, as results say it."""
+RULE = "source validation accuracy and what predictions tell of target items; no label of the target"
+"""By what weights are chosen, as results say it.
+
+Little entropy alone would choose networks that name one class for all: they are sure, too.
+"""
 
 
 class Chosen(NamedTuple):
@@ -22,13 +23,13 @@ class Chosen(NamedTuple):
 
     accuracy: float
     """Of the source."""
-    entropy: float
-    """Mean of the target, as a share of a blind guess's; 0 where no item is held out."""
+    target: Told
+    """Of predictions on the target; nothing where no item is held out."""
 
     @property
     def score(self) -> float:
-        """What is to be high: that much of both is in [0, 1], so they count alike."""
-        return self.accuracy - self.entropy
+        """What is to be high: both are in [0, 1], so they count alike."""
+        return self.accuracy + self.target.information
 
 
 class Choice:
@@ -42,13 +43,14 @@ class Choice:
     def __init__(self, keep: bool) -> None:
         self.kept = BestWeights(keep)
         self.known: dict[str, float] = {}
-        """What the choice went by: "validation" and "entropy", and the "epoch"."""
+        """What the choice went by: "validation", "entropy" and "diversity", and the "epoch"."""
 
     def consider(self, module: Host, chosen: Chosen) -> None:
         """Log an epoch's validation, and keep the weights if none was better."""
-        module.log_dict({"val/entropy": chosen.entropy, "val/score": chosen.score}, sync_dist=True)
+        told = chosen.target._asdict()
+        module.log_dict({**{f"val/{name}": x for name, x in told.items()}, "val/score": chosen.score}, sync_dist=True)
         if self.kept.consider(module, chosen.score):
-            self.known = {"validation": chosen.accuracy, "entropy": chosen.entropy, "epoch": module.current_epoch}
+            self.known = {"validation": chosen.accuracy, **told, "epoch": module.current_epoch}
 
     def take(self, module: Host) -> None:
         """Give a module the weights that were kept, if any, once training is over."""
@@ -74,25 +76,23 @@ class Tallies:
 
     def __init__(self) -> None:
         self._of: dict[str, Tally] = {}
-        self._entropies: list[Tensor] = []
+        self._telling = Telling()
 
     def add(self, logits: Tensor, batch: dict[str, Any], batch_idx: int) -> None:
         """Note the logits (N, K) of a batch of one domain; a split begins with batch 0."""
         if batch_idx == 0:
-            self._of, self._entropies = {}, []
+            self._of, self._telling = {}, Telling()
         counts = not batch.get("spare")
         if "y" in batch:
             self._of.setdefault(batch["domain"], Tally()).add(logits, batch["y"], counts)
-        if batch["domain"] == "target":
-            self._entropies.append(entropy(logits).detach().cpu()[: len(logits) if counts else 0])
+        if batch["domain"] == "target" and counts:
+            self._telling.add(logits)
 
     def chosen(self) -> Chosen | None:
         """Sum up a validation; None where no source item is held out."""
         if "source" not in self._of:
             return None
-        each = ranks.in_turn(self._entropies)
-        mean = float(torch.cat(each).mean()) if each else 0.0
-        return Chosen(self._of["source"].scored().value, mean)
+        return Chosen(self._of["source"].scored().value, self._telling.told())
 
     def scored(self, domain: str) -> Scored | None:
         """Score one domain's test items; None where it has no labels."""
