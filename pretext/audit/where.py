@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pretext.audit.effects import Effects, causal_effects
 from pretext.core.rng import rng
-from pretext.core.types import Backbone, Features, Panel, Task
+from pretext.core.types import Backbone, Features, Panel, Puzzle, Task, Tree
 from pretext.ops.drawing import heated, mosaic, panels
 from pretext.ops.geometric import drawable
 from pretext.supervised.labelled import part
@@ -26,6 +26,7 @@ NO_CHOICE = "its answer is no choice but a picture, or numbers: each of them has
 _CELLS = 4  # a side of a map on which a place can be told
 _TILES = 9  # pictures of one puzzle that are drawn
 _STRONGEST = 10  # effects that are told
+_NAMED = 8  # most answers that a task's pictures are asked to name
 ENDS = (0, -1)
 
 
@@ -208,7 +209,18 @@ def _posed(module: Pretrainer, name: str, task: Task, x: Tensor) -> Exam | str:
     def says(number: int, answer: int) -> str:
         return f"prediction: number {answer}" if told is None else told[number]
 
-    return Exam(puzzle.question, solve, puzzle.answer, says, lambda k: f"answer {k}")
+    return Exam(puzzle.question, solve, puzzle.answer, says, _names(task, puzzle, prediction))
+
+
+def _names(task: Task, puzzle: Puzzle, prediction: Tree) -> Callable[[int], str]:
+    """Name each answer as the task's own pictures do, if these tell one from another; else by its number."""
+    scores = task.choice_scores(prediction)
+    if scores is None or scores is not prediction or scores.shape[1] > _NAMED:
+        return lambda k: f"answer {k}"
+    alike = torch.eye(scores.shape[1], device=scores.device)[:, None].expand(-1, len(scores), -1)
+    said = [task.draw(puzzle, each)[0][-1].caption.partition(": ")[2] for each in alike]
+    distinct = all(said) and len(set(said)) == len(said)
+    return said.__getitem__ if distinct else lambda k: f"answer {k}"
 
 
 def _classifier(module: Supervised) -> Callable[[Features], Tensor]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +53,8 @@ class OpenClip(Backbone):
             name = Path(name).stem
         known = library.list_models()
         require(name in known, self, f"open_clip has no model {name!r}", "see open_clip.list_models()")
-        self.net = library.create_model(name, pretrained=None)
+        with _unwarned():
+            self.net = library.create_model(name, pretrained=None)
         self.tokenizer = library.get_tokenizer(name)
         if weights is not None:
             _fill(self.net, weights, name)
@@ -90,6 +94,21 @@ def _library() -> Any:
             "OpenClip: needs the package open_clip_torch; pip install 'pretext-tasks[open_clip]', or the package itself"
         ) from error
     return open_clip
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Keep from the user that open_clip has loaded no weights: a file is read afterwards, where one is given."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return "No pretrained weights loaded" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(other)
+    try:
+        yield
+    finally:
+        root.removeFilter(other)
 
 
 def _fill(net: nn.Module, weights: str, name: str) -> None:

@@ -48,7 +48,7 @@ def tables(result: ProbeResult) -> list[Table]:
     """Lay out what a probe measured: scores by stage, scores along a curve, what each protocol keeps apart."""
     shown = measured(result)
     title = f"{about(result)}. {shown[0].protocol.title}" if _of_one(shown) else about(result)
-    drawn = [_by_stage(result, title, shown, f"{CAPTION}{_options(result)}")] if shown else []
+    drawn = [_by_stage(result, title, shown, f"{CAPTION}{_averaged(result)}{_options(result)}")] if shown else []
     drawn += [_by_point(*each) for each in curves(result)]
     for own in descriptions(result.described):
         drawn += _by_variant(result, own) if own.variants_title else []
@@ -56,6 +56,12 @@ def tables(result: ProbeResult) -> list[Table]:
         title = protocol.title if shown else f"{about(result)}. {protocol.title}"
         drawn.append(_by_stage(result, title, list(apart)))
     return drawn
+
+
+def _averaged(result: ProbeResult) -> str:
+    """Say of how many views test items were averaged, if they were."""
+    _, of_test, averaged = str((result.protocol or {}).get("view", "")).partition("; test averaged ")
+    return f". Test items are averaged {averaged}" if of_test else ""
 
 
 def _options(result: ProbeResult) -> str:

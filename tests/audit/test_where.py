@@ -64,6 +64,7 @@ class TestHeat:
         assert [len(rows) for rows in found.rows.values()] == [3, 3, 3]
         assert "no choice but a picture" in found.why_not["draw"]
         assert list(found.effects) == ["turn"]  # of the others, pictures have no answer of their own
+        assert {each.answer for each in found.effects["turn"]} <= {f"turned {90 * k}°" for k in range(4)}
         assert found.rows["jigsaw"][0][0].image.shape == (3, 2 * 6 + 1, 2 * 6 + 1)  # four tiles
         assert module.training
         assert all(torch.equal(weights[name], tensor) for name, tensor in module.state_dict().items())

@@ -9,6 +9,7 @@ import pretext
 from datamodules import Generated
 from pretext import GeneratedViews, Shapes
 from pretext.core.rng import rng
+from pretext.report.probe import tables
 from pretext.views.latent.generator import truncated_normal
 
 
@@ -49,5 +50,7 @@ def test_a_probe_averages_what_is_said_of_views(tmp_path):
     trained = [row.score("linear").figures["validation"] for row in (plain.stages[0], far.stages[0])]
     assert trained[0] == trained[1]  # training items have no views
     assert far.protocol["view"].endswith("test averaged with 2 views of a generator at std 1")
+    captions = ["averaged" in tables(result)[0].caption for result in (plain, far)]
+    assert captions == [False, True]
     with pytest.raises(ValueError, match="GeneratedViews: Shapes without `encode`; give one that finds"):
         pretext.probe(net, data, folder=tmp_path / "no", ensemble=GeneratedViews(Shapes()), **options)
