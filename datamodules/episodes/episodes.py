@@ -164,10 +164,10 @@ class Episodes(Episodic):
     def _check(self, pool: Pool, part: Part) -> None:
         ways, each = self.shape.ways, self.shape.shots + self.shape.queries
         if len(pool.members) < ways:
-            raise DataError(
-                f"Episodes got {len(pool.members)} classes for {part} and wants ways={ways}; lower ways, hold out "
-                "fewer (held.val, held.test), or multiply them (--data.multiply turns)"
-            )
+            more = "; lower ways, hold out fewer classes (held.val, held.test)"
+            if part == "train" and self.multiply == "none":
+                more += ", or multiply them (--data.multiply turns)"
+            raise DataError(f"Episodes got {len(pool.members)} classes for {part} and wants ways={ways}{more}")
         least = min(map(len, pool.members))
         if least < each:
             raise DataError(

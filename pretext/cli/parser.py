@@ -20,8 +20,8 @@ USER_ERRORS = (ArgumentError, ValueError, TypeError, OSError, ImportError, Float
 USER_MESSAGES = re.compile(r"^(MisconfigurationException: |RuntimeError: Error\(s\) in loading state_dict)")
 # Lines of jsonargparse's messages that speak of its own types and not of what the user wrote.
 NOISE = re.compile(
-    r"Does not validate against|Subtypes:|Errors:|Given value type:|Given value: (NestedArg|Namespace)"
-    r"|- Expected a <class 'NoneType'>|- Expected a path but"
+    r"(- )?(Does not validate against|Subtypes:|Errors:|Given value type:|Given value: (NestedArg|Namespace)"
+    r"|Expected a <class 'NoneType'>|Expected a path but)"
 )
 _DISK = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room and call it again"),

@@ -10,6 +10,7 @@ from nets import TinyNet
 from PIL import Image
 
 from pretext.__main__ import main
+from pretext.cli.parser import one_line
 from pretext.training.callbacks.online import _said
 from pretext.training.callbacks.progress import as_table
 from pretext.training.callbacks.questions import questions
@@ -205,3 +206,19 @@ class TestFigures:
         pages = list(_pages(names, Path("run/puzzles.png")))
         assert [str(page) for _, page in pages] == ["run/puzzles.png", "run/puzzles-2.png", "run/puzzles-3.png"]
         assert [name for named, _ in pages for name in named] == names
+
+
+def test_what_a_parser_says_of_its_own_types_is_left_out():
+    """A wrong option of a part of a part, as jsonargparse tells it."""
+    told = """Does not validate against any of the Union subtypes
+Subtypes: [<class 'Host'>, <class 'NoneType'>]
+Errors:
+  - Does not validate against any of the Union subtypes
+    Subtypes: [<class 'Learner'>, <class 'NoneType'>]
+    Errors:
+      - MAML: steps=0; give 1 or more
+      - Expected a <class 'NoneType'>
+    Given value type: <class 'Namespace'>
+    Given value: Namespace(class_path='pretext.MAML')
+  - Expected a <class 'NoneType'>"""
+    assert one_line(ValueError(told)) == "MAML: steps=0; give 1 or more"
