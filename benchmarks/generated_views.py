@@ -57,7 +57,7 @@ class Plan:
         self.both = [0.0, 0.2] if dry else [0.0, 0.1, 0.2, 0.4, 0.8, 1.6]
         self.latent = [0.2] if dry else [0.1, 0.2, 0.4, 0.8, 1.6]
         self.vae_both, self.vae_latent = ([0.2], [0.2]) if dry else ([0.0, 0.2, 0.5, 1.0], [0.5])
-        self.vae_steps, self.vae_items = (2, 200) if dry else (500, 10_000)
+        self.vae_steps, self.vae_items = (2, 200) if dry else (800, 10_000)
 
 
 def pixels() -> Augment:

@@ -10,7 +10,8 @@ trained again where they are gone and still needed. `--dry` does everything in s
 Tasks computed from photos: autoencoding, denoising, edges, keypoints, inpainting, colorization, super-resolution, and
 both halves of a split-brain; a tiny encoder with one head for all; five models of each task, trained on random subsets
 of photos. Arm "common": all models begin alike and meet their photos in the same order. Arm "own": each draws its own
-start, so that weights have no common basis: what that costs.
+start, so that weights have no common basis: what that costs. There TTNet regresses weights alone; in the first arm the
+weight of the loss of predicted networks (0 or .1) is chosen by leaving known tasks out.
 
 Correlations are measured: read-outs on frozen encoders, with 200 labelled photos of each target. So predictions are
 zero-shot in weights, and not quite in labels. Colorization and the half of the split-brain that sees lightness ask the
@@ -61,6 +62,7 @@ def suite_of(arm: str, args: argparse.Namespace) -> TaskSuite:
     """Describe an arm. That of own starts takes the correlations that the other one measured."""
     dry = args.dry
     table = None if arm == "common" else str(args.out / "correlations.csv")
+    weights = {} if arm == "common" else {"consistency": [0.0]}
     suite = TaskSuite(
         {"class_path": "tiny.Tiny"},
         {"data": "datamodules.ImageFolder", "data.root": str(args.root / "cifar10"), "data.canvas": 32},
@@ -68,7 +70,7 @@ def suite_of(arm: str, args: argparse.Namespace) -> TaskSuite:
         width=8 if dry else 16,
         training=Training(*((2, 20, 2, 10) if dry else (5, 1000, 300, 50)), start=arm),
         correlations=Correlated(table, "linear", items=20 if dry else 200, steps=2 if dry else 100),
-        regression=Regression(steps=2 if dry else 1000, batch=8 if dry else 32),
+        regression=Regression(steps=2 if dry else 1000, batch=8 if dry else 32, **weights),
         few=10 if dry else 50,
         few_steps=2 if dry else 50,
         items=100 if dry else 5000,
