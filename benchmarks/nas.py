@@ -59,7 +59,7 @@ class Plan:
     def __init__(self, dry: bool) -> None:
         self.architectures, self.seeds, self.steps = (3, 1, 2) if dry else (24, 2, 600)
         self.limit, self.items, self.calibration = (200, 40, 32) if dry else (5000, 1000, 512)
-        self.search_steps, self.random_cells, self.board_steps = (2, 1, 2) if dry else (300, 6, 600)
+        self.search_steps, self.random_cells, self.board_steps = (2, 1, 2) if dry else (300, 6, 300)
         self.board_seeds = 1 if dry else 3
         self.widths = [4] if dry else [4, 8, 12, 16]
 

@@ -136,7 +136,10 @@ def of_classes(
 def check_root(root: Path) -> None:
     """Refuse a root that is no folder or an empty one."""
     if not root.exists():
-        raise DataError(f"there is no folder {root}; give the folder of the data as root (--data.root DIR)")
+        raise DataError(
+            f"there is no folder {root}; give the folder of the data "
+            "(--data.root DIR; of two domains --data.source DIR --data.target DIR)"
+        )
     if not root.is_dir():
         raise DataError(f"{root} is a file, but a folder of images is wanted")
     if not any(root.iterdir()):

@@ -14,6 +14,8 @@ from pretext.core.rng import rng
 from pretext.core.types import Backbone, Features, Panel, Puzzle, Task, Tree
 from pretext.ops.drawing import heated, mosaic, panels
 from pretext.ops.geometric import drawable
+from pretext.supervised.adaptation.adaptation import Adaptation
+from pretext.supervised.adaptation.advent import AdvEnt
 from pretext.supervised.labelled import part
 from pretext.supervised.linear_probe import LinearProbe
 from pretext.supervised.module import Supervised
@@ -22,6 +24,7 @@ from pretext.training.host import Host
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.puzzles import Rows
 
+Answering = Pretrainer | Supervised | Adaptation | AdvEnt
 NO_CHOICE = "its answer is no choice but a picture, or numbers: each of them has a place of its own"
 _CELLS = 4  # a side of a map on which a place can be told
 _TILES = 9  # pictures of one puzzle that are drawn
@@ -61,8 +64,8 @@ class Exam(NamedTuple):
     """(M, 3, H, W)."""
     solve: Callable[[Features], Tensor]
     """Scores each answer that may be given, (P, K)."""
-    answer: Tensor
-    """(P,) int64: the right ones."""
+    answer: Tensor | None
+    """(P,) int64: the right ones; none: they are not known."""
     says: Callable[[int, int], str]
     """Says in words which answer was given to a puzzle, by the numbers of both."""
     names: Callable[[int], str]
@@ -84,7 +87,7 @@ def where(module: Host, batch: Mapping[str, Any], count: int) -> Where:
         ValueError: the library is missing, or the module is neither.
 
     """
-    if not isinstance(module, Pretrainer | Supervised):
+    if not isinstance(module, Answering):
         raise ValueError(f"{type(module).__name__} answers nothing; --where wants tasks or an evaluator")
     rows: dict[str, Rows] = {}
     why_not: dict[str, str] = {}
@@ -164,20 +167,20 @@ class _Answering(nn.Module):
         return self.solve(self.backbone(question))[self.puzzle : self.puzzle + 1].float()
 
 
-def _exams(module: Pretrainer | Supervised, batch: Mapping[str, Any], count: int) -> Iterator[tuple[str, Exam | str]]:
+def _exams(module: Answering, batch: Mapping[str, Any], count: int) -> Iterator[tuple[str, Exam | str]]:
     """Pose the puzzles of each task, or say why not."""
     if "t" in module.backbone.axes or "h" not in module.backbone.axes:
-        yield "all", f"{type(module.backbone).__name__} reads {module.backbone.axes!r}; only pictures are drawn"
+        yield "The run", f"{type(module.backbone).__name__} does not see pictures alone, and only these are drawn"
     elif isinstance(module, Pretrainer):
         x = module.inputs.centre(batch["x"][:count].to(module.device))
         for name, task in module.tasks.items():
             assert isinstance(task, Task)  # ModuleDict forgets that its modules are tasks
             yield name, _posed(module, name, task, x)
-    elif isinstance(module, Segmentation):
+    elif isinstance(module, Segmentation | AdvEnt):
         yield "segmentation", NO_CHOICE
     else:
         x = part(batch["x"], module.inputs.modality, type(module).__name__)[:count].to(module.device)
-        y, classes = batch["y"][:count], module.classes
+        y, classes = batch["y"][:count] if "y" in batch else None, module.classes
         named = "linear probe" if isinstance(module, LinearProbe) else "classes"
         yield (
             named,
@@ -223,7 +226,7 @@ def _names(task: Task, puzzle: Puzzle, prediction: Tree) -> Callable[[int], str]
     return said.__getitem__ if distinct else lambda k: f"answer {k}"
 
 
-def _classifier(module: Supervised) -> Callable[[Features], Tensor]:
+def _classifier(module: Supervised | Adaptation) -> Callable[[Features], Tensor]:
     """Find what says the classes: of several classifiers that which did best in validation, else the deepest."""
     if isinstance(module, LinearProbe):
         known = module.validation
@@ -244,7 +247,7 @@ def _drawn(module: Host, exam: Exam, count: int) -> Rows:
         found = heat(module.backbone, exam.question, exam.solve, p)
         mine = _pictures_of(p, puzzles, found)
         warm = torch.stack([heated(pictures[i], found[i]) for i in mine])
-        right = given[p : p + 1] == exam.answer[p : p + 1].cpu()
+        right = None if exam.answer is None else given[p : p + 1] == exam.answer[p : p + 1].cpu()
         plain = Panel(mosaic(pictures[mine]), "the puzzle")
         rows.append([plain, *panels([mosaic(warm)], exam.says(p, int(given[p])), right)])
     return rows

@@ -16,6 +16,7 @@ from pretext.nn.losses import info_nce, max_margin, triplet
 
 SHARPEST = 100.0  # one over the lowest temperature that is learnt, as in CLIP
 By = Literal["similarity", "distance"]
+Reduction = Literal["mean", "sum"]
 
 
 class EmbeddingLoss(ABC):
@@ -117,11 +118,12 @@ class Triplet(EmbeddingLoss):
     """Each right one is to be more alike than wrong ones by a margin, both ways, on embeddings of length 1.
 
     With `Embed.hardest` the hardest wrong ones alone count: VSE++'s loss, https://arxiv.org/abs/1707.05612. Embeddings
-    that are all equal cost twice the margin before it is divided by that.
+    that are all equal cost twice the margin (of a sum, for each item) before it is divided by that.
 
     Args:
         margin: by how much.
         by: cosines, [margin - s + s']+, or Euclidean distances, [margin + d - d']+.
+        reduction: over the items of a batch; VSE++'s code sums, so that its learning rate goes with the batch.
 
     Raises:
         ValueError: the margin is not positive, or another word.
@@ -130,10 +132,13 @@ class Triplet(EmbeddingLoss):
 
     margin: float = 0.2
     by: By = "similarity"
+    reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
         require(self.margin > 0, self, f"margin={self.margin}", "give a positive margin")
-        require(self.by in get_args(By), self, f"by={self.by!r}", f"give one of {', '.join(get_args(By))}")
+        for name, words in (("by", get_args(By)), ("reduction", get_args(Reduction))):
+            given = getattr(self, name)
+            require(given in words, self, f"{name}={given!r}", f"give one of {', '.join(words)}")
 
     def likeness(self, one: Tensor, two: Tensor) -> Tensor:
         one, two = functional.normalize(one.float(), dim=1), functional.normalize(two.float(), dim=1)
@@ -142,7 +147,7 @@ class Triplet(EmbeddingLoss):
         return -torch.cdist(one, two, compute_mode="donot_use_mm_for_euclid_dist")
 
     def loss(self, alike: Tensor, hardest: bool) -> Tensor:
-        return triplet(alike, self.margin, hardest) / (2 * self.margin)
+        return triplet(alike, self.margin, hardest, self.reduction) / (2 * self.margin)
 
     def spread(self, outputs: int) -> None:
         return None

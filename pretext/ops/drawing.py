@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,6 +22,7 @@ BINS = 64  # rows of a spectrogram, pixels
 SHOWN, WIDTH, HEIGHT = 32, 128, 32  # of stripes: how many numbers, in so many pixels at most
 TALL, BAR = 64, 4  # height of bars, and the width of each, pixels
 CELL = 12  # pixels of a number with its line
+LETTERS, LINES, INK = 28, 3, 24  # of a text that is drawn: letters of a line, lines, and pixels of a letter's height
 GLYPHS = ("75557", "26227", "71747", "71717", "55711", "74717", "74757", "71111", "75757", "75717")
 ASPECT = 4  # its columns for each row
 RANGE = 6.0  # from black to white, in units of ln of the amplitude: 52 dB
@@ -102,9 +106,15 @@ def stacked(pictures: Iterable[Tensor]) -> Tensor:
     return torch.cat([first, *(part for picture in others for part in (white, picture))], 1)
 
 
-def blank() -> Tensor:
-    """Draw nothing, for what is told in a caption: a pale stripe, (3, h, w)."""
-    return torch.full((3, CELL, 4 * CELL), 0.92)
+def written(text: str) -> Tensor:
+    """Write a text, black on a pale box: (3, h, w). What does not fit in its lines ends in an ellipsis."""
+    lines = "\n".join(textwrap.wrap(text, LETTERS, max_lines=LINES, placeholder=" ..."))
+    box = Image.new("L", (LETTERS * INK // 2 + 2 * INK, (LINES + 1) * (INK + INK // 4)), 240)
+    pen, font = ImageDraw.Draw(box), ImageFont.load_default(INK)
+    wide = pen.multiline_textbbox((0, 0), lines, font)[2] / (box.width - 2 * INK)
+    font = font if wide <= 1 else ImageFont.load_default(INK / wide)  # of broad letters
+    pen.multiline_text((INK, box.height / 2), lines, fill=20, font=font, anchor="lm", spacing=INK // 4)
+    return torch.from_numpy(np.array(box)).float().div(255).expand(3, -1, -1)
 
 
 def thumbnail(clip: Tensor) -> Tensor:

@@ -42,7 +42,11 @@ def _caption(score: Mapping[str, Any], measure: str) -> str:
     if source is not None:
         said.append(f"On the source's own test items: {figure(source[measure])}.")
     chosen = f"Weights were chosen by {score['selected']}"
-    known = {"validation": "source validation", "entropy": "target entropy", "diversity": "of their mean"}
+    known = {
+        "validation": "source validation",
+        "entropy": "mean entropy of target predictions",
+        "diversity": "entropy of their mean",
+    }
     figures = ", ".join(f"{name} {figure(score[key])}" for key, name in known.items() if key in score)
     said.append(f"{chosen} ({figures})." if figures else f"{chosen}.")
     if all(row["gap_closed"] is None for row in score["rows"]):

@@ -20,7 +20,7 @@ from pretext.report.table import STAR, Cell, Column, Content, Row, Table, of_met
 from pretext.report.words import figure as said
 from pretext.report.words import protocol_facts
 
-CAPTION = f"{STAR} best stage on a validation share of train; beside scores their 95 % intervals"
+STARRED, INTERVALS = f"{STAR} best stage on a validation share of train", "beside scores their 95 % intervals"
 KEYS = [Key("trained", "trained"), Key("random", "random initialisation"), Key("raw", "raw input", "")]
 LOOKS: dict[str, dict[str, Any]] = {  # in the picture
     "trained": {"color": "tab:blue", "marker": "o", "label": "trained"},
@@ -48,7 +48,9 @@ def tables(result: ProbeResult) -> list[Table]:
     """Lay out what a probe measured: scores by stage, scores along a curve, what each protocol keeps apart."""
     shown = measured(result)
     title = f"{about(result)}. {shown[0].protocol.title}" if _of_one(shown) else about(result)
-    drawn = [_by_stage(result, title, shown, f"{CAPTION}{_averaged(result)}{_options(result)}")] if shown else []
+    drawn = (
+        [_by_stage(result, title, shown, f"{_legend(result)}{_averaged(result)}{_options(result)}")] if shown else []
+    )
     drawn += [_by_point(*each) for each in curves(result)]
     for own in descriptions(result.described):
         drawn += _by_variant(result, own) if own.variants_title else []
@@ -56,6 +58,11 @@ def tables(result: ProbeResult) -> list[Table]:
         title = protocol.title if shown else f"{about(result)}. {protocol.title}"
         drawn.append(_by_stage(result, title, list(apart)))
     return drawn
+
+
+def _legend(result: ProbeResult) -> str:
+    """Say what the star means, if there is one, and what the intervals are."""
+    return f"{STARRED}; {INTERVALS}" if any(row.chosen for row in result.stages) else INTERVALS.capitalize()
 
 
 def _averaged(result: ProbeResult) -> str:

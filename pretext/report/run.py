@@ -49,6 +49,7 @@ def write_report(run: Path) -> Path:
         why_not=logs.where.get("why_not", {}),
         effects=where.tables_of(logs.where),
         across=adaptation.table(logs.score),
+        masks=embedded(run / "segmentation.png"),
         training=_training(logs),
         probes=sections,
         glossary=glossary(

@@ -134,6 +134,12 @@ def walk(generator: LatentGenerator, device: torch.device, count: int, direction
     return [list(row) for row in zip(*columns, strict=True)]
 
 
+_NO_CLASSES = (
+    "neither the generator nor the data has classes; show labelled pictures, "
+    "--data datamodules.ImageFolder --data.root DIR"
+)
+
+
 @torch.no_grad()
 def direction_between(generator: LatentGenerator, module: Host, data: Any, names: Sequence[str]) -> Tensor:
     """Fit the direction (D,) from what has one attribute to what has another.
@@ -158,7 +164,8 @@ def direction_between(generator: LatentGenerator, module: Host, data: Any, names
     classes = list(getattr(data, "classes", [])) if isinstance(generator, InvertibleGenerator) and not told else []
     known = [*told, *classes]
     got = f"--walk {','.join(names)}"
-    require(len(names) == 2 and set(names) <= set(known), "walk", got, f"name two of {', '.join(known) or 'none'}")
+    wanted = f"name two of {', '.join(known)}" if known else _NO_CLASSES
+    require(len(names) == 2 and set(names) <= set(known), "walk", got, wanted)
     if told:
         parts = [_told(generator, module, *told[name]) for name in names]
     else:

@@ -84,6 +84,28 @@ class TestHeat:
         ]
         assert found.effects["classes"][0].answer in ("dull", "bright")
 
+    def test_a_network_across_domains_shows_where_it_sees_a_class_even_without_labels(self):
+        pytest.importorskip(LIBRARY, reason="the library grad-cam, an extra, is not installed")
+        module = pretext.Adaptation(backbone=TinyNet(norm=False))
+        module.classes = ["dull", "bright"]
+        module.begin(2)
+        items = batch(3)
+        labelled, alone = (where(module, items, 3), where(module, {k: v for k, v in items.items() if k != "y"}, 3))
+        assert [row[1].right is None for row in labelled.rows["classes"]] == [False] * 3
+        assert [row[1].right for row in alone.rows["classes"]] == [None] * 3
+        assert alone.effects["classes"]
+
+    def test_masks_and_other_than_pictures_say_why_not(self):
+        found = where(pretext.AdvEnt(backbone=TinyNet()), batch(2), 2)
+        assert "no choice but a picture" in found.why_not["segmentation"]
+        several = Pretrainer(
+            pretext.MultiModal({"a": TinyNet(), "b": TinyNet()}),
+            {"pair": partial(pretext.Embed, first="a", second="b")},
+        )
+        assert where(several, batch(2), 2).why_not == {
+            "The run": "MultiModal does not see pictures alone, and only these are drawn"
+        }
+
     def test_without_the_library_it_says_what_to_install(self, monkeypatch):
         monkeypatch.setitem(sys.modules, LIBRARY, None)
         with pytest.raises(ValueError, match=r"needs the library grad-cam: pip install 'pretext-tasks\[where\]'"):

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from pretext.ops.drawing import GAP, film_strip, numbers, spectrogram
+from pretext.ops.drawing import GAP, film_strip, numbers, spectrogram, written
 from pretext.ops.temporal import STILL
 
 
@@ -69,3 +69,14 @@ def test_numbers_of_a_grid_have_a_picture_each_wherever_they_stand():
     assert all(torch.equal(drawn[number], again[number]) for number in drawn)
     assert len({tuple(cell.flatten().tolist()) for cell in drawn.values()}) == 16
     assert [int((1 - drawn[number]).sum()) for number in (0, 6, 7)] == [8, 7, 13]  # ink of 1, 7 and 8
+
+
+def test_texts_are_written_in_boxes_of_one_size_and_none_runs_over_its_edge():
+    texts = ["a red ring", "a blue ring", "a ring " * 30, "W" * 200, ""]
+    boxes = [written(text) for text in texts]
+    assert len({box.shape for box in boxes}) == 1
+    ink = [float((box < 0.5).float().mean()) for box in boxes]
+    assert ink[4] == 0 < ink[0] < ink[2]
+    assert not torch.equal(boxes[0], boxes[1])
+    for box in boxes:
+        assert min(float(edge.min()) for edge in (box[0, 0], box[0, -1], box[0, :, 0], box[0, :, -1])) > 0.9

@@ -31,7 +31,7 @@ def test_rows_and_shares_are_those_of_the_score():
         "| *source only* | 57.5 (56.0-59.0) | 0.0 |",
     ]
     caption = table(SCORE).caption.replace("\u00a0", " ")
-    assert "no label of the target (source validation 96.0 %, target entropy 12.5 %, of their mean 87.5 %)" in caption
+    assert "mean entropy of target predictions 12.5 %, entropy of their mean 87.5 %)" in caption
     assert "--model.beside" not in caption
 
 

@@ -23,7 +23,7 @@ from pretext.evaluation import segment
 from pretext.evaluation.segment import IGNORED, Colours
 from pretext.supervised.mask_scores import score
 from pretext.supervised.segmentation import Segmentation, mirrored, predicted
-from pretext.supervised.segmentation_view import Shown, draw
+from pretext.supervised.segmentation_view import Shown, draw, palette
 from pretext.training.callbacks import AtomicCheckpointIO, Checkpoint
 from pretext.training.optimization import Optim
 
@@ -286,6 +286,14 @@ def test_the_picture_shows_photo_mask_and_prediction(root, tmp_path):
     colours = {tuple(colour) for colour in mask.reshape(-1, 3)}
     assert len(colours) == 3
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["background", "pet", "not judged"]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 6, 7, 18, 19, 40])
+def test_every_class_has_a_colour_of_its_own_that_is_not_grey(classes):
+    colours = palette(classes)
+    assert colours.shape == (classes, 3)
+    assert len({tuple(colour) for colour in colours}) == classes
+    assert (colours.max(1).astype(int) - colours.min(1) > 30).all()
 
 
 def test_a_trial_run_leaves_nothing_behind(root, tmp_path):

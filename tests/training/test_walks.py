@@ -53,6 +53,10 @@ def test_of_a_trained_one_classes_of_the_data_are_encoded():
     torch.testing.assert_close(found, latents[y == 5].mean(0) - latents[y == 0].mean(0), atol=1e-5, rtol=1e-4)
     with pytest.raises(ValueError, match="walk: a run or config that draws nothing; give one with"):
         generator_of(Pretrainer(TinyNet(), {"turn": pretext.Rotation}))
+    with pytest.raises(
+        ValueError, match="walk: --walk a,b; neither the generator nor the data has classes; show labelled"
+    ):
+        direction_between(generator, module, None, ["a", "b"])
 
 
 def test_show_draws_them(tmp_path, capsys):

@@ -11,7 +11,7 @@ from pretext.nn.self_information import Telling, Told
 from pretext.supervised.best_weights import BestWeights
 from pretext.training.host import Host
 
-RULE = "source validation accuracy and what predictions tell of target items; no label of the target"
+RULE = "source validation (accuracy, or mean IoU) and information in target predictions; no label of the target"
 """By what weights are chosen, as results say it.
 
 Little entropy alone would choose networks that name one class for all: they are sure, too.

@@ -13,7 +13,7 @@ from pretext.core.types import Backbone, Features, Grade, Panel, Puzzle, Task
 from pretext.nn.embedding_losses import EmbeddingLoss, InfoNCE, MaxMargin
 from pretext.nn.heads import small
 from pretext.nn.losses import ranking
-from pretext.ops.drawing import blank, panels, rows, thumbnail
+from pretext.ops.drawing import panels, rows, thumbnail, written
 from pretext.ops.temporal import random_clip, require_modalities, same_moment
 from pretext.ops.tiles import swap_places
 from pretext.ops.words import as_texts
@@ -141,28 +141,27 @@ class Embed(Task):
 
     def draw(self, puzzle: Puzzle, prediction: Pair | None) -> list[list[Panel]]:
         """Draw each first with its second, and the second that the prediction finds most like the first."""
-        firsts, asked = self._drawn(self.first, puzzle.question[self.first])
-        seconds, said = self._drawn(self.second, puzzle.question[self.second])
+        firsts, seconds = (self._drawn(name, puzzle.question[name]) for name in (self.first, self.second))
         answer, what = puzzle.answer.tolist(), "clip" if "thw" in self.axes.values() else "item"
         columns = [
-            panels(firsts, [f"which {self.second} is of this {what}?{text}" for text in asked]),
-            panels([seconds[own] for own in answer], [f"answer: its own{said[own]}" for own in answer]),
+            panels(firsts, f"which {self.second} is of this {what}?"),
+            panels([seconds[own] for own in answer], "answer: its own"),
         ]
         if prediction is not None:
             nearest = self.loss.likeness(*(part.detach().cpu() for part in prediction)).argmax(1)
             pairs = zip(nearest.tolist(), answer, strict=True)
             names = ["its own" if i == own else f"that of item {i + 1}" for i, own in pairs]
-            captions = [f"prediction: {name}{said[i]}" for name, i in zip(names, nearest.tolist(), strict=True)]
             right = nearest == puzzle.answer.cpu()
-            columns.append(panels([seconds[i] for i in nearest.tolist()], captions, right))
+            said = [f"prediction: {name}" for name in names]
+            columns.append(panels([seconds[i] for i in nearest.tolist()], said, right))
         return rows(*columns)
 
-    def _drawn(self, name: str, x: Tensor) -> tuple[list[Tensor], list[str]]:
-        """Draw a modality of each item, and say what is written in it."""
+    def _drawn(self, name: str, x: Tensor) -> list[Tensor]:
+        """Draw a modality of each item."""
         if self.axes[name] == "l":
-            return [blank() for _ in x], [f": {text}" for text in as_texts(x)]
+            return [written(text) for text in as_texts(x)]
         frames = x.unsqueeze(2) if self.axes[name] == "hw" else x  # a picture is a film of one frame
-        return [thumbnail(part) for part in frames], [""] * len(x)
+        return [thumbnail(part) for part in frames]
 
     def extra_repr(self) -> str:
         asked = f"first={self.first!r}, second={self.second!r}, frames={self.frames}"

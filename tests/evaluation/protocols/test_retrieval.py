@@ -141,6 +141,8 @@ def test_a_run_is_probed_in_both_directions_beside_itself_untrained(run, capsys)
     assert main(["probe", str(run), "--protocols", "retrieval", "--classes", str(prompts)]) == 0
     printed = capsys.readouterr().out
     assert "Retrieval" in printed
+    assert "Beside scores their 95 % intervals" in " ".join(printed.split())
+    assert "best stage" not in printed  # nothing is chosen
     rows = [line.split()[:2] for line in printed.splitlines() if line]
     assert all([whose, stage] in rows for whose in ("trained", "random") for stage in ("rgb", "text"))
     result = json.loads((run / "probe.json").read_text())
