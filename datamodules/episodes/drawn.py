@@ -59,7 +59,8 @@ def draw(pools: Sequence[Pool], shape: Shape, key: Key) -> Episode:
     def rows(part: Tensor) -> Tensor:
         return torch.cat([part[:, : shape.shots].flatten()[order], part[:, shape.shots :].flatten()])
 
-    facts = None if pool.facts is None else pool.facts[classes].mean(0)
+    # In one order whatever the draw: a mean that differs in its last bit would be another task's.
+    facts = None if pool.facts is None else pool.facts[sorted(classes)].mean(0)
     return Episode(rows(positions), rows(y), rows(changes), facts)
 
 

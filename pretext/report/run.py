@@ -44,7 +44,7 @@ def write_report(run: Path) -> Path:
         verdict=_verdict(logs),
         numbers=list(_numbers(logs)),
         puzzles=embedded(run / "puzzles.png"),
-        evaluator=bool(logs.score),
+        poses=logs.poses,
         where=embedded(run / where.PICTURE),
         why_not=logs.where.get("why_not", {}),
         effects=where.tables_of(logs.where),
@@ -111,7 +111,16 @@ def _test_numbers(score: Mapping[str, Any]) -> Iterator[Tile]:
         if metric is not None:
             label = " · ".join(filter(None, (str(score["task"]).replace("_", " "), row.get("stage"))))
             bounds = f"95 % interval {100 * row['low']:.1f} to {100 * row['high']:.1f}"
-            yield f"test {metric} · {label}", figure(row[metric]), [bounds, f"chance {figure(score['chance'])}"]
+            before = [f"before the examples {figure(score['before'])}"] if "before" in score else []
+            yield (
+                f"test {metric} · {label}",
+                figure(row[metric]),
+                [bounds, f"chance {figure(score['chance'])}", *before],
+            )
+    if {"loss", "low", "high", "before"} <= score.keys():
+        bounds = f"95 % interval {figure(score['low'], '')} to {figure(score['high'], '')}"
+        label = f"test loss · {str(score['task']).replace('_', ' ')}"
+        yield label, figure(score["loss"], ""), [bounds, f"before the examples {figure(score['before'], '')}"]
 
 
 # ---- The parts
@@ -154,7 +163,7 @@ def _commands(logs: Logs) -> Iterator[str]:
     """Say what makes the run and all that belongs to it."""
     folder = shlex.quote(str(logs.folder))
     yield str(logs.environment.get("command", f"pretext fit -c {shlex.quote(str(logs.folder / 'config.yaml'))}"))
-    yield f"pretext {'test' if logs.score else 'show'} {folder}"  # an evaluator poses no puzzles
+    yield f"pretext {'show' if logs.poses else 'test'} {folder}"
     probes = [one.command or f"pretext probe {folder}" for one in logs.probes.values()]
     yield from dict.fromkeys(probes or [f"pretext probe {folder}"])
     yield f"pretext report {folder}"

@@ -75,13 +75,25 @@ def of_test(score: Mapping[str, Any]) -> str | None:
     best = next((row for row in rows if row.get("chosen", True) and "low" in row), None)
     name = next((key for key in MEASURES if best and key in best), None)
     if best is None or name is None or "chance" not in score:
-        return None
+        return _of_loss(score)
     value, metric = _value(best, name), Metric(name, name, unit="%")
     if lower := next((row for row in rows if row.get("name") == SOURCE_ONLY and row is not best), None):
         return _across(best, value, _value(lower, name), metric)
     chance = float(score["chance"])
     compared = outcome(value, Value(*[chance] * 3))
-    return f"On the test items: {compared} chance, {_with_interval(value, metric)} against {said(chance)}."
+    before = f" Before an episode's examples it is {said(score['before'])}." if "before" in score else ""
+    return f"On the test items: {compared} chance, {_with_interval(value, metric)} against {said(chance)}.{before}"
+
+
+def _of_loss(score: Mapping[str, Any]) -> str | None:
+    """Say what an episode's examples do to the loss of values, of which there is no chance."""
+    if not {"loss", "low", "high", "before"} <= score.keys():
+        return None
+    after, before = _value(score, "loss"), float(score["before"])
+    found = outcome(after, Value(*[before] * 3), smaller=True)
+    how = {"beats": "is lower than", "does not beat": "is higher than"}.get(found, found)
+    told = f"{_with_interval(after, Metric('loss', 'loss', better='smaller'))} against {said(before, '')}"
+    return f"In {score['episodes']:,} test episodes the loss after the examples {how} that before: {told}."
 
 
 def _across(best: Mapping[str, Any], value: Value, lower: Value, metric: Metric) -> str:

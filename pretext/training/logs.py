@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pretext.core.yaml_file import read_yaml
 from pretext.evaluation.kept import kept
 from pretext.evaluation.results import ProbeResult
 from pretext.evaluation.statistics.intervals import wilson
@@ -48,6 +49,13 @@ class Logs(NamedTuple):
                 step = max(values)
                 return split, score, step, values[step]
         return None
+
+    @property
+    def poses(self) -> bool:
+        """Does the run pose puzzles? One whose config names a class does not: it evaluates, or learns to learn."""
+        config = self.folder / "config.yaml"
+        model = (read_yaml(config).get("model") if config.exists() else None) or {}
+        return not self.score and "class_path" not in model
 
     @property
     def skipped(self) -> dict[str, str]:

@@ -89,6 +89,7 @@ def votes_of(answers: Iterable[tuple[str, str, str, float]], labels: Sequence[st
 
     """
     every = list(answers)
+    require(bool(every), "votes", "no answer", "give rows of item,rater,answer")
     items, raters = tuple(dict.fromkeys(one[0] for one in every)), tuple(dict.fromkeys(one[1] for one in every))
     named = tuple(labels) or tuple(sorted({one[2] for one in every}, key=_order))
     strange = sorted({one[2] for one in every} - set(named))

@@ -153,6 +153,13 @@ def test_metadata_of_an_episode_is_the_mean_of_its_classes(tmp_path):
                 assert facts[2] == pytest.approx(float((numbers % 2).mean()))
                 assert float(facts[3:].sum()) == pytest.approx(1)
                 assert part == "train" or facts[3] == 1
+    (tmp_path / "uneven.csv").write_text("class,size\n" + "".join(f"{n},{0.1 * n + 0.037}\n" for n in range(12)))
+    means: dict[tuple[int, ...], set[float]] = {}  # of each set of classes one, to the last bit: it is the task's name
+    for batch in batches(episodes(metadata=tmp_path / "uneven.csv", held=HeldClasses(test=8), count=Counts(train=40))):
+        for rows, facts in zip(torch.arange(30).split(15), batch["metadata"], strict=True):
+            means.setdefault(tuple(sorted(set((batch["index"][rows] % 12).tolist()))), set()).add(float(facts[0]))
+    assert len(means) == 4
+    assert all(len(each) == 1 for each in means.values())
     (tmp_path / "short.csv").write_text("class,size\n0,1\n")
     with pytest.raises(DataError, match="without 1, 2, 3, but wants a row of equal length for each class"):
         episodes(metadata=tmp_path / "short.csv").train_dataloader()

@@ -250,8 +250,40 @@ class TestNumbers:
         expected = "test accuracy · linear probe · layer1: 25.0 % (95 % interval 15.0 to 35.0; chance 10.0 %)"
         assert told == expected
         text = page_of(run).text
-        assert "it poses no puzzles" in text
+        assert "It poses no puzzles" in text
         assert f"pretext test {run}" in " ".join(text.split())
+
+    @pytest.mark.parametrize(
+        ("score", "tile", "verdict"),
+        [
+            pytest.param(
+                {"accuracy": 0.378, "low": 0.323, "high": 0.433, "before": 0.182, "chance": 0.2},
+                "test accuracy · few shot: 37.8 % "
+                "(95 % interval 32.3 to 43.3; chance 20.0 %; before the examples 18.2 %)",
+                "beats chance, 37.8 % (32.3 to 43.3) against 20.0 %. Before an episode's examples it is 18.2 %.",
+                id="classes",
+            ),
+            pytest.param(
+                {"loss": 0.5, "low": 0.25, "high": 0.75, "before": 4.0},
+                "test loss · few shot: 0.5 (95 % interval 0.25 to 0.75; before the examples 4)",
+                "In 600 test episodes the loss after the examples is lower than that before: "
+                "0.5 (0.25 to 0.75) against 4.",
+                id="values",
+            ),
+        ],
+    )
+    def test_who_learns_to_learn_is_compared_with_itself_before_the_examples(self, run, score, tile, verdict):
+        (run / "score.json").write_text(json.dumps({"task": "few_shot", "episodes": 600, **score}))
+        assert summary(run).replace("\u00a0", " ").splitlines()[0] == tile
+        assert verdict in page_of(run).text.replace("\u00a0", " ")
+
+    def test_a_run_whose_config_names_its_class_is_not_sent_to_show(self, run):
+        (run / "config.yaml").write_text("model: {class_path: pretext.MetaLearner}")
+        (run / "puzzles.png").unlink()
+        text = " ".join(page_of(run).text.split())
+        assert "It poses no puzzles" in text
+        assert f"pretext test {run}" in text
+        assert "pretext show" not in text
 
     def test_few_labels_and_label_free_scores_are_shown(self, run):
         rows = [{**row, "quality": {"rankme": 33.25, "uniformity": -1.5}} for row in PROBE["rows"]]

@@ -88,6 +88,7 @@ def test_the_permutation_of_an_adversary_is_found():
         ("1,a,x\n1,b,y\n2,c,x\n2,d,y", [], "2 groups of raters share no item (a, b; c, d); nothing compares them"),
         ("1,a,x\n1,b,x", [], "all answers are 'x'; it wants two labels or more"),
         ("1,a", [], "line 2: got '1,a'; it wants item,rater,answer"),
+        ("", [], "votes: no answer; give rows of item,rater,answer"),
     ],
 )
 def test_what_cannot_be_weighed_is_told_in_one_line(tmp_path, capsys, rows, words, message):

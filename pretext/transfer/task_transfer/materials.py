@@ -59,7 +59,7 @@ class Materials:
         self.network: Callable[[str], Network] = lru_cache(None)(self.fresh)
         self.weights: Callable[[str], Tensor] = lru_cache(None)(self._weights)
         self.gamma: Callable[[], Correlations] = lru_cache(1)(self._gamma)
-        self.layout: Callable[[], Layout] = lru_cache(1)(lambda: layout_of(self.network(suite.known[0]).state_dict()))
+        self.layout: Callable[[], Layout] = lru_cache(1)(lambda: layout_of(self.network(suite.shaped).state_dict()))
 
     def known(self, target: str, sources: Sequence[str]) -> tuple[Known, Tensor]:
         """Gather the weights and correlations of sources, and what each is worth to the target."""

@@ -90,6 +90,8 @@ class Predictor:
         for name in self.suite.known:
             if self.suite.tasks[name].runs:
                 self.own.weights(name)
+            else:
+                self.own.layout().vector(self.own.network(name).state_dict(), name)
         for target in self.suite.wanted if not self.measures else ():
             sources = self.suite.sources(target)
             self.own.gamma().between(sources, [*sources, target])

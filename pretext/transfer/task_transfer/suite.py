@@ -154,6 +154,11 @@ class TaskSuite:
         return [name for name, entry in self.tasks.items() if entry.known]
 
     @property
+    def shaped(self) -> str:
+        """The task whose network all others must resemble: one that is trained here, before runs of others."""
+        return next((name for name in self.known if not self.tasks[name].runs), self.known[0])
+
+    @property
     def wanted(self) -> list[str]:
         """Tasks to predict."""
         return self.targets or list(self.tasks)

@@ -136,6 +136,8 @@ def test_a_page_begins_with_which_way_is_best_and_whether_one_can_tell():
         "Without labels “mean” has the lowest loss on 2 of 3 targets, TTNet on 1.",
         "The way that does best on known tasks is the best one on 2 of 3 targets.",
     ]
+    tied = findings(Predictions("title", done[:2], 2))[0]
+    assert tied == "Without labels “TTNet” and “mean” have the lowest loss on 1 of 2 targets each."
     assert findings(Predictions("title", (Predicted("a"),), 3)) == ["Nothing is predicted yet, or nobody can judge it."]
 
 

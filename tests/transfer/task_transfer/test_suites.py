@@ -120,6 +120,17 @@ def test_runs_of_another_shape_are_told_in_one_line(tmp_path, capsys):
     assert "wide has another shape than the others: (6, 3, 3, 3) in encoder.conv1.0.weight, they have (4," in told
 
 
+def test_a_run_of_another_shape_than_what_is_trained_here_is_told_before_that(tmp_path, capsys):
+    """Wherever it stands in the suite, it is the run that is named."""
+    tasks = {"wide": trained(tmp_path / "wide", {"task": Denoising}, width=6), **TASKS}
+    file = suite_file(tmp_path, **with_runs(tmp_path, tasks) | {"targets": ["unlabelled"]})
+    capsys.readouterr()
+    assert main(["transfer", "predict", str(file), "--out", str(tmp_path / "out")]) == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "wide has another shape than the others" in told
+    assert not list((tmp_path / "out").rglob("*.pt"))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
