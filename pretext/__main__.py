@@ -101,7 +101,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
         if os.environ.get("PRETEXT_TRACEBACK") or not is_users(error):
             raise
-        print(f"pretext {args[0]}: {one_line(error)}{hint(error)}", file=sys.stderr)
+        told = one_line(error).removeprefix(f"{args[0]}: ")
+        print(f"pretext {args[0]}: {told}{hint(error)}", file=sys.stderr)
         return STOP.code or 1
     return 0
 

@@ -76,8 +76,14 @@ def genotype_of(given: str | Mapping[str, Any] | Genotype) -> Genotype:
         close = get_close_matches(given, published(), n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(close)}?" if close else f"choose one of {', '.join(published())}"
         raise ValueError(f"Genotype: no published genotype {given!r}; {hint} Or name a file that ends with .json")
-    content = json.loads(Path(given).read_text(encoding="utf-8")) if isinstance(given, str) else given
-    return _read(content)
+    return _read(_content(Path(given)) if isinstance(given, str) else given)
+
+
+def _content(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"Genotype: {file} is no JSON ({error}); give what `pretext nas search` wrote") from error
 
 
 def checked(genotype: Genotype) -> Genotype:

@@ -67,13 +67,25 @@ def _sample(args: list[str]) -> None:
 def _search(args: list[str]) -> None:
     """Search cells, or go on with a search: `pretext fit` of a `Bilevel`; then write what was found into the run."""
     from pretext.report.found import write_found
+    from pretext.training.bilevel import Bilevel
     from pretext.training.cli import PretextCLI
     from pretext.training.found import found
+    from pretext.training.logs import read_logs
 
-    cli = PretextCLI(["fit", *args[2:]])
-    command = shlex.join(["pretext", *args])
+    class SearchCLI(PretextCLI):
+        """Refuses what is no search before it is trained."""
+
+        def before_fit(self) -> None:
+            if not isinstance(self.model, Bilevel):
+                name = type(self.model).__name__
+                raise ValueError(f"this trains a {name}, which is no search of cells; pretext fit does that")
+            if self.trainer.gradient_clip_val:
+                raise ValueError("a search clips the gradient of its weights itself: --model.clip in its place")
+
+    cli = SearchCLI(["fit", *args[2:]], said=args)
     if cli.trainer.is_global_zero:
-        for file in write_found(found(cli.run_dir), command):
+        begun = read_logs(cli.run_dir).environment.get("command", shlex.join(["pretext", *args]))
+        for file in write_found(found(cli.run_dir), begun):
             print(file)
 
 

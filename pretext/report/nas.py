@@ -19,6 +19,10 @@ from pretext.search.nas.results import ELSEWHERE, Architecture, Compared, Pair
 FEW = 20
 """Architectures below which an interval is so wide that the page says so."""
 MOST_CHOICES = 12
+CELLS = (
+    "The cells of architecture N are genotypes/N.json beside this page: pretext nas show FILE draws them, "
+    "--model.backbone pretext.Cells --model.backbone.genotype FILE trains them"
+)
 """Choices beyond which they are no columns of the page: a genotype has 32."""
 
 
@@ -118,10 +122,15 @@ def _taken(results: Compared) -> Table | None:
         one = results.taken[name]
         worth = one.scores[results.reference]
         rank = 1 + sum(value > worth for value in reference)
-        rows.append(
-            Row([name, one.name, one.scores[name], worth, f"{rank} of {len(reference)}", *_size(one)], "trained")
-        )
-    return Table("Which architecture to take", columns, rows, look="board")
+        equals = sum(other.scores[name] == one.scores[name] for other in results.complete)
+        said = one.name if equals == 1 else f"{one.name}, the first of {equals} equals"
+        rows.append(Row([name, said, one.scores[name], worth, f"{rank} of {len(reference)}", *_size(one)], "trained"))
+    return Table("Which architecture to take", columns, rows, CELLS * _of_cells(results), look="board")
+
+
+def _of_cells(results: Compared) -> bool:
+    """Are these networks of drawn cells, which no column has room for?"""
+    return len(_choices(results)) > MOST_CHOICES
 
 
 def _every(results: Compared) -> Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isnan
+
 from markupsafe import Markup
 
 from pretext.report.chart import Chart, Level, Series
@@ -25,7 +27,10 @@ def scatters(results: Compared) -> Markup:
             mark = frame.mark(one.scores[name], one.scores[reference], hover)
             parts.append(group("control" if one is results.taken[name] else "searched", mark))
         rank = results.pair(name, reference).rank
-        said = tag("span", f" rho = {rank.rho:.2f}")
+        said = tag(
+            "span",
+            " no rank correlation: one of them is the same for all" if isnan(rank.rho) else f" rho = {rank.rho:.2f}",
+        )
         panels.append(figure(Markup("").join([reference, " against ", name, said]), svg(name, 400, 262, *parts)))
     keys = [Key("searched", "architecture", line=False), Key("control", "taken by the proxy", line=False)]
     return legend(keys) + tag("div", *panels, kind="charts")

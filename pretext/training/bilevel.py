@@ -30,6 +30,7 @@ from pretext.views.augment import Augment
 WEIGHTS, ARCHITECTURE = "weights", "architecture"
 """The two halves of a training set, see the data modules' `split.halves`; also parts of the keys of chance."""
 Batch = Mapping[str, Tree]
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 
 
 def sgd(parameters: Iterable[Any]) -> Optimizer:
@@ -42,7 +43,7 @@ class Bilevel(Host):
 
     Data come as batches {"weights": ..., "architecture": ...} of two halves of the training items: set the data
     module's `split.halves`. Tasks pose their questions exactly as in `Pretrainer`. It runs on one device, in float32 or
-    bfloat16; `gradient_clip_val` of the trainer is `clip` here.
+    bfloat16; `gradient_clip_val` of the trainer is `clip` here. What it finds `pretext nas search RUN` writes.
 
     Args:
         backbone: the search network.
@@ -62,6 +63,7 @@ class Bilevel(Host):
     """
 
     backbone: SearchCells
+    verb = "nas search"
 
     def __init__(
         self,
@@ -89,6 +91,8 @@ class Bilevel(Host):
 
     def configure_model(self) -> None:
         require(self.trainer.world_size == 1, self, f"{self.trainer.world_size} devices", "search on one")
+        precision = self.trainer.precision
+        require(precision in PRECISIONS, self, f"{precision=}", f"gradients are not rescaled: {', '.join(PRECISIONS)}")
         names = list(getattr(getattr(self.trainer, "datamodule", None), "classes", [])) or self.classes
         if not self.tasks:
             require(bool(names), self, "no tasks, and data without classes", "name tasks, or give labelled data")

@@ -190,13 +190,17 @@ class PretextCLI(LightningCLI):
         if not (run / CONFIG).exists():
             return "no step was taken, so no run was made"
         if step == self.resumed_at:
-            longer = f"pretext fit {run} --trainer.max_steps N (or max_epochs) trains it for longer"
+            longer = f"pretext {self.model.verb} {run} --trainer.max_steps N (or max_epochs) trains it for longer"
             return f"nothing to do: {run} is finished, at step {step}; {longer}"
         skipped = getattr(self.datamodule, "skipped", None) or {}
         count = f"{len(skipped)} file{'s' if len(skipped) > 1 else ''}"
         files = f"{count} could not be read, or only in part: {run / 'skipped.txt'}\n" if skipped else ""
-        then = f"pretext test {run}" if self.named else f"pretext show {run}; measure: pretext probe {run}"
-        return f"{files}run: {run}, step {step}; {'measure' if self.named else 'look'}: {then}"
+        then = (
+            f"measure: pretext test {run}" if self.named else f"look: pretext show {run}; measure: pretext probe {run}"
+        )
+        if self.model.verb != "fit":  # another verb writes what it found
+            then = f"what it found: pretext {self.model.verb} {run}"
+        return f"{files}run: {run}, step {step}; {then}"
 
     def after_validate(self) -> None:
         """Say what comes next."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -33,6 +33,9 @@ class Host(Built, pl.LightningModule, ABC):
         seed: first part of the key of every random draw.
 
     """
+
+    verb: ClassVar[str] = "fit"
+    """With what a run of it goes on: `pretext VERB RUN`."""
 
     def __init__(self, inputs: InputPipeline, optim: Optim, execution: Execution, seed: int) -> None:
         super().__init__()

@@ -69,7 +69,8 @@ class Interruption:
         if trainer.is_global_zero:
             what = "interrupted" if self.signal == signal.SIGINT else signal.Signals(self.signal).name
             run, step = trainer.default_root_dir, trainer.global_step
-            print(f"{what} at step {step}; continue: pretext fit {run}", file=sys.stderr)
+            verb = getattr(trainer.lightning_module, "verb", "fit")
+            print(f"{what} at step {step}; continue: pretext {verb} {run}", file=sys.stderr)
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + self.signal)

@@ -266,6 +266,16 @@ def test_a_genotype_is_read_from_a_file_ours_or_the_authors(tmp_path):
         (tmp_path / "genotype.json").write_text(json.dumps(content))
         assert genotype_of(str(tmp_path / "genotype.json")) == wiring
     assert Cells(wiring.plain(), **TINY).genotype == wiring.plain()
+    (tmp_path / "broken.json").write_text("genotype")
+    with pytest.raises(ValueError, match=r"Genotype: .*broken\.json is no JSON"):
+        genotype_of(str(tmp_path / "broken.json"))
+
+
+def test_every_stage_of_cells_is_probed(tmp_path):
+    net = Cells("darts_v2", **TINY)
+    data = Digits(size=16, split=Splitting(limit=80))
+    found = pretext.probe(net, data, protocols=("knn",), dims=64, folder=tmp_path)
+    assert [row.stage for row in found.stages if row.features == "trained"] == list(net.stages)
 
 
 FINE = [("skip_connect", 0), ("skip_connect", 1)]

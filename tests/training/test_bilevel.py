@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from functools import partial
 
 import pytest
@@ -67,7 +68,7 @@ def digits(half=None, **split):
     return Altered(half, size=16, batch_size=8, split=Splitting(**{"limit": 81, "val": 0.1, "halves": True, **split}))
 
 
-def searched(folder, data, steps=2, tasks=None, callbacks=(), accelerator="cpu", **options):
+def searched(folder, data, steps=2, tasks=None, callbacks=(), accelerator="cpu", precision=None, **options):
     torch.manual_seed(0)
     options = {"architecture": ArchitectureOptim(lr=0.1), "augment": Augment(crop=12), **options}
     module = Bilevel(SearchCells(2, 3, nodes=1), TASKS if tasks is None else tasks, **options)
@@ -78,6 +79,7 @@ def searched(folder, data, steps=2, tasks=None, callbacks=(), accelerator="cpu",
         max_steps=steps,
         plugins=[AtomicCheckpointIO()],
         callbacks=list(callbacks),
+        precision=precision,
         **quiet,
     )
     trainer.fit(module, datamodule=data)
@@ -218,6 +220,43 @@ def test_it_leaves_a_genotype_its_picture_and_a_config_that_fit_takes(run, tmp_p
         main(["fit", "-c", str(run / "network.yaml"), "--trainer.default_root_dir", str(tmp_path / "fit"), *fast]) == 0
     )
     assert load(tmp_path / "fit").backbone.genotype == found.plain()
+
+
+def test_whoever_goes_on_with_a_search_is_told_how_and_the_page_keeps_its_first_command(run, capsys):
+    assert main(["nas", "search", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert f"pretext nas search {run} --trainer.max_steps N" in said
+    page = re.sub("<[^>]+>", "", (run / "search.html").read_text())
+    assert f"pretext nas search -c {run.parent / 'tiny.yaml'}" in page
+    assert f"pretext nas search {run} " not in page
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "said"),
+    [
+        (
+            "model: {backbone: {class_path: nets.TinyNet}, tasks: {turn: {class_path: pretext.Rotation}}}\n",
+            [],
+            "trains a Pretrainer, which is no search",
+        ),
+        (
+            CONFIG[: CONFIG.index("data:")],
+            ["--trainer.gradient_clip_val", "1"],
+            "clips the gradient of its weights itself: --model.clip",
+        ),
+    ],
+)
+def test_what_is_no_search_is_refused_before_a_step(tmp_path, capsys, model, words, said):
+    (tmp_path / "tiny.yaml").write_text(model + CONFIG[CONFIG.index("data:") :])
+    own = ["nas", "search", "-c", str(tmp_path / "tiny.yaml"), "--trainer.default_root_dir", str(tmp_path / "run")]
+    assert main([*own, *words]) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_gradients_that_would_have_to_be_rescaled_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="Bilevel: precision='16-true'; gradients are not rescaled: 32-true"):
+        searched(tmp_path, digits(), precision="16-true")
 
 
 def test_what_learns_labels_as_darts_does_on_small_images_drops_paths_as_it_does():

@@ -35,7 +35,7 @@ def chances(n: int, m: int) -> np.ndarray[Any, Any]:
 def efficiency_curve(proxy: Sequence[float], reference: Sequence[float], sizes: Sequence[int] = ()) -> list[Experiment]:
     """Compute the curve for larger-is-better values of n items; by default at 1, 2, 4, ... and n.
 
-    Of equal proxies the earlier item counts as better. At n the standard deviation is 0: it is the item that one takes.
+    Of equal proxies each is as likely to count as the better one. At n the standard deviation is 0 where one is best.
 
     Raises:
         ValueError: no items, as many references as proxies are not there, or a size outside 1 ... n.
@@ -48,9 +48,15 @@ def efficiency_curve(proxy: Sequence[float], reference: Sequence[float], sizes: 
             f"efficiency_curve got {n} proxies, {len(reference)} references and sizes {list(sizes)}; it wants as many "
             "of both, at least one, and sizes from 1 to that number"
         )
-    order = np.argsort(-np.asarray(proxy, float), kind="stable")
-    values = np.asarray(reference, float)[order]
-    return [Experiment(size, *_moments(values, chances(n, size))) for size in sizes]
+    kinds, group = np.unique(-np.asarray(proxy, float), return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    values, equals = np.asarray(reference, float)[order], group[order]
+    count = np.bincount(equals, minlength=len(kinds))
+    found = []
+    for size in sizes:
+        shared = np.bincount(equals, chances(n, size)) / count  # equals have their places by lot
+        found.append(Experiment(size, *_moments(values, shared[equals])))
+    return found
 
 
 def doubling(n: int) -> list[int]:

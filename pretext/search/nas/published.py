@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
@@ -15,15 +16,16 @@ LABELS = ("cls", "supervised")
 """How a folder is called whose runs were trained on labels."""
 
 Errors = dict[str, list[float]]
-"""Of each architecture, by its genotype or its number, the lowest test error of each run in per cent."""
+"""Of each architecture, by its genotype or its number, the lowest test error of each run in per cent; none: NaN."""
 
 
 def read_summaries(folder: Path, reference: str | None = None) -> Compared:
     """Compare what a folder holds: TASK/RUN/sweep_summary.json, at any depth; runs have numbers, others are tasks.
 
     A score is one minus the lowest test error, averaged over a task's runs. As in the authors' figures, an architecture
-    that is missing in any run is dropped from all tasks; it counts as failed. `reference` names the task that others
-    are compared with; none: the last of those that end with cls or supervised, or else the last.
+    that is missing in any run, or has no number there, is dropped from all tasks; it counts as failed. `reference`
+    names the task that others are compared with; none: the last of those that end with cls or supervised, or else the
+    last.
 
     Raises:
         FileNotFoundError: there is no such file in the folder.
@@ -50,7 +52,7 @@ def read_summaries(folder: Path, reference: str | None = None) -> Compared:
 
 
 def _architecture(number: int, key: str, tasks: Mapping[str, list[Errors]]) -> Architecture:
-    missing = [name for name, runs in tasks.items() if not all(key in run for run in runs)]
+    missing = [name for name, runs in tasks.items() if not all(run.get(key) for run in runs)]
     scores = {
         name: 1 - fmean(error for run in runs for error in run[key]) / 100
         for name, runs in tasks.items()
@@ -66,7 +68,8 @@ def _errors(file: Path) -> Errors:
     try:
         for job in json.loads(file.read_text(encoding="utf-8"))["job_summaries"]:
             error = job["min_test_top1"]
-            errors.setdefault(_key(job), []).append(float(error[-1] if isinstance(error, list) else error))
+            value, known = float(error[-1] if isinstance(error, list) else error), errors.setdefault(_key(job), [])
+            known += [value] if math.isfinite(value) else []
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"nas: {file} is no summary of a sweep: it wants job_summaries, each with min_test_top1 and "

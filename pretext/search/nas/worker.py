@@ -12,6 +12,7 @@ import optuna
 from filelock import FileLock
 from optuna.samplers import RandomSampler
 
+from pretext.backbones.genotype import genotype_of
 from pretext.core.files import write_json
 from pretext.jobs.files import notify
 from pretext.jobs.study import open_study, work
@@ -19,9 +20,9 @@ from pretext.search.nas.objective import Measurer
 from pretext.search.nas.results import Compared, compared
 from pretext.search.nas.settings import Comparison
 from pretext.search.nas.study import PLANNED, Measurement, architectures, plan, read
-from pretext.search.space import Space
+from pretext.search.space import CellSpace, Space
 
-PAGE, TABLE, LIST = "nas.html", "nas.csv", "measurements.json"
+PAGE, TABLE, LIST, GENOTYPES = "nas.html", "nas.csv", "measurements.json", "genotypes"
 
 Face = Callable[[Compared, Path, str, Mapping[str, Any]], None]
 """Draws a comparison, finished or not: its results, the page (the table goes beside it), its title, and facts."""
@@ -78,7 +79,19 @@ def _write(
     with FileLock(folder / "page.lock"):
         jobs = read(study)  # in here, or a slower worker would write what was true before
         write_json(folder / LIST, [vars(job) for job in jobs])
-        face(compared(comparison.measures, architectures(comparison, jobs)), folder / PAGE, name, facts)
+        results = compared(comparison.measures, architectures(comparison, jobs))
+        _write_genotypes(comparison.settings.drawn_from(), results, folder / GENOTYPES)
+        face(results, folder / PAGE, name, facts)
+
+
+def _write_genotypes(space: Space, results: Compared, folder: Path) -> None:
+    """Write the cells of each architecture of a space of cells, as `pretext nas show` and `Cells` read them."""
+    for one in results.complete if isinstance(space, CellSpace) else ():
+        file = folder / f"{one.name}.json"
+        if not file.exists():
+            folder.mkdir(exist_ok=True)
+            config: Any = space.configured({"model": {}}, one.choice)
+            write_json(file, genotype_of(config["model"]["backbone"]["init_args"]["genotype"]).plain())
 
 
 def _facts(comparison: Comparison) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Progress(ProgressBar):
             pl_module.figures.fetch(trainer)
         metrics = self.get_metrics(trainer, pl_module)
         values = "  ".join(f"{k} {v:.4g}" for k, v in metrics.items() if isinstance(v, int | float) and k != "v_num")
-        where = f"epoch {trainer.current_epoch} step {batch_idx + 1}/{self.total_train_batches}"
+        where = f"epoch {trainer.current_epoch} step {batch_idx + 1}/{trainer.num_training_batches}"
         print(f"{where}  {values}{self._left(trainer)}", file=sys.stderr, flush=True)
 
     def _left(self, trainer: pl.Trainer) -> str:

@@ -85,18 +85,32 @@ def test_where_nothing_differs_there_is_no_interval():
 @pytest.mark.parametrize("size", [1, 2, 3, 6, 7])
 def test_the_curve_is_the_mean_over_every_subset(size):
     proxy, reference = [0.3, 0.9, 0.1, 0.5, 0.5, 0.7, 0.2], [3.0, 1.0, 4.0, 1.5, 5.0, 9.0, 2.6]
-    taken = [reference[max(some, key=lambda i: (proxy[i], -i))] for some in combinations(range(7), size)]
+    taken = []
+    for some in combinations(range(7), size):
+        best = [reference[i] for i in some if proxy[i] == max(proxy[k] for k in some)]
+        taken += best * (2 // len(best))  # of two equals each once, of one it twice
     (found,) = efficiency_curve(proxy, reference, [size])
     assert found.mean == pytest.approx(fmean(taken), abs=1e-13)
     assert found.sd == pytest.approx(pstdev(taken), abs=1e-13)
 
 
 def test_at_the_end_of_the_curve_stands_the_one_that_is_taken():
-    proxy, reference = [0.2, 0.9, 0.9, 0.1], [7.0, 5.0, 8.0, 6.0]
+    proxy, reference = [0.2, 0.8, 0.9, 0.1], [7.0, 5.0, 8.0, 6.0]
     *_, last = efficiency_curve(proxy, reference)
-    assert last == (4, 5.0, 0.0)
+    assert last == (4, 8.0, 0.0)
     first = efficiency_curve(proxy, reference)[0]
     assert first.mean == pytest.approx(fmean(reference))  # one drawn at random
+
+
+def test_equal_proxies_are_taken_by_lot():
+    """Two equally good ones in all possible orders: the mean over both orders; a constant proxy knows nothing."""
+    reference = [7.0, 5.0, 8.0, 6.0]
+    orders = [efficiency_curve(proxy, reference) for proxy in ([2, 9, 8, 1], [2, 8, 9, 1])]
+    for found, *both in zip(efficiency_curve([2, 9, 9, 1], reference), *orders, strict=True):
+        assert found.mean == pytest.approx(fmean(one.mean for one in both))
+    assert efficiency_curve([2, 9, 9, 1], reference)[-1] == pytest.approx((4, 6.5, 1.5))
+    for found in efficiency_curve([3.0] * 4, reference):
+        assert found[1:] == pytest.approx((fmean(reference), pstdev(reference)))
 
 
 def test_a_perfect_proxy_is_the_expected_maximum_and_no_proxy_the_mean():

@@ -16,6 +16,7 @@ from torch import nn
 
 from datamodules import Digits, Splitting
 from pretext import Pretrainer, Rotation
+from pretext.backbones.genotype import genotype_of
 from pretext.core.rng import rng
 from pretext.report.nas import every_score, write_comparison
 from pretext.search.nas.objective import Measurer
@@ -23,6 +24,8 @@ from pretext.search.nas.published import read_summaries
 from pretext.search.nas.results import Architecture, compared
 from pretext.search.nas.scoring import calibrate, score, value_of, within
 from pretext.search.nas.settings import read_comparison
+from pretext.search.nas.worker import _write_genotypes
+from pretext.search.space import CellSpace, ResNetSpace, draw
 from pretext.training.run import build
 
 CONFIG = OmegaConf.to_container(
@@ -281,6 +284,34 @@ def test_results_of_unnas_are_read_runs_averaged_and_what_is_missing_anywhere_dr
         ("failed", "no result of every run of cifar10/rot"),
     ]
     assert read_summaries(tmp_path, "cifar10/rot").reference == "cifar10/rot"
+
+
+def test_an_error_that_is_no_number_is_a_failed_run(tmp_path):
+    """Python's JSON writes NaN, and reads it."""
+    summary(tmp_path / "rot" / "1" / "sweep_summary.json", {"a": 10, "b": 20, "c": 30, "d": math.nan})
+    summary(tmp_path / "cls" / "1" / "sweep_summary.json", {"a": 5, "b": 4, "c": 3, "d": 2})
+    found = read_summaries(tmp_path)
+    assert len(found.complete) == 3
+    assert [(one.state, one.reason) for one in found.failed] == [("failed", "no result of every run of rot")]
+    assert found.pair("rot", "cls").rank.rho == -1
+
+
+def test_cells_of_each_complete_architecture_are_written_as_others_read_them(tmp_path):
+    space = CellSpace(width=2, cells=3)
+    every = [Architecture(str(i), c, {"turn": 1.0 * i, "labels": 2.0}, "done") for i, c in enumerate(draw(space, 4, 0))]
+    results = compared(["turn", "labels"], [*every, Architecture("4", every[0].choice, {}, "failed")])
+    _write_genotypes(space, results, tmp_path / "genotypes")
+    assert {file.name for file in (tmp_path / "genotypes").iterdir()} == {f"{i}.json" for i in range(4)}
+    for one in every:
+        expected = space.configured({"model": {}}, one.choice)["model"]["backbone"]["init_args"]["genotype"]
+        assert genotype_of(str(tmp_path / "genotypes" / f"{one.name}.json")) == genotype_of(expected)
+    write_comparison(results, tmp_path / "nas.html", "cells", {})
+    page = " ".join((tmp_path / "nas.html").read_text().split())
+    assert "genotypes/N.json beside this page" in page
+    assert "0, the first of 4 equals" in page
+    assert "rho = nan" not in page
+    _write_genotypes(ResNetSpace(), results, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_what_are_no_results_of_unnas_is_told(tmp_path):
