@@ -66,7 +66,7 @@ def test_mistakes_are_told_in_one_line(config, tmp_path, capsys):
     assert "give a config" in refused(capsys)
     assert "give a config" in refused(capsys, "runs/demo")
     line = refused(capsys, "-c", config, "--tasks", "turns")
-    assert line == "pretext audit: audit: no task turns in the config, which has turn, negative, missing"
+    assert line == "pretext audit: no task turns in the config, which has turn, negative, missing"
     assert "budget=0" in refused(capsys, "-c", config, "--budget", "0")
     line = refused(capsys, "-c", config, "--tasks", "missing")
     assert "missing cannot be posed from these data: Missing wants clips, got (8, 3, 32, 32)" in line
