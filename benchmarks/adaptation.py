@@ -64,6 +64,7 @@ METHODS = {
 MASKS = {
     SOURCE: Row("advent", (("--model.adversarial", "0"),)),
     TARGET: Row("advent", (("--model.adversarial", "0", "--data.labelled", "target"),)),
+    "batch norm of both": Row("advent", (("--model.adversarial", "0", "--model.entropy", str(NOTHING)),)),
     "MinEnt": Row("advent", (("--model.adversarial", "0", "--model.entropy", "0.01"),)),
     "MinEnt, class prior": Row(
         "advent", (("--model.adversarial", "0", "--model.entropy", "0.01", "--model.prior", "0.5"),)

@@ -70,7 +70,7 @@ LEARNERS: dict[str, Callable[[], Any]] = {
     "MAML on clusters, no labels": partial(MAML, steps=3, rate=0.1, test_steps=3),
     "MAML from the pretext run": partial(MAML, steps=3, rate=0.1, test_steps=3),
 }
-TUNING = (0.1, 0.5)
+TUNING = (0.02, 0.1, 0.5)
 """Rates of fine-tuning, the best of which is chosen on validation episodes of the training classes."""
 
 
@@ -289,6 +289,8 @@ def said(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
     spent = [score["training_seconds"] for score in scores if "training_seconds" in score]
     about = {"training, s": round(statistics.mean(spent), 1)} if spent else {}
     over = {"over splits": interval([score["accuracy"] for score in scores]), "splits": len(scores)}
+    if lost := sum(score.get("diverged", 0) for score in scores):
+        about["episodes that diverged"] = lost
     return {**over, "± over episodes": round(half, 1), **about}
 
 

@@ -141,7 +141,11 @@ class MetaLearner(Host):
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]  # Lightning sets it outside the class
             return
         about = {"task": "few_shot", "learner": self.learner.describe(), "statistics": self._statistics()}
-        write_json(Path(self.trainer.default_root_dir) / FILE, about | summary(values, self.spec.outputs))
+        score = summary(values, self.spec.outputs)
+        write_json(Path(self.trainer.default_root_dir) / FILE, about | score)
+        if lost := score.get("diverged"):
+            of = f"{lost:,} of {score['episodes']:,} test episodes"
+            print(f"MetaLearner: learning diverged in {of}, whose answers are wrong; lower its rate", file=sys.stderr)
 
     def on_fit_start(self) -> None:
         if self.tamed:

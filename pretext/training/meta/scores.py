@@ -44,14 +44,19 @@ def figures(answers: Answers, episodes: Episodes) -> dict[str, Tensor]:
 
 
 def summary(values: Mapping[str, Tensor], outputs: int) -> dict[str, Any]:
-    """Sum up the figures of episodes, (E,) each: means, and the 95 % interval of the headline."""
+    """Sum up the figures of episodes, (E,) each: means, and the 95 % interval of the headline.
+
+    "diverged" says in how many of them the loss is not finite, where there are any.
+    """
     name = next(key for key in ("accuracy", "query_loss", "loss") if key in values)
     each, most = values[name].tolist(), 1.0 if name == "accuracy" else math.inf
     span = student(each, most=most)._asdict() if len(each) > 1 else {}
     before = {"before": float(values["before"].mean())} if "before" in values else {}
     chance = {"chance": 1 / outputs} if name == "accuracy" else {}
     headline = "accuracy" if name == "accuracy" else "loss"
-    return {headline: float(values[name].mean()), **span, **before, "episodes": len(each), **chance}
+    lost = int((~values["loss"].isfinite()).sum())
+    diverged = {"diverged": lost} if lost else {}
+    return {headline: float(values[name].mean()), **span, **before, "episodes": len(each), **chance, **diverged}
 
 
 class Scores:
@@ -79,4 +84,6 @@ def _each(answers: Tensor, right: Tensor) -> Tensor:
 
 
 def _accuracy(answers: Tensor, right: Tensor) -> Tensor:
-    return (answers.argmax(2) == right).double().mean(1).detach()
+    """Tell the share of right answers, (B,); what is not finite names no class."""
+    right = (answers.argmax(2) == right) & answers.isfinite().all(2)
+    return right.double().mean(1).detach()

@@ -145,3 +145,14 @@ def test_sines_are_learnt_to_be_learnt(tmp_path):
     nothing = torch.cat([b["y"][~b["support"]] for b in data.test_dataloader()]).square().mean()
     assert score["loss"] < 0.5 * float(nothing)  # half of what it costs to say 0
     assert score["learner"] == "task-informed MAML"
+
+
+def test_learning_that_diverges_is_told_and_its_answers_are_wrong(tmp_path, capsys):
+    learner = MAML(steps=1, rate=1e30, test_steps=5, vectorize=False)
+    module = MetaLearner(backbone=TinyNet(), learner=learner)
+    trainer = pl.Trainer(default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False)
+    trainer.test(module, datamodule=digits(), verbose=False)
+    score = json.loads((tmp_path / "score.json").read_text())
+    assert score["accuracy"] == 0
+    assert score["diverged"] == score["episodes"] == 20
+    assert "learning diverged in 20 of 20 test episodes" in capsys.readouterr().err
