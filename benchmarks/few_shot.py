@@ -56,6 +56,7 @@ from pretext.evaluation.statistics.intervals import student
 from pretext.jobs.files import FileJob, finish, read_result
 from pretext.training.inputs import InputPipeline
 from pretext.training.meta.clusters import clustered
+from pretext.training.meta.norms import Norm
 from pretext.training.run import build, read
 from pretext.views.augment import unit
 
@@ -136,7 +137,8 @@ def episodes(
 def learnt(name: str, split: int, shots: int, method: str, args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     """Train one network to learn, and test it."""
     kind, begin, options = KINDS[name], time.perf_counter(), dict[str, Any]()
-    learner, norm, net = LEARNERS[method](), "group", network(kind, plan, split)
+    learner, net = LEARNERS[method](), network(kind, plan, split)
+    norm: Norm = "group"
     where = args.out / "meta" / f"{name}-{split}-{shots}-{method.replace(' ', '-')}"
     where.mkdir(parents=True, exist_ok=True)
     if method == "task-informed MAML":
@@ -154,7 +156,7 @@ def learnt(name: str, split: int, shots: int, method: str, args: argparse.Namesp
     if method == "MAML from the pretext run":
         norm, net = "frozen", pretext_run(name, split, args, plan)
     optim = Optim(partial(torch.optim.Adam, lr=1e-3), schedule="cosine", warmup=0.0)
-    module = MetaLearner(backbone=net, learner=learner, norm=norm, optim=optim, seed=split)  # type: ignore[arg-type]  # str
+    module = MetaLearner(backbone=net, learner=learner, norm=norm, optim=optim, seed=split)
     quiet(where, plan.steps).fit(module, datamodule=episodes(name, split, shots, args, plan, **options))
     trained = time.perf_counter() - begin
     asked = {**options, "queries": kind.queries} if "labels" not in options else {"queries": kind.queries}

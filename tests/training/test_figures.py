@@ -181,6 +181,10 @@ def test_a_line_of_progress_tells_of_the_step_that_ended(tmp_path, capsys):
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
     assert [float(line.split("train/loss ")[1].split()[0]) for line in lines] == pytest.approx(watch.losses, rel=1e-3)
     assert all("items/s" in line for line in lines[1:])
+    places = [line.split()[3].split("/") for line in lines]
+    assert [int(step) for step, _ in places] == [1, 2, 3, 4]
+    assert len({total for _, total in places}) == 1  # what is left of max_steps would fall from step to step
+    assert int(places[0][1]) >= 4
 
 
 def test_on_a_device_a_diverging_run_is_found_when_its_figures_are_fetched():
