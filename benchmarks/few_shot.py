@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -29,31 +28,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from few_shot_parts.sets import KINDS, Held, Kind, sets_of
-from filelock import FileLock
-from shared import interval, save
+from few_shot_parts.networks import EPISODES, Plan, network, pretext_run, quiet
+from few_shot_parts.results import WAYS, cell, results
+from few_shot_parts.sets import KINDS, Held, sets_of
+from shared import save
 
 from datamodules import Counts, Episodes, HeldClasses
 from pretext import (
     MAML,
-    ArrowOfTime,
     Informed,
     MetaLearner,
     Optim,
-    Pretrainer,
-    ResNet,
-    Rotation,
     SequenceLearner,
-    Sound,
 )
-from pretext.core.files import whole
 from pretext.evaluation.baselines import raw_input
 from pretext.evaluation.embed import embed
 from pretext.evaluation.protocols.few_shot import by_centroid, by_linear_probe, draw
 from pretext.evaluation.statistics.intervals import student
-from pretext.jobs.files import FileJob, finish, read_result
+from pretext.jobs.files import FileJob, finish
 from pretext.training.inputs import InputPipeline
 from pretext.training.meta.clusters import clustered
 from pretext.training.meta.norms import Norm
@@ -62,7 +55,7 @@ from pretext.views.augment import unit
 
 HERE = Path(__file__).parent
 CELLS, RESULT = HERE / "results" / "few_shot" / "cells", HERE / "few_shot.json"
-WAYS, SPLITS, EPISODES, META_BATCH = 5, 3, 600, 4
+META_BATCH = 4
 LEARNERS: dict[str, Callable[[], Any]] = {
     "MAML": partial(MAML, steps=3, rate=0.1, test_steps=3),
     "first-order MAML": partial(MAML, steps=3, rate=0.1, test_steps=3, first_order=True),
@@ -73,53 +66,6 @@ LEARNERS: dict[str, Callable[[], Any]] = {
 }
 TUNING = (0.02, 0.1, 0.5)
 """Rates of fine-tuning, the best of which is chosen on validation episodes of the training classes."""
-
-
-class Plan:
-    """How much is done: in full, or `dry`."""
-
-    def __init__(self, dry: bool) -> None:
-        self.steps, self.pretext_steps, self.episodes, self.val = (1, 1, 4, 2) if dry else (100, 300, EPISODES, 20)
-        self.splits, self.clusters, self.tuning_steps = (1, 8, 2) if dry else (SPLITS, 40, 10)
-        self.sines = (2, 4) if dry else (5000, 15000)
-        self.items = 400 if dry else 100_000
-        self.width = 4 if dry else 8
-
-
-def network(kind: Kind, plan: Plan, seed: int) -> Any:
-    """Build a small network; sounds are seen as 16 bands of 0.1 s each."""
-    torch.manual_seed(seed)
-    net = ResNet(blocks=(1, 1), width=plan.width)
-    return Sound(net, rate=8000, bands=16, window=0.1, hop=0.1) if kind.sound else net
-
-
-def quiet(where: Path, steps: int) -> pl.Trainer:
-    """Make a trainer that says nothing and keeps nothing."""
-    off = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
-    where.mkdir(parents=True, exist_ok=True)
-    return pl.Trainer(
-        default_root_dir=where, max_steps=steps, max_epochs=-1, accelerator="cpu", limit_val_batches=0,
-        num_sanity_val_steps=0, **dict.fromkeys(off, False),
-    )  # fmt: skip
-
-
-def pretext_run(name: str, split: int, args: argparse.Namespace, plan: Plan) -> Any:
-    """Return a network that was trained on the training classes' items without labels; trained once."""
-    kind, data = KINDS[name], Held(sets_of(name, args.root, args.out, plan.items))
-    file = args.out / "pretext" / f"{name}-{split}-{plan.pretext_steps}.pt"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
-        if not file.exists():
-            train, _, _ = HeldClasses(test=kind.test, draw=split).divided(data, len(data.classes))
-            task = {"answer": ArrowOfTime if kind.sound else Rotation}
-            optim = Optim(partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.01))
-            module = Pretrainer(network(kind, plan, split), task, optim=optim, seed=split)
-            quiet(args.out, plan.pretext_steps).fit(module, datamodule=Held(data.sets, train))
-            with whole(file) as draft:
-                torch.save(module.backbone.state_dict(), draft)
-    net = network(kind, plan, split)
-    net.load_state_dict(torch.load(file, weights_only=True))
-    return net
 
 
 def episodes(
@@ -154,7 +100,7 @@ def learnt(name: str, split: int, shots: int, method: str, args: argparse.Namesp
     if method == "MAML on clusters, no labels":
         options["labels"] = clusters(name, split, args, plan, where / "labels.json")
     if method == "MAML from the pretext run":
-        norm, net = "frozen", pretext_run(name, split, args, plan)
+        norm, net = "frozen", pretext_run(name, split, args.root, args.out, plan)
     optim = Optim(partial(torch.optim.Adam, lr=1e-3), schedule="cosine", warmup=0.0)
     module = MetaLearner(backbone=net, learner=learner, norm=norm, optim=optim, seed=split)
     quiet(where, plan.steps).fit(module, datamodule=episodes(name, split, shots, args, plan, **options))
@@ -166,7 +112,7 @@ def learnt(name: str, split: int, shots: int, method: str, args: argparse.Namesp
 def clusters(name: str, split: int, args: argparse.Namespace, plan: Plan, file: Path) -> Path:
     """Write clusters of the pretext run's features as labels, in four partitions."""
     data = Held(sets_of(name, args.root, args.out, plan.items))
-    net = pretext_run(name, split, args, plan)
+    net = pretext_run(name, split, args.root, args.out, plan)
     features = embed(net, data.ordered("train"), unit, title="").mean[list(net.stages)[-1]].float()
     found = clustered(features, plan.clusters, 1 if plan.episodes < EPISODES else 4)
     save(file, {"listed": data.listed("train"), "partitions": found.tolist()})
@@ -187,7 +133,7 @@ def tuned(name: str, split: int, shots: int, which: str, args: argparse.Namespac
     data = partial(episodes, name, split, shots, args, plan, val=0.9, multiply="none", queries=kind.queries)
     modules = {}
     for rate in TUNING:
-        net = pretext_run(name, split, args, plan) if which == "pretext" else network(kind, plan, split)
+        net = pretext_run(name, split, args.root, args.out, plan) if which == "pretext" else network(kind, plan, split)
         module = MetaLearner(backbone=net, learner=MAML(plan.tuning_steps, rate, first_order=True), norm="frozen")
         own = data()
         trainer = quiet(args.out / "tuned" / f"{name}-{split}-{shots}-{which}", 1)
@@ -201,7 +147,7 @@ def tuned(name: str, split: int, shots: int, which: str, args: argparse.Namespac
 def frozen(name: str, split: int, shots: int, which: str, args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     """Name questions from features as they are: nearest centroid and a linear probe on each episode's examples."""
     kind, data = KINDS[name], Held(sets_of(name, args.root, args.out, plan.items))
-    net = pretext_run(name, split, args, plan) if which == "pretext" else network(kind, plan, split)
+    net = pretext_run(name, split, args.root, args.out, plan) if which == "pretext" else network(kind, plan, split)
     net = raw_input(net, 1024) if which == "raw input" else net
     train, _, test = HeldClasses(test=kind.test, draw=split).divided(data, len(data.classes))
     stage = list(net.stages)[-1]
@@ -255,52 +201,14 @@ def jobs(args: argparse.Namespace, plan: Plan) -> Iterator[FileJob]:
 
 def job(args: argparse.Namespace, name: str, run: Callable[[], Any]) -> FileJob:
     """Make a job whose result is a file."""
-    file = args.cells / f"{name.replace(' ', '-').replace(',', '')}.json"
-    return FileJob(name, file, run, lambda reason: {"failed": reason})
-
-
-def results(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
-    """Average over splits: "mean ± half the 95 % interval over splits", and beside it that over episodes."""
-    found: dict[str, Any] = {}
-    for name, kind in KINDS.items():
-        for shots in kind.shots:
-            rows: dict[str, list[Any]] = {}
-            for split in range(plan.splits):
-                for which in ("pretext", "random", "raw input"):
-                    for way, score in (result(args, f"{name}/{split}-{shots}-frozen-{which}") or {}).items():
-                        rows.setdefault(f"{which}, {way}", []).append(score)
-                    if tuned_one := result(args, f"{name}/{split}-{shots}-tuned-{which}"):
-                        rows.setdefault(f"{which}, fine-tuned", []).append(tuned_one)
-                for method in LEARNERS:
-                    if score := result(args, f"{name}/{split}-{shots}-{method}"):
-                        rows.setdefault(method, []).append(score)
-            found[f"{name}, {WAYS} ways, {shots} shots"] = {row: said(scores) for row, scores in rows.items()}
-    sinusoid = {str(steps): result(args, f"sinusoid/{steps}") for steps in plan.sines}
-    return {"accuracy": {key: rows for key, rows in found.items() if rows}, "sinusoid": sinusoid}
-
-
-def result(args: argparse.Namespace, name: str) -> Any:
-    """Read a finished cell; None where there is none, or it failed."""
-    found = read_result(job(args, name, dict).file)
-    return None if found is None or "failed" in found else found
-
-
-def said(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Say what the splits of a row come to, in percent."""
-    half = statistics.mean(50 * (score["high"] - score["low"]) for score in scores)
-    spent = [score["training_seconds"] for score in scores if "training_seconds" in score]
-    about = {"training, s": round(statistics.mean(spent), 1)} if spent else {}
-    over = {"over splits": interval([score["accuracy"] for score in scores]), "splits": len(scores)}
-    if lost := sum(score.get("diverged", 0) for score in scores):
-        about["episodes that diverged"] = lost
-    return {**over, "± over episodes": round(half, 1), **about}
+    return FileJob(name, cell(args.cells, name), run, lambda reason: {"failed": reason})
 
 
 def write(args: argparse.Namespace, plan: Plan) -> None:
     """Write all that can be said so far."""
     about = {"command": "python benchmarks/few_shot.py --root DATA", "plan": vars(plan), "chance, %": 100 / WAYS}
     file = RESULT if args.cells == CELLS else args.cells.parent / RESULT.name
-    save(file, {**about, **results(args, plan)})
+    save(file, {**about, **results(args.cells, plan.splits, plan.sines, LEARNERS)})
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -10,26 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from pretext.audit.effects import Effects, causal_effects
-from pretext.core.rng import rng
-from pretext.core.types import Backbone, Features, Panel, Puzzle, Task, Tree
+from pretext.audit.exams import Answering, Exam, exams
+from pretext.core.types import Backbone, Features, Panel
 from pretext.ops.drawing import heated, mosaic, panels
 from pretext.ops.geometric import drawable
-from pretext.supervised.adaptation.adaptation import Adaptation
-from pretext.supervised.adaptation.advent import AdvEnt
-from pretext.supervised.labelled import part
-from pretext.supervised.linear_probe import LinearProbe
-from pretext.supervised.module import Supervised
-from pretext.supervised.segmentation import Segmentation
 from pretext.training.host import Host
-from pretext.training.pretrainer import Pretrainer
 from pretext.training.puzzles import Rows
 
-Answering = Pretrainer | Supervised | Adaptation | AdvEnt
-NO_CHOICE = "its answer is no choice but a picture, or numbers: each of them has a place of its own"
 _CELLS = 4  # a side of a map on which a place can be told
 _TILES = 9  # pictures of one puzzle that are drawn
 _STRONGEST = 10  # effects that are told
-_NAMED = 8  # most answers that a task's pictures are asked to name
 ENDS = (0, -1)
 
 
@@ -57,21 +47,6 @@ class Where(NamedTuple):
     """The strongest of heads on pooled features, by which a picture makes an answer of its own."""
 
 
-class Exam(NamedTuple):
-    """Pictures, and what scores the answers to them."""
-
-    question: Tensor
-    """(M, 3, H, W)."""
-    solve: Callable[[Features], Tensor]
-    """Scores each answer that may be given, (P, K)."""
-    answer: Tensor | None
-    """(P,) int64: the right ones; none: they are not known."""
-    says: Callable[[int, int], str]
-    """Says in words which answer was given to a puzzle, by the numbers of both."""
-    names: Callable[[int], str]
-    """Names an answer."""
-
-
 def where(module: Host, batch: Mapping[str, Any], count: int) -> Where:
     """Find out where the puzzles of a module's image tasks, or the classes of an evaluator, are seen.
 
@@ -93,7 +68,7 @@ def where(module: Host, batch: Mapping[str, Any], count: int) -> Where:
     why_not: dict[str, str] = {}
     effects: dict[str, list[Effect]] = {}
     with _left_alone(module):
-        for name, exam in _exams(module, batch, count):
+        for name, exam in exams(module, batch, count):
             if isinstance(exam, str):
                 why_not[name] = exam
                 continue
@@ -165,75 +140,6 @@ class _Answering(nn.Module):
 
     def forward(self, question: Tensor) -> Tensor:
         return self.solve(self.backbone(question))[self.puzzle : self.puzzle + 1].float()
-
-
-def _exams(module: Answering, batch: Mapping[str, Any], count: int) -> Iterator[tuple[str, Exam | str]]:
-    """Pose the puzzles of each task, or say why not."""
-    if "t" in module.backbone.axes or "h" not in module.backbone.axes:
-        yield "The run", f"{type(module.backbone).__name__} does not see pictures alone, and only these are drawn"
-    elif isinstance(module, Pretrainer):
-        x = module.inputs.centre(batch["x"][:count].to(module.device))
-        for name, task in module.tasks.items():
-            assert isinstance(task, Task)  # ModuleDict forgets that its modules are tasks
-            yield name, _posed(module, name, task, x)
-    elif isinstance(module, Segmentation | AdvEnt):
-        yield "segmentation", NO_CHOICE
-    else:
-        x = part(batch["x"], module.inputs.modality, type(module).__name__)[:count].to(module.device)
-        y, classes = batch["y"][:count] if "y" in batch else None, module.classes
-        named = "linear probe" if isinstance(module, LinearProbe) else "classes"
-        yield (
-            named,
-            Exam(
-                module.inputs.eval_input(x),
-                _classifier(module),
-                y,
-                lambda _, k: f"prediction: {classes[k]}",
-                classes.__getitem__,
-            ),
-        )
-
-
-def _posed(module: Pretrainer, name: str, task: Task, x: Tensor) -> Exam | str:
-    with torch.no_grad():
-        puzzle = task.pose(x, rng(module.device, "show", name))
-        prediction = task.solve(module.look(puzzle.question), puzzle.given)
-    if task.choice_scores(prediction) is None or not isinstance(puzzle.question, Tensor):
-        return NO_CHOICE
-
-    def solve(features: Features) -> Tensor:
-        scores = task.choice_scores(task.solve(features, puzzle.given))
-        assert scores is not None
-        return scores
-
-    drawn = task.draw(puzzle, prediction)
-    told = [row[-1].caption for row in drawn] if len(drawn) == len(puzzle.answer) else None
-
-    def says(number: int, answer: int) -> str:
-        return f"prediction: number {answer}" if told is None else told[number]
-
-    return Exam(puzzle.question, solve, puzzle.answer, says, _names(task, puzzle, prediction))
-
-
-def _names(task: Task, puzzle: Puzzle, prediction: Tree) -> Callable[[int], str]:
-    """Name each answer as the task's own pictures do, if these tell one from another; else by its number."""
-    scores = task.choice_scores(prediction)
-    if scores is None or scores is not prediction or scores.shape[1] > _NAMED:
-        return lambda k: f"answer {k}"
-    alike = torch.eye(scores.shape[1], device=scores.device)[:, None].expand(-1, len(scores), -1)
-    said = [task.draw(puzzle, each)[0][-1].caption.partition(": ")[2] for each in alike]
-    distinct = all(said) and len(set(said)) == len(said)
-    return said.__getitem__ if distinct else lambda k: f"answer {k}"
-
-
-def _classifier(module: Supervised | Adaptation) -> Callable[[Features], Tensor]:
-    """Find what says the classes: of several classifiers that which did best in validation, else the deepest."""
-    if isinstance(module, LinearProbe):
-        known = module.validation
-        stage = max(known, key=lambda name: known[name]) if known else module.stages[-1]
-        return lambda features: module.heads[stage](features.stages[stage])
-    head: Any = module.head
-    return lambda features: head(features.pooled.float())
 
 
 def _drawn(module: Host, exam: Exam, count: int) -> Rows:
