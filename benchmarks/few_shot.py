@@ -7,7 +7,7 @@ DATA holds the folders cifar10, clothing10, esc10 and lrwar (README.md says wher
 results/few_shot/cells/, one small JSON each, and in few_shot.json all that is said of it. `--dry` does everything in
 small, to see that it works.
 
-Of each set half of the classes are held out (lrwar: 40 of 98 words), three times others. Networks that learn to learn
+Of each set half of the classes are held out (lrwar: 40 of 95 words), three times others. Networks that learn to learn
 see episodes of the other classes, multiplied by quarter turns or by playing sounds backwards; one sees clusters of a
 pretext run instead of labels, one starts from that run. The pretext run (Rotation, or ArrowOfTime of sounds) sees the
 same items of the same classes, without labels. All are tested on 600 episodes of test items of the held-out classes:
