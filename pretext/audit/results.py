@@ -8,7 +8,10 @@ from typing import Any
 
 from pretext.evaluation.statistics.intervals import Interval, ratio
 
-HALF, SOME = 0.5, 0.1  # shares from which on a control answers the task, or part of it
+HALF, SOME = 0.5, 0.1
+"""Shares of the intact score. A word is said where it is true of the whole interval: "answers it" where all of the
+interval is at least a half, "answers part of it" where all of it is at least a tenth, "no" where all of it is less than
+a tenth, else "unclear"."""
 ANSWERS, PART, UNCLEAR, NO, BEYOND, UNLEARNT = (
     "answers it", "answers part of it", "unclear", "no", "beyond chance", "nothing learnt"
 )  # fmt: skip
@@ -17,7 +20,7 @@ ACCUSED = (ANSWERS, PART, BEYOND)
 
 @dataclass(frozen=True)
 class Score:
-    """A score on held-out items, with its 95 % interval."""
+    """A score on held-out items, with its interval; those of all rows of a task hold together, in 95 % of audits."""
 
     value: float
     low: float
@@ -30,7 +33,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Share:
-    """What a control has of the intact score, both beyond a blind guess, with its 95 % interval."""
+    """What a control has of the intact score, both beyond a blind guess, with an interval of the same confidence."""
 
     value: float
     low: float
@@ -178,4 +181,4 @@ def judged(share: Share | None, score: Score, chance: float) -> str:
         return ANSWERS
     if share.low >= SOME:
         return PART
-    return UNCLEAR if share.high >= HALF else NO
+    return UNCLEAR if share.high >= SOME else NO

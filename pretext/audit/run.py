@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pretext.audit.controls import INTACT, Control
+from pretext.audit.marks import Marks
 from pretext.audit.plan import controls_of, exams
 from pretext.audit.results import Finding, Score, TaskAudit, judged, lost_share, share_of
 from pretext.audit.sitting import Exam, metric_of, sit
@@ -16,7 +17,7 @@ from pretext.core.files import write_json
 from pretext.jobs.files import FileJob, finish, read_result
 from pretext.jobs.keys import key_of, with_contents
 
-VERSION = 1  # of what a cell's figures depend on besides its config
+VERSION = 2  # of what a cell's figures depend on besides its config
 WHOLE = Control(INTACT, "a", "the task as it is")
 SEED = "seed_everything"
 
@@ -89,7 +90,12 @@ def _gathered(exam: Exam, asked: Sequence[tuple[Control, str]], cells: Sequence[
     results = {cell.control.name: read_result(cell.file) or {"failed": "not finished"} for cell in cells}
     whole = results[INTACT]
     trained, held = exam.items.sizes()
-    intact = None if "failed" in whole else Score(**whole["score"])
+    rows = 1 + sum(not refusal for _, refusal in asked)
+
+    def score(plain: Mapping[str, Any]) -> Score:
+        return Marks(**plain).score(metric, rows)
+
+    intact = None if "failed" in whole else score(whole["score"])
     findings = []
     for control, refusal in asked:
         blank = Finding(control.name, control.letter, control.title, note=refusal)
@@ -99,21 +105,28 @@ def _gathered(exam: Exam, asked: Sequence[tuple[Control, str]], cells: Sequence[
         elif "failed" in result or intact is None:
             findings.append(replace(blank, note=result.get("failed", "the intact task failed")))
         else:
-            findings.append(_finding(control, task, result, intact, chance))
+            findings.append(_finding(control, task, result, score, intact, chance))
     note = str(whole.get("failed", ""))
     return TaskAudit(exam.name, _kind(task), metric, chance, intact, tuple(findings), held, trained, note)
 
 
-def _finding(control: Control, task: Any, result: Mapping[str, Any], intact: Score, chance: float) -> Finding:
+def _finding(
+    control: Control,
+    task: Any,
+    result: Mapping[str, Any],
+    of: Callable[[Mapping[str, Any]], Score],
+    intact: Score,
+    chance: float,
+) -> Finding:
     """Judge what came of one control."""
     blank = Finding(control.name, control.letter, control.title)
     advice = control.change(task)
     if control.swaps:
-        score, against = (Score(**result[control.name][what]) for what in ("score", "against"))
+        score, against = (of(result[control.name][what]) for what in ("score", "against"))
         share = lost_share(score, against, chance)
         verdict = judged(share, score, chance) if share else ""
         return replace(blank, score=score, against=against, share=share, verdict=verdict, advice=advice)
-    score = Score(**result["score"])
+    score = of(result["score"])
     share = share_of(score, intact, chance)
     verdict = judged(share, score, chance)
     return replace(blank, score=score, share=share, verdict=verdict, advice=advice, seconds=result["seconds"])

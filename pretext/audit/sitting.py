@@ -14,19 +14,18 @@ from torch import Tensor, nn
 from torch.autograd import backward  # the same as loss.backward(), which torch gives no type
 
 from pretext.audit.controls import Control, Loaded
+from pretext.audit.marks import REMOVED, Marks
 from pretext.audit.networks import in_shape_of, measured, small
-from pretext.audit.results import Score
 from pretext.core.rng import rng, seed_of
 from pretext.core.tree import leaves, mapped
 from pretext.core.types import Backbone, Grade, Puzzle, Task, TaskFactory, Tree
-from pretext.evaluation.statistics.intervals import student, wilson
 from pretext.training.inputs import InputPipeline
 
 RATE, MEASURED_RATE, DECAY = 3e-3, 1e-2, 0.01  # AdamW's, of networks and of those that read statistics
 MOST, FEWEST, VALUES = 128, 8, 600_000  # items of a step, at most so many that their questions hold so many values
-PUZZLES, GROUPS = 256, 4  # held-out items sit again and again, until so many; in so many batches at least
+PUZZLES, GROUPS = 256, 8  # held-out items sit again and again, until so many; in so many batches, if these have
+LEAST_GROUPS = 4  # FEWEST items; else in fewer ones, down to so many
 SCORES = ("accuracy", "balanced_accuracy", "ranking")  # shares in [0, 1] that tasks name; else the loss is taken
-REMOVED = "loss removed"
 
 
 @dataclass(frozen=True)
@@ -163,8 +162,8 @@ def _grade(exam: Exam, control: Control, task: Task, net: Backbone, x: Tree, dra
 @torch.no_grad()
 def _score(
     exam: Exam, control: Control, task: Task, net: Backbone, size: int, look: Loaded | None = None
-) -> dict[str, float]:
-    """Score held-out items; those of one batch go together, however often they sit."""
+) -> dict[str, Any]:
+    """Score held-out items; those of one batch go together, however often they sit. What `Marks` takes."""
     metric, _ = metric_of(task.chance())
     blind = float(task.chance().loss)
     groups = list(_batches(exam.items.sizes()[1], size))
@@ -181,19 +180,13 @@ def _score(
             grade = _grade(exam, control, task, net, x, exam.rng("held", "pose", place, turn))
             each.append(1 - float(grade.loss) / blind if metric == REMOVED else float(grade.scores[metric]))
         values.append(sum(each) / len(each))
-    weights = [len(group) for group in groups]
-    mean = sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
-    if metric == "accuracy":  # puzzles of one item are not independent, and count as one
-        low, high = wilson(round(mean * sum(weights)), sum(weights))
-    else:
-        low, high = student(values, -math.inf if metric == REMOVED else 0.0)
-    return vars(Score(mean, min(low, mean), max(high, mean)))
+    return vars(Marks(values, [len(group) for group in groups]))
 
 
 def _batches(count: int, size: int) -> Iterator[Tensor]:
-    """Part so many items into batches of one size, at least `GROUPS` of them; some may be left over."""
-    size = max(2, min(size, count // GROUPS))
-    yield from torch.split(torch.arange(count - count % size), size)
+    """Part all of so many items into batches of at most a size, as alike as can be; none is left over."""
+    several = max(LEAST_GROUPS, min(GROUPS, count // FEWEST), math.ceil(count / size))
+    yield from torch.arange(count).tensor_split(min(several, count // 2))
 
 
 def _rows(x: Tree, rows: Tensor, device: torch.device) -> Tree:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pretext.audit.results import Finding, Score, TaskAudit
+from pretext.audit.results import HALF, SOME, Finding, Score, TaskAudit
 from pretext.report.table import Cell, Column, Row, Table, plain
 
 NOTE = (
-    "Score: on held-out items, with its 95 % interval. Share: of what the intact task scores beyond a blind guess, "
-    "with its 95 % interval (MOVER); in rows marked *, what the trained network loses where traces are moved. A "
-    "control answers a task where the lower end of its share is at least a half, part of it from a tenth on."
+    "Score: on held-out items. Share: of what the intact task scores beyond a blind guess (its interval is MOVER's); "
+    "in rows marked *, what the trained network loses where traces are moved. Intervals hold for all rows of a task at "
+    "once in 95 of 100 audits (Bonferroni), and words go by them: a control answers a task where its whole interval is "
+    f"at least {HALF:.0%}, part of it from {SOME:.0%} on, and does not (no) where it is below that; else it is unclear."
 )
 COLUMNS = (
     Column("Task", words=True),

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pretext.audit.marks import REMOVED, Marks
 from pretext.audit.results import (
     ANSWERS,
     BEYOND,
@@ -79,17 +80,61 @@ def test_what_is_lost_is_what_is_not_kept():
     [
         (Share(0.9, 0.6, 1.1), ANSWERS),
         (Share(0.4, 0.2, 0.6), PART),
+        (Share(0.6, 0.3, 1.1), PART),
         (Share(0.3, -0.1, 0.7), UNCLEAR),
-        (Share(0.0, -0.1, 0.2), NO),
+        (Share(0.3, 0.05, 0.49), UNCLEAR),  # up to a half of the answers is not "no"
+        (Share(0.0, -0.1, 0.2), UNCLEAR),  # nor is a fifth, where a tenth is "part of it"
+        (Share(0.0, -0.1, 0.09), NO),
     ],
 )
-def test_verdicts_go_by_the_lower_end(share, word):
+def test_verdicts_are_true_of_the_whole_interval(share, word):
     assert judged(share, score(500), 0.5) == word
 
 
 def test_without_a_share_the_score_itself_is_judged():
     assert judged(None, score(600), 0.5) == BEYOND
     assert judged(None, score(500), 0.5) == UNLEARNT
+
+
+CONTROLS = 10
+
+
+@pytest.mark.parametrize(("chance", "items"), [(0.25, 1000), (0.01, 1000), (0.5, 128)])
+def test_tasks_at_chance_are_accused_no_more_often_than_the_intervals_say(chance, items):
+    """A task and ten controls that all guess: at most 5 % of audits may accuse one, within four standard errors."""
+    draws, rows, blamed = 400, 1 + CONTROLS, 0
+    chances = torch.full((draws, rows), float(chance))
+    counts = torch.binomial(torch.full_like(chances, items), chances, generator=rng("cpu", "at chance", items)).tolist()
+    for draw in counts:
+        intact, *others = (Marks([right / items], [items]).score("accuracy", rows) for right in draw)
+        shares = [share_of(one, intact, chance) for one in others]
+        words = [judged(share, one, chance) for share, one in zip(shares, others, strict=True)]
+        findings = [Finding(str(i), "b", "", *each) for i, each in enumerate(zip(others, shares, words, strict=True))]
+        blamed += TaskAudit("turn", "Rotation", "accuracy", chance, intact, tuple(findings)).worst is not None
+    assert blamed / draws <= 0.05 + 4 * (0.05 * 0.95 / draws) ** 0.5
+
+
+def test_a_control_that_knows_is_accused_all_the_same():
+    intact, one = (Marks([right / 1000], [1000]).score("accuracy", 11) for right in (800, 400))
+    assert judged(share_of(one, intact, 0.25), one, 0.25) == PART
+
+
+def test_a_score_and_its_interval_are_of_one_number():
+    """1.68 of 12 items: the interval of a share that is no whole number lies between those of its neighbours."""
+    found = Marks([0.14], [12]).score("accuracy", 1)
+    one, two = (Marks([right / 12], [12]).score("accuracy", 1) for right in (1, 2))
+    assert found.value == 0.14
+    assert one.low < found.low < two.low
+    assert one.high < found.high < two.high
+
+
+def test_batches_count_by_their_items_and_more_rows_widen_the_interval():
+    marks = Marks([0.5, 0.8], [30, 10])
+    alone, together = marks.score("accuracy", 1), marks.score("accuracy", 11)
+    assert alone.value == pytest.approx(0.575)
+    assert together.low < alone.low < alone.high < together.high
+    removed = Marks([-0.4, 0.0, 0.1], [8, 8, 8]).score(REMOVED, 1)
+    assert removed.low < -0.4  # a loss may be worse than a blind guess's
 
 
 def audit(*findings, intact=None):

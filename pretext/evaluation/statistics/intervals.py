@@ -7,7 +7,7 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from scipy.special import ndtri, stdtrit
+from scipy.special import betaincinv, ndtri, stdtrit
 from scipy.stats import binomtest
 from torch import Tensor
 
@@ -52,10 +52,29 @@ def share_interval(share: float, total: int) -> Interval:
     return Interval(max(0.0, middle - reach), min(1.0, middle + reach))
 
 
-def student(values: Sequence[float], least: float = 0.0, most: float = 1.0) -> Interval:
+def exact_interval(share: float, total: int, confidence: float = 0.95) -> Interval:
+    """Bound a mean of `total` independent numbers in [0, 1] by the binomial's own quantiles (Clopper and Pearson 1934).
+
+    Of numbers 0 and 1 it is exact: each end is wrong at most as often as it says, however small the share and however
+    high the confidence, where Wilson's lower end is wrong several times as often. A share that is no whole number of
+    `total` is put between its neighbours.
+
+    Raises:
+        ValueError: not a share in [0, 1], or total is 0.
+
+    """
+    if not 0 <= share <= 1 or total == 0:
+        raise ValueError(f"exact_interval got share={share}, total={total}; it wants a share in [0, 1] and total > 0")
+    right, tail = share * total, (1 - confidence) / 2
+    low = float(betaincinv(right, total - right + 1, tail)) if right > 0 else 0.0
+    high = float(betaincinv(right + 1, total - right, 1 - tail)) if right < total else 1.0
+    return Interval(min(low, share), max(high, share))
+
+
+def student(values: Sequence[float], least: float = 0.0, most: float = 1.0, confidence: float = 0.95) -> Interval:
     """Bound the mean of which two or more `values` in [least, most] are samples, by Student's t."""
     middle = mean(values)
-    reach = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / sqrt(len(values))
+    reach = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * stdev(values) / sqrt(len(values))
     return Interval(max(least, middle - reach), min(most, middle + reach))
 
 

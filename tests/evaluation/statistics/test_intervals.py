@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
+from scipy.stats import binomtest
 
-from pretext.evaluation.statistics.intervals import accuracy_of, student, wilson
+from pretext.evaluation.statistics.intervals import accuracy_of, exact_interval, student, wilson
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 10), (10, 10), (1, 3), (471, 1000), (9_999, 10_000)])
@@ -38,3 +39,16 @@ def test_students_interval_at_a_known_input():
 def test_an_accuracy_has_the_interval_of_its_counts():
     predictions, answers = torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2])
     assert accuracy_of(predictions, answers) == {"accuracy": 0.75, **wilson(3, 4)._asdict()}
+
+
+def test_the_exact_interval_is_that_of_clopper_and_pearson():
+    for right, total, level in ((0, 9, 0.95), (3, 9, 0.95), (9, 9, 0.99), (13, 1000, 0.995)):
+        known = binomtest(right, total).proportion_ci(level, method="exact")
+        assert exact_interval(right / total, total, level) == pytest.approx((known.low, known.high), abs=1e-9)
+    with pytest.raises(ValueError, match="exact_interval got share"):
+        exact_interval(1.1, 3)
+
+
+def test_students_interval_widens_with_confidence():
+    low, high = student([0.2, 0.4, 0.6], -9, 9, 0.99)
+    assert (high - low) / 2 == pytest.approx(9.924843 * 0.2 / 3**0.5, rel=1e-6)  # t of 2 degrees at .995
