@@ -31,6 +31,9 @@ class Control:
         letter: of the audit's list.
         title: of the table.
         loaded: what becomes of the data before a puzzle is posed.
+        scored: what becomes of the data in scoring, if not what does in training. Content that is each item's own
+            tells which item a view is of, so what has no content is the same for all items of a batch that is scored.
+            In training it is not: batch norm would take the one colour out of a batch, which it cannot in scoring.
         posed: what becomes of the question.
         describe: the numbers that are shown instead of the question, by which no network sees it.
         against: what the data become instead for comparison; the network of the intact task is then scored on both.
@@ -45,6 +48,7 @@ class Control:
     letter: str
     title: str
     loaded: Loaded | None = None
+    scored: Loaded | None = None
     posed: Posed | None = None
     describe: Describe | None = None
     against: Loaded | None = None
@@ -81,6 +85,10 @@ class Control:
 
 def _any(puzzle: Puzzle) -> Generator:
     return Generator(next(leaves(puzzle.question)).device).manual_seed(0)
+
+
+def _same(lens: Loaded) -> Loaded:
+    return partial(lenses.same, lens=lens)
 
 
 _MOVE = "let the grid move and stand apart (extent [0.5, 0.75], a larger gap)"
@@ -120,8 +128,16 @@ CONTROLS = (
         describe=statistics.nothing,
         advice="what is given, the order of the batch or the commonest answer tells: draw answers alike",
     ),
-    Control("noise", "b", "noise", loaded=lenses.noise, content=True, advice=_POSE),
-    Control("constant", "b", "one colour", loaded=lenses.constant, content=True, advice=_POSE),
+    Control("noise", "b", "noise", loaded=lenses.noise, scored=_same(lenses.noise), content=True, advice=_POSE),
+    Control(
+        "constant",
+        "b",
+        "one colour",
+        loaded=lenses.constant,
+        scored=_same(lenses.constant),
+        content=True,
+        advice=_POSE,
+    ),
     Control(
         "destroyed",
         "c",
@@ -178,6 +194,7 @@ CONTROLS = (
         "g",
         "chromatic aberration",
         loaded=lenses.aberration,
+        scored=_same(lenses.aberration),
         channels=(3,),
         content=True,
         advice="take colours away (Augment grey, or a task's own option)",

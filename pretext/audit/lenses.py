@@ -49,6 +49,17 @@ def constant(x: Tree, rng: Generator) -> Tree:
     return mapped(make, x)
 
 
+def same(x: Tree, rng: Generator, lens: Callable[[Tree, Generator], Tree]) -> Tree:
+    """Put in place of all items what a lens makes of the first, so that nothing tells one item from another."""
+
+    def make(leaf: Tensor) -> Tensor:
+        one = lens(leaf[:1], rng)
+        assert isinstance(one, Tensor)
+        return one.expand(leaf.shape).contiguous()
+
+    return mapped(make, x)
+
+
 def aberration(x: Tree, rng: Generator) -> Tree:
     """Put grey grain in place of all, seen through a lens that magnifies red more than green, and blue less."""
 

@@ -33,8 +33,8 @@ def drawings(exam: Exam) -> dict[str, Rows]:
 
 def _posed(exam: Exam, control: Control, task: Task) -> Puzzle:
     loaded = mapped(lambda leaf: leaf[:ITEMS].to(exam.device), exam.items.held)
-    if control.loaded:
-        loaded = control.loaded(loaded, exam.rng("draw", "loaded"))
+    if change := control.scored or control.loaded:
+        loaded = change(loaded, exam.rng("draw", "loaded"))
     puzzle = task.pose(exam.items.inputs.centre(loaded), exam.rng("draw", "pose"))
     return control.posed(task, puzzle, exam.rng("draw", "posed")) if control.posed else puzzle
 

@@ -173,7 +173,7 @@ def _score(
         each = []
         for turn in range(rounds):
             loaded = _rows(exam.items.held, group, exam.device)
-            change = look or control.loaded
+            change = look or control.scored or control.loaded
             if change:
                 loaded = change(loaded, exam.rng("held", "loaded", place, turn))
             x = exam.items.inputs.centre(loaded)

@@ -1,5 +1,6 @@
 """Planted shortcuts are found by the control that names them and by no other, and clean tasks are not accused."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -23,11 +24,13 @@ from shortcuts import (
     wedges,
 )
 
-from pretext import Jigsaw
+from pretext import Contrast, Jigsaw
+from pretext.audit.controls import CONTROLS
+from pretext.audit.marks import Marks
 from pretext.audit.networks import Small
 from pretext.audit.results import ANSWERS
 from pretext.audit.run import examine
-from pretext.audit.sitting import Exam, Items
+from pretext.audit.sitting import Exam, Items, sit
 from pretext.core.rng import rng
 from pretext.ops.tile_cut import TileCut
 from pretext.training.inputs import InputPipeline
@@ -63,6 +66,17 @@ def test_a_planted_shortcut_answers_and_nothing_else_does(task, data, backbone, 
             assert one.share.low > 0.9, one
     assert found.worst.title in found.verdict
     assert "answers most of it" in found.verdict
+
+
+def test_one_colour_does_not_tell_which_view_is_of_the_same_image():
+    """A colour of its own for each image would (.83 where the whole task reached .64), and is content."""
+    mine = exam(partial(Contrast, width=16, outputs=16), textures, steps=25, held=64, train=64)
+    constant = next(one for one in CONTROLS if one.name == "constant")
+    own = Marks(**sit(mine, replace(constant, scored=None))["score"]).score("ranking", 1)
+    alike = Marks(**sit(mine, constant)["score"]).score("ranking", 1)
+    assert own.low > 0.6
+    assert alike.low <= 0.5
+    assert alike.high < 0.6
 
 
 @pytest.mark.slow

@@ -31,6 +31,17 @@ def test_noise_and_constants_keep_shapes_and_types_and_nothing_else():
     assert abs(noise.mean() - 127.5) < 4 * 255 / 12**0.5 / noise.numel() ** 0.5
 
 
+@pytest.mark.parametrize("lens", [lenses.noise, lenses.constant, lenses.aberration])
+def test_what_is_scored_is_the_same_for_all_items_and_drawn_anew(lens):
+    x = {"rgb": textures(4), "audio": torch.ones(4, 1, 90, dtype=torch.int16)}
+    first, second = (lenses.same(x, draw(turn), lens=lens) for turn in (1, 2))
+    for name, leaf in x.items():
+        assert first[name].shape == leaf.shape
+        assert torch.equal(first[name], first[name][:1].expand(leaf.shape))
+        assert not torch.equal(first[name], second[name])
+        assert not torch.equal(lens(x, draw(1))[name][0], lens(x, draw(1))[name][1])
+
+
 def test_borders_keep_the_frame_of_pictures_and_the_ends_of_sounds():
     picture, sound = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 160) + 1
     question = lenses.borders(None, Puzzle({"a": picture, "b": sound}, 0), draw()).question
