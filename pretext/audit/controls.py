@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from torch import Generator, Tensor
 
-from pretext.audit import lenses, statistics
+from pretext.audit import lenses, remedies, statistics
+from pretext.audit.remedies import Remedy, changes
 from pretext.core.tree import leaves
 from pretext.core.types import Puzzle, Task, Tree
 
@@ -40,7 +40,7 @@ class Control:
         channels: of pictures, one of which it wants.
         content: whether it takes all content, which a task whose answer is made of pixels would not notice.
         advice: what to change.
-        options: what to change, where a task has an option of that name.
+        options: what to change, where a task has an option of that name ("cut.gap": of that name in its `cut`).
 
     """
 
@@ -55,7 +55,7 @@ class Control:
     channels: tuple[int, ...] = ()
     content: bool = False
     advice: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Remedy] = field(default_factory=dict)
 
     @property
     def swaps(self) -> bool:
@@ -75,12 +75,8 @@ class Control:
         return ""
 
     def change(self, task: Task) -> str:
-        """Say what to change of a task."""
-        inner = task
-        while isinstance(within := getattr(inner, "task", None), Task):  # of an adapter
-            inner = within
-        has = inspect.signature(type(inner).__init__).parameters
-        return "; ".join([text for option, text in self.options.items() if option in has] or [self.advice])
+        """Say what to change of a task, by what its options are now."""
+        return "; ".join(changes(task, self.options) or [self.advice])
 
 
 def _any(puzzle: Puzzle) -> Generator:
@@ -91,31 +87,6 @@ def _same(lens: Loaded) -> Loaded:
     return partial(lenses.same, lens=lens)
 
 
-_MOVE = "let the grid move and stand apart (extent [0.5, 0.75], a larger gap)"
-_TRIM = {"trim": "silence more of both ends (trim)"}
-_APART = {"gap": "raise gap", "negatives": "draw hard negatives (negatives.kinds)"}
-_EQUAL = {"equalise": "equalise the clips (equalise)"}
-_PLACES = {
-    "extent": _MOVE,
-    "cut": "let the grid move (cut.extent [0.5, 0.75]), raise cut.gap",
-    "grey": "see grey more often (grey)",
-    "span": "draw spans of many lengths (span)",
-    **_TRIM,
-    **_APART,
-}
-_EDGES = {"gap": "raise gap and jitter", "cut": "raise cut.gap and cut.jitter", **_TRIM}
-_COLOURS = {
-    "normalise": "give tiles one mean and deviation (normalise)",
-    "cut": "give tiles one mean and deviation (cut.standardise)",
-    "views": "jitter colours more (views.brightness, contrast, saturation, hue)",
-    **_EQUAL,
-}
-_LENS = {
-    "colour": "drop colours (colour: drop)",
-    "cut": "move channels apart (cut.channel_jitter), see grey more often (cut.grey)",
-    "channel_splitting": "show single channels (channel_splitting)",
-    "grey": "see grey more often (grey)",
-}
 _POSE = "what the pose leaves in any input tells: look at resampling, borders, fill values and fades"
 _TRACES = "resize every picture by a kernel drawn at random, and crop at random"
 
@@ -144,7 +115,7 @@ CONTROLS = (
         "relation destroyed",
         posed=lenses.destroyed,
         advice="the place of a part tells: draw places at random",
-        options=_PLACES,
+        options=remedies.PLACES,
     ),
     Control(
         "borders",
@@ -152,7 +123,7 @@ CONTROLS = (
         "borders alone",
         posed=lenses.borders,
         advice="crop without padding, and crop what a pose leaves at the edge",
-        options=_EDGES,
+        options=remedies.EDGES,
     ),
     Control(
         "moments",
@@ -160,7 +131,7 @@ CONTROLS = (
         "means and deviations",
         describe=statistics.moments,
         advice="jitter brightness, contrast and colours (Augment)",
-        options=_COLOURS,
+        options=remedies.COLOURS,
     ),
     Control("blocks", "f", "JPEG block phase", describe=statistics.blocks, advice=_TRACES),
     Control(
@@ -178,7 +149,7 @@ CONTROLS = (
         "traces of resizing",
         describe=statistics.spectrum,
         advice="pixelate or blur a share of what is shown",
-        options={"pixelate": "pixelate more (pixelate)"},
+        options=remedies.BLUR,
     ),
     Control(
         "kernels swapped",
@@ -198,7 +169,7 @@ CONTROLS = (
         channels=(3,),
         content=True,
         advice="take colours away (Augment grey, or a task's own option)",
-        options=_LENS,
+        options=remedies.LENS,
     ),
     Control(
         "energy",
@@ -206,7 +177,7 @@ CONTROLS = (
         "motion energy, loudness",
         describe=statistics.energy,
         advice="make all that is compared move alike, or be as loud",
-        options={**_EQUAL, **_TRIM, **_APART},
+        options={**remedies.EQUAL, **remedies.TRIM, **remedies.APART},
     ),
     Control(
         "stillness",
@@ -214,7 +185,7 @@ CONTROLS = (
         "stillness, silence",
         describe=statistics.stillness,
         advice="leave out what stands still or is silent",
-        options={**_EQUAL, **_TRIM, **_APART},
+        options={**remedies.EQUAL, **remedies.TRIM, **remedies.APART},
     ),
     Control(
         "fade",
@@ -222,6 +193,6 @@ CONTROLS = (
         "fades",
         describe=statistics.fade,
         advice="fade both ends alike, or cut them off",
-        options={**_TRIM, **_APART},
+        options={**remedies.TRIM, **remedies.APART},
     ),
 )

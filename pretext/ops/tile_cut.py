@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -37,7 +38,9 @@ class TileCut:
         gap: mean distance between neighbouring tiles.
         jitter: how far each tile wanders, at random per axis.
         channel_jitter: how much further each of its colour channels does, against chromatic aberration.
-        standardise: give each tile the same mean and deviation, against brightness and contrast that continue.
+        standardise: give each tile the same mean and deviation, against brightness and contrast that continue, over
+            its channels together; "per_channel" gives each channel of it the same, so that it loses its hue as well
+            (Noroozi and Favaro normalise patches independently, and do not say over what).
         grey: share of the images whose tiles lose their colour.
         extent: smallest and largest side of the grid, shares of the image's shorter side. None: always the largest
             grid, in the middle.
@@ -50,7 +53,7 @@ class TileCut:
     gap: float = 0.25
     jitter: float = 0.2
     channel_jitter: float = 0.03
-    standardise: bool = True
+    standardise: bool | Literal["per_channel"] = True
     grey: float = 0.3
     extent: tuple[float, float] | None = EXTENT
 
@@ -68,6 +71,8 @@ class TileCut:
             f"jitter={jitter} + channel_jitter={channel_jitter} exceed gap={gap}",
             "a tile could leave its cell and overlap its neighbour: raise gap or lower the other two",
         )
+        got, wanted = f"standardise={self.standardise!r}", 'choose true, false or "per_channel"'
+        require(self.standardise in (True, False, "per_channel"), self, got, wanted)
         check_extent(self, self.extent)
 
     def pixels(self, height: int, width: int, grid: int) -> tuple[int, int, int, int]:
@@ -111,7 +116,7 @@ class TileCut:
         """Take the colour from some images' tiles (N, P, 3, t, t), and from all tiles their mean and contrast."""
         colourless = torch.rand(len(tiles), 1, 1, 1, 1, generator=rng, device=tiles.device) < self.grey
         tiles = torch.where(colourless, grey(tiles), tiles)
-        return MEAN + SPREAD * standardise(tiles) if self.standardise else tiles
+        return MEAN + SPREAD * standardise(tiles, self.standardise == "per_channel") if self.standardise else tiles
 
 
 def check_extent(asker: object, extent: tuple[float, float] | None) -> None:

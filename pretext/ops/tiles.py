@@ -142,14 +142,15 @@ def restore_order(tiles: Tensor, order: Tensor) -> Tensor:
     return tiles[torch.arange(len(tiles), device=tiles.device)[:, None], back]
 
 
-def standardise(tiles: Tensor) -> Tensor:
+def standardise(tiles: Tensor, per_channel: bool = False) -> Tensor:
     """Give every tile (..., C, t, t) mean 0 and standard deviation 1 over its pixels and channels together.
 
     The population's deviation, in float32 whatever comes in. Channels share it, as in Kolesnikov et al. 2019, so a
-    tile keeps its hues. A constant tile becomes 0.
+    tile keeps its hues; `per_channel` gives each channel of a tile its own. What is constant becomes 0.
     """
     exact = tiles.float()
-    variance, mean = torch.var_mean(exact, (-3, -2, -1), correction=0, keepdim=True)
+    over = (-2, -1) if per_channel else (-3, -2, -1)
+    variance, mean = torch.var_mean(exact, over, correction=0, keepdim=True)
     return ((exact - mean) / variance.sqrt().clamp(min=FLAT)).to(tiles.dtype)
 
 

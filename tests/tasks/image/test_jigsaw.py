@@ -197,6 +197,21 @@ def test_tiles_are_standardised_to_what_backbones_expect():
     torch.testing.assert_close(flat, torch.full_like(flat, MEAN))
 
 
+def test_a_tile_keeps_its_hue_unless_each_channel_is_standardised_by_itself():
+    """A tile whose channels are stretched and moved apart is another tile, or the very same."""
+    tiles = torch.rand(2, 9, 3, 7, 7, generator=rng("cpu", "hue"))
+    tinted = tiles * torch.tensor([0.3, 0.5, 0.2]).view(3, 1, 1) + torch.tensor([0.6, 0.1, 0.3]).view(3, 1, 1)
+    for standardise, same in (("per_channel", True), (True, False)):
+        cut = TileCut(standardise=standardise, grey=0.0)
+        one, other = (cut.without_clues(x, rng("cpu", "clues")) for x in (tiles, tinted))
+        assert torch.allclose(one, other, atol=1e-5) == same
+    one = TileCut(standardise="per_channel", grey=0.0).without_clues(tinted, rng("cpu", "clues"))
+    torch.testing.assert_close(one.mean((3, 4)), torch.full((2, 9, 3), MEAN))
+    torch.testing.assert_close(one.std((3, 4), correction=0), torch.full((2, 9, 3), SPREAD))
+    with pytest.raises(ValueError, match="standardise='channels'; choose true, false"):
+        TileCut(standardise="channels")
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_the_share_of_grey_images_is_as_asked_and_all_their_tiles_are_grey(share):
     task, n = PLAIN(TinyNet(), grey=share), 2000
