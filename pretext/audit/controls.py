@@ -39,6 +39,7 @@ class Control:
         against: what the data become instead for comparison; the network of the intact task is then scored on both.
         channels: of pictures, one of which it wants.
         content: whether it takes all content, which a task whose answer is made of pixels would not notice.
+        kept: tells which share of what is shown it keeps, where that is not the same for all.
         advice: what to change.
         options: what to change, where a task has an option of that name ("cut.gap": of that name in its `cut`).
 
@@ -54,6 +55,7 @@ class Control:
     against: Loaded | None = None
     channels: tuple[int, ...] = ()
     content: bool = False
+    kept: Callable[[Tree], float] | None = None
     advice: str = ""
     options: Mapping[str, Remedy] = field(default_factory=dict)
 
@@ -122,6 +124,7 @@ CONTROLS = (
         "d",
         "borders alone",
         posed=lenses.borders,
+        kept=lenses.kept_by_borders,
         advice="crop without padding, and crop what a pose leaves at the edge",
         options=remedies.EDGES,
     ),

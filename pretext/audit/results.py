@@ -12,8 +12,10 @@ HALF, SOME = 0.5, 0.1
 """Shares of the intact score. A word is said where it is true of the whole interval: "answers it" where all of the
 interval is at least a half, "answers part of it" where all of it is at least a tenth, "no" where all of it is less than
 a tenth, else "unclear"."""
-ANSWERS, PART, UNCLEAR, NO, BEYOND, UNLEARNT = (
-    "answers it", "answers part of it", "unclear", "no", "beyond chance", "nothing learnt"
+MUCH = 0.25
+"""Share of what is shown from which on a control keeps so much content that it is not accused of answering."""
+ANSWERS, PART, UNCLEAR, NO, BEYOND, UNLEARNT, KEEPS = (
+    "answers it", "answers part of it", "unclear", "no", "beyond chance", "nothing learnt", "keeps content"
 )  # fmt: skip
 ACCUSED = (ANSWERS, PART, BEYOND)
 
@@ -55,6 +57,7 @@ class Finding:
         note: why there is no score.
         seconds: that it took.
         against: what `score` is compared with instead of the intact one, where the trained network is but scored anew.
+        kept: share of what is shown that it keeps, where that depends on the task.
 
     """
 
@@ -68,6 +71,7 @@ class Finding:
     note: str = ""
     seconds: float = 0.0
     against: Score | None = None
+    kept: float | None = None
 
     @property
     def accused(self) -> bool:
@@ -122,7 +126,8 @@ class TaskAudit:
             return self._accusation(self.worst)
         if not self.learnt:
             return "the intact task is not learnt in this budget: nothing can be said; raise --budget"
-        most = max((one for one in self.findings if one.share), key=lambda one: _high(one), default=None)
+        asked = [one for one in self.findings if one.share and one.verdict != KEEPS]
+        most = max(asked, key=lambda one: _high(one), default=None)
         if most is None:
             return "no control could be asked"
         if most.verdict == UNCLEAR:
@@ -173,8 +178,13 @@ def lost_share(score: Score, against: Score, chance: float) -> Share | None:
     return None if kept is None else Share(1 - kept.value, 1 - kept.high, 1 - kept.low)
 
 
-def judged(share: Share | None, score: Score, chance: float) -> str:
-    """Choose the word for a control."""
+def judged(share: Share | None, score: Score, chance: float, kept: float | None = None) -> str:
+    """Choose the word for a control; `kept` is the share of what is shown that it keeps, where that may be much."""
+    word = _word(share, score, chance)
+    return KEEPS if word in ACCUSED and kept is not None and kept > MUCH else word
+
+
+def _word(share: Share | None, score: Score, chance: float) -> str:
     if share is None:
         return BEYOND if score.low > chance else UNLEARNT
     if share.low >= HALF:

@@ -85,7 +85,7 @@ def _job(cell: Cell) -> FileJob:
 
 def _gathered(exam: Exam, asked: Sequence[tuple[Control, str]], cells: Sequence[Cell]) -> TaskAudit:
     """Read what is finished."""
-    task, _, _ = exam.sample()
+    task, _, puzzle = exam.sample()
     metric, chance = metric_of(task.chance())
     results = {cell.control.name: read_result(cell.file) or {"failed": "not finished"} for cell in cells}
     whole = results[INTACT]
@@ -105,7 +105,8 @@ def _gathered(exam: Exam, asked: Sequence[tuple[Control, str]], cells: Sequence[
         elif "failed" in result or intact is None:
             findings.append(replace(blank, note=result.get("failed", "the intact task failed")))
         else:
-            findings.append(_finding(control, task, result, score, intact, chance))
+            kept = None if control.kept is None else control.kept(puzzle.question)
+            findings.append(_finding(control, task, result, score, intact, chance, kept))
     note = str(whole.get("failed", ""))
     return TaskAudit(exam.name, _kind(task), metric, chance, intact, tuple(findings), held, trained, note)
 
@@ -117,9 +118,10 @@ def _finding(
     of: Callable[[Mapping[str, Any]], Score],
     intact: Score,
     chance: float,
+    kept: float | None,
 ) -> Finding:
     """Judge what came of one control."""
-    blank = Finding(control.name, control.letter, control.title)
+    blank = Finding(control.name, control.letter, control.title, kept=kept)
     advice = control.change(task)
     if control.swaps:
         score, against = (of(result[control.name][what]) for what in ("score", "against"))
@@ -128,7 +130,7 @@ def _finding(
         return replace(blank, score=score, against=against, share=share, verdict=verdict, advice=advice)
     score = of(result["score"])
     share = share_of(score, intact, chance)
-    verdict = judged(share, score, chance)
+    verdict = judged(share, score, chance, kept)
     return replace(blank, score=score, share=share, verdict=verdict, advice=advice, seconds=result["seconds"])
 
 

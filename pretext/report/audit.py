@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pretext.audit.results import HALF, SOME, Finding, Score, TaskAudit
+from pretext.audit.results import HALF, MUCH, SOME, Finding, Score, TaskAudit
 from pretext.report.table import Cell, Column, Row, Table, plain
 
 NOTE = (
     "Score: on held-out items. Share: of what the intact task scores beyond a blind guess (its interval is MOVER's); "
     "in rows marked *, what the trained network loses where traces are moved. Intervals hold for all rows of a task at "
     "once in 95 of 100 audits (Bonferroni), and words go by them: a control answers a task where its whole interval is "
-    f"at least {HALF:.0%}, part of it from {SOME:.0%} on, and does not (no) where it is below that; else it is unclear."
+    f"at least {HALF:.0%}, part of it from {SOME:.0%} on, and does not (no) where it is below; else it is unclear. "
+    f"What keeps more than {MUCH:.0%} of what is shown keeps content, and is not accused."
 )
 COLUMNS = (
     Column("Task", words=True),
@@ -55,4 +56,6 @@ def markdown(found: Sequence[TaskAudit]) -> str:
 def _row(audit: TaskAudit, one: Finding) -> Row:
     share = None if one.share is None else Cell(one.share.value, one.share.low, one.share.high)
     title = f"{one.title} *" if one.against else one.title
+    if one.kept is not None:
+        title += f" ({one.kept:.0%} of what is shown)"
     return Row(["", one.letter, title, cell_of(one.score), share, one.verdict or one.note], "", audit.task)

@@ -55,6 +55,14 @@ def test_borders_keep_the_frame_of_pictures_and_the_ends_of_sounds():
     )
 
 
+def test_how_much_borders_keep_depends_on_the_size():
+    """A pixel all round is 24 of the 49 of a tile of 7 px; two are 240 of the 1,024 of a picture of 32 px."""
+    tile, picture, sound = torch.rand(2, 3, 7, 7), torch.rand(2, 3, 32, 32), torch.rand(2, 1, 160)
+    assert lenses.kept_by_borders(tile) == pytest.approx(24 / 49)
+    assert lenses.kept_by_borders({"a": picture, "b": sound}) == pytest.approx(240 / 1024)
+    assert lenses.kept_by_borders(sound) == pytest.approx(20 / 160)
+
+
 def test_a_lens_leaves_the_middle_and_moves_red_and_blue_apart():
     """Red is green enlarged by 1.03: in the middle both are alike, at the edges of 64 px a pixel apart."""
     x = lenses.aberration(textures(8, 64), draw()).float()

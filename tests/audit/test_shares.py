@@ -10,6 +10,7 @@ from pretext.audit.marks import REMOVED, Marks
 from pretext.audit.results import (
     ANSWERS,
     BEYOND,
+    KEEPS,
     NO,
     PART,
     UNCLEAR,
@@ -94,6 +95,18 @@ def test_verdicts_are_true_of_the_whole_interval(share, word):
 def test_without_a_share_the_score_itself_is_judged():
     assert judged(None, score(600), 0.5) == BEYOND
     assert judged(None, score(500), 0.5) == UNLEARNT
+
+
+def test_what_keeps_much_content_is_not_accused():
+    share = Share(0.9, 0.8, 1.0)
+    assert judged(share, score(800), 0.5, kept=0.23) == ANSWERS
+    assert judged(share, score(800), 0.5, kept=0.49) == KEEPS
+    assert judged(None, score(800), 0.5, kept=0.49) == KEEPS
+    assert judged(Share(0.0, -0.05, 0.05), score(500), 0.5, kept=0.49) == NO
+    kept = finding("borders", share, KEEPS, kept=0.49)
+    clean = finding("noise", Share(0.0, -0.1, 0.05), NO)
+    assert audit(kept, clean).worst is None
+    assert audit(kept, clean).verdict == "nothing here answers it: at most 5% (noise)"
 
 
 CONTROLS = 10

@@ -13,8 +13,9 @@ BAD = "<b>*tu|rn*</b>"
 
 @pytest.fixture
 def found():
+    score, share = Score(0.7, 0.6, 0.8), Share(0.9, 0.7, 1.1)
     findings = (
-        Finding("borders", "d", "borders alone", Score(0.7, 0.6, 0.8), Share(0.9, 0.7, 1.1), ANSWERS, f"crop {BAD}"),
+        Finding("borders", "d", "borders alone", score, share, ANSWERS, f"crop {BAD}", kept=0.234),
         Finding("noise", "b", "noise", Score(0.25, 0.2, 0.3), Share(0.0, -0.1, 0.1), NO, "never said"),
         Finding("fade", "h", "fades", note="nothing of the kind is shown"),
     )
@@ -26,14 +27,14 @@ def test_the_table_has_the_blind_guess_the_intact_task_and_every_control(found):
     assert [row[2] for row in cells] == [
         "blind guess (accuracy)",
         "the task as it is",
-        "borders alone",
+        "borders alone (23% of what is shown)",
         "noise",
         "fades",
     ]
     assert [row[3] for row in cells] == [0.25, 0.75, 0.7, 0.25, None]
     assert [row[4] for row in cells] == [None, None, 0.9, 0.0, None]
     assert [row[5] for row in cells] == ["", "", "answers it", "no", "nothing of the kind is shown"]
-    assert "| borders alone | 70.0 (60.0-80.0) | 90 (70-110) | answers it |" in markdown(found)
+    assert "| borders alone (23% of what is shown) | 70.0 (60.0-80.0) | 90 (70-110) | answers it |" in markdown(found)
     assert "borders alone: answers most of it, 90% (70% to 110%) of the intact score" in markdown(found)
 
 
