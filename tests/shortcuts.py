@@ -1,11 +1,13 @@
 """Toy tasks, and data that hold one planted shortcut each, for what finds them."""
 
+import math
+
 import torch
 from torch import nn
 
 from pretext.audit.lenses import aberration, reencoded
 from pretext.core.rng import rng
-from pretext.core.types import Panel, Puzzle, Task
+from pretext.core.types import Grade, Panel, Puzzle, Task
 from pretext.nn.losses import blind_guess, cross_entropy
 from pretext.ops.drawing import thumbnail
 
@@ -71,6 +73,20 @@ class Blurred(Toy):
     def ways(self, x):
         small = nn.functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True)
         return x, nn.functional.interpolate(small, scale_factor=2.0, mode="bilinear")
+
+
+class Duel(Toy):
+    """Whose own error nobody can lower, but what is added to it, as an adversary's part is."""
+
+    def ways(self, x):
+        return x, x
+
+    def grade(self, prediction, answer):
+        won = nn.functional.softplus(prediction[:, 0]).mean()
+        return Grade(1 + won, {"error": torch.tensor(1.0)})
+
+    def chance(self):
+        return Grade(torch.tensor(1.0 + math.log(2)), {"error": torch.tensor(1.0)})
 
 
 class LeaksThroughWhatIsGiven(Toy):

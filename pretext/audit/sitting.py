@@ -25,6 +25,7 @@ RATE, MEASURED_RATE, DECAY = 3e-3, 1e-2, 0.01  # AdamW's, of networks and of tho
 MOST, FEWEST, VALUES = 128, 8, 600_000  # items of a step, at most so many that their questions hold so many values
 PUZZLES, GROUPS = 256, 8  # held-out items sit again and again, until so many; in so many batches, if these have
 LEAST_GROUPS = 4  # FEWEST items; else in fewer ones, down to so many
+ERROR = "error"  # a task's own loss, where something is added to it, such as an adversary's
 SCORES = ("accuracy", "balanced_accuracy", "ranking")  # shares in [0, 1] that tasks name; else the loss is taken
 
 
@@ -165,7 +166,7 @@ def _score(
 ) -> dict[str, Any]:
     """Score held-out items; those of one batch go together, however often they sit. What `Marks` takes."""
     metric, _ = metric_of(task.chance())
-    blind = float(task.chance().loss)
+    blind = float(_own_loss(task.chance()))
     groups = list(_batches(exam.items.sizes()[1], size))
     rounds = max(1, math.ceil(PUZZLES / sum(map(len, groups))))
     values = []
@@ -178,9 +179,14 @@ def _score(
                 loaded = change(loaded, exam.rng("held", "loaded", place, turn))
             x = exam.items.inputs.centre(loaded)
             grade = _grade(exam, control, task, net, x, exam.rng("held", "pose", place, turn))
-            each.append(1 - float(grade.loss) / blind if metric == REMOVED else float(grade.scores[metric]))
+            each.append(1 - float(_own_loss(grade)) / blind if metric == REMOVED else float(grade.scores[metric]))
         values.append(sum(each) / len(each))
     return vars(Marks(values, [len(group) for group in groups]))
+
+
+def _own_loss(grade: Grade) -> Tensor:
+    """Take the loss without what is added to it: an adversary's part falls where the adversary alone learns."""
+    return grade.scores.get(ERROR, grade.loss)
 
 
 def _batches(count: int, size: int) -> Iterator[Tensor]:

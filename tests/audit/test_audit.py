@@ -10,6 +10,7 @@ from nets import TinyNet
 from shortcuts import (
     Backward,
     Blurred,
+    Duel,
     LeaksThroughWhatIsGiven,
     Mirrored,
     Negative,
@@ -26,10 +27,10 @@ from shortcuts import (
 
 from pretext import Contrast, Jigsaw
 from pretext.audit.controls import CONTROLS
-from pretext.audit.marks import Marks
+from pretext.audit.marks import REMOVED, Marks
 from pretext.audit.networks import Small
 from pretext.audit.results import ANSWERS
-from pretext.audit.run import examine
+from pretext.audit.run import WHOLE, examine
 from pretext.audit.sitting import Exam, Items, sit
 from pretext.core.rng import rng
 from pretext.ops.tile_cut import TileCut
@@ -77,6 +78,12 @@ def test_one_colour_does_not_tell_which_view_is_of_the_same_image():
     assert own.low > 0.6
     assert alike.low <= 0.5
     assert alike.high < 0.6
+
+
+def test_what_an_adversary_learns_is_no_loss_removed():
+    """The loss falls from 1.69 to 1.1 and less, since what is added to the task's own error can be learnt."""
+    whole = sit(exam(Duel, textures, steps=15, held=32, train=32), WHOLE)["score"]
+    assert Marks(**whole).score(REMOVED, 1).value == 0
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ class Inpainting(Task):
     the other masks hidden pixels alone count, as in the authors' command for random regions: their outlines are so long
     that a ring would make nine tenths of the loss. The loss is the weighted squared error over that of the batch's own
     mean colour, so a guess that knows nothing but that colour costs exactly 1. The score "hidden" is the same ratio
-    over the hidden pixels alone.
+    over the hidden pixels alone. Where there is an adversary, "error" is the loss without its part.
 
     The head sees the deepest stage only, because the bottleneck is the point: 1x1 convolution, a layer connected fully
     over places but not over channels, 1x1 convolution, `ups` doublings. Its picture of `grid * 2**ups` pixels a side
@@ -152,7 +152,8 @@ class Inpainting(Task):
         if self.discriminator is not None:
             pasted = torch.where(hidden, prediction, target)
             duel = adversarial(self.discriminator, target, pasted, self.adversarial / blind)
-            loss, scores = loss + duel.loss, scores | duel.scores
+            scores |= {"error": loss.detach(), **duel.scores}
+            loss = loss + duel.loss
         return Grade(loss, scores)
 
     def chance(self) -> Grade:
@@ -160,7 +161,7 @@ class Inpainting(Task):
         one = torch.tensor(1.0)
         if self.discriminator is None:
             return Grade(one, {"hidden": one})
-        return Grade(one + 2 * math.log(2), {"hidden": one, "discriminator": torch.tensor(0.5)})
+        return Grade(one + 2 * math.log(2), {"hidden": one, "error": one, "discriminator": torch.tensor(0.5)})
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the image with its hole, the whole image, and the prediction pasted into the hole."""

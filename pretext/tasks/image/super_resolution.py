@@ -110,7 +110,10 @@ class SuperResolution(Task):
         return self._base(given) + residual
 
     def grade(self, prediction: Tensor, answer: tuple[Tensor, Tensor]) -> Grade:
-        """Grade images by their error in units of the bicubic one's; "psnr_gain" is in dB over bicubic."""
+        """Grade images by their error in units of the bicubic one's; "psnr_gain" is in dB over bicubic.
+
+        Where there is an adversary, "error" is the loss without its part.
+        """
         truth, base = (tensor.float() for tensor in answer)
         made = prediction.float()
         (error, blind), smallest = self._errors(made, base, truth), SMALLEST if self.pixel == "l2" else SMALLEST**0.5
@@ -120,14 +123,15 @@ class SuperResolution(Task):
         if self.discriminator is None:
             return Grade(loss, scores)
         game = adversarial(self.discriminator, truth, made, self.adversarial / (blind + smallest))
-        return Grade(loss + game.loss, {**scores, **game.scores})
+        return Grade(loss + game.loss, {**scores, "error": loss.detach(), **game.scores})
 
     def chance(self) -> Grade:
         """Grade the bicubic enlargement, by an undecided discriminator where there is one."""
         scores = {"psnr_gain": torch.tensor(0.0)}
         if self.discriminator is None:
             return Grade(torch.tensor(1.0), scores)
-        return Grade(torch.tensor(1 + 2 * math.log(2)), {**scores, "discriminator": torch.tensor(0.5)})
+        undecided = {"error": torch.tensor(1.0), "discriminator": torch.tensor(0.5)}
+        return Grade(torch.tensor(1 + 2 * math.log(2)), {**scores, **undecided})
 
     def draw(self, puzzle: Puzzle, prediction: Tensor | None) -> list[list[Panel]]:
         """Draw the small image in large pixels, what it was, and the prediction with its gain over bicubic."""

@@ -301,7 +301,7 @@ def test_without_weight_there_is_no_discriminator():
     assert list(plain.chance().scores) == ["hidden"]
     blind = with_critic.chance()
     assert blind.loss.item() == pytest.approx(1 + 2 * math.log(2))
-    assert blind.scores == {"hidden": 1, "discriminator": 0.5}
+    assert blind.scores == {"hidden": 1, "error": 1, "discriminator": 0.5}
 
 
 def test_the_discriminator_judges_the_hole_alone_and_weighs_as_beside_a_plain_error():
@@ -313,7 +313,7 @@ def test_the_discriminator_judges_the_hole_alone_and_weighs_as_beside_a_plain_er
         task = Small(TinyNet(), adversarial=weight)
         _, answer, hidden = pose(task, x)
         prediction = torch.rand(x.shape, generator=rng("cpu", "prediction")).requires_grad_()
-        loss = task.grade(prediction, answer).loss
+        loss, scores = task.grade(prediction, answer)
         where = hidden.expand_as(x)
         mean = ((x * hidden).sum((0, 2, 3)) / hidden.sum()).view(1, 3, 1, 1).expand_as(x)
         blind = (x - mean)[where].square().mean()
@@ -323,6 +323,7 @@ def test_the_discriminator_judges_the_hole_alone_and_weighs_as_beside_a_plain_er
         whole = (prediction - x)[where].square().mean() + weight * taken_for_real
         (downhill,) = torch.autograd.grad(whole, prediction)
         torch.testing.assert_close(gradients[-1], downhill / blind)
+        torch.testing.assert_close(scores["error"], ((prediction - x)[where].square().mean() / blind).detach())
     assert (gradients[1] - gradients[0]).any()
     assert not gradients[1][~hidden.expand_as(x)].any()
 

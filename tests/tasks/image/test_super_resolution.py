@@ -227,6 +227,7 @@ def test_the_weight_is_that_of_minus_log_d_beside_the_plain_error(pixel):
     torch.testing.assert_close(theirs, list(torch.autograd.grad(game, weights)))
     error = (size(made - truth).mean() + smallest) / (size(base - truth).mean() + smallest)
     assert grade.loss.item() == pytest.approx((error + game).item(), rel=1e-5)
+    assert grade.scores["error"].item() == pytest.approx(error.item(), rel=1e-5)
 
 
 def test_the_adversarial_gradient_reaches_the_backbone():
