@@ -52,9 +52,9 @@ class Finding:
         title: see there.
         score: none where it could not be asked, or failed.
         share: none where the intact task is not clearly above chance.
-        verdict: one of this module's words, or "" without a score.
+        verdict: one of this module's words, or "" where there is a note.
         advice: what to change, where it is accused.
-        note: why there is no score.
+        note: why there is no score, or no verdict on it.
         seconds: that it took.
         against: what `score` is compared with instead of the intact one, where the trained network is but scored anew.
         kept: share of what is shown that it keeps, where that depends on the task.

@@ -20,6 +20,7 @@ from pretext.jobs.keys import key_of, with_contents
 VERSION = 2  # of what a cell's figures depend on besides its config
 WHOLE = Control(INTACT, "a", "the task as it is")
 SEED = "seed_everything"
+NOTHING_TO_LOSE = "the network has learnt nothing that it could lose"
 
 
 class Cell(NamedTuple):
@@ -126,7 +127,9 @@ def _finding(
     if control.swaps:
         score, against = (of(result[control.name][what]) for what in ("score", "against"))
         share = lost_share(score, against, chance)
-        verdict = judged(share, score, chance) if share else ""
+        if share is None:
+            return replace(blank, score=score, against=against, note=NOTHING_TO_LOSE)
+        verdict = judged(share, score, chance)
         return replace(blank, score=score, against=against, share=share, verdict=verdict, advice=advice)
     score = of(result["score"])
     share = share_of(score, intact, chance)

@@ -30,10 +30,11 @@ from pretext.audit.controls import CONTROLS
 from pretext.audit.marks import REMOVED, Marks
 from pretext.audit.networks import Small
 from pretext.audit.results import ANSWERS
-from pretext.audit.run import WHOLE, examine
-from pretext.audit.sitting import Exam, Items, sit
+from pretext.audit.run import NOTHING_TO_LOSE, WHOLE, examine
+from pretext.audit.sitting import Exam, Items, _batches, sit
 from pretext.core.rng import rng
 from pretext.ops.tile_cut import TileCut
+from pretext.report.audit import rows_of
 from pretext.training.inputs import InputPipeline
 
 
@@ -123,6 +124,21 @@ def test_what_is_not_learnt_says_nothing(tmp_path):
     assert not found.learnt
     assert all(one.share is None for one in found.findings)
     assert "not learnt in this budget" in found.verdict
+    blank = [row.cells[2] for row in rows_of(found) if row.cells[0] == "" and row.cells[1] != "a" and not row.cells[5]]
+    assert not blank  # each row has a verdict, or says why not
+    assert {one.note for one in found.findings if one.against} == {NOTHING_TO_LOSE}
+    assert found.items == 256
+
+
+@pytest.mark.parametrize("count", [8, 9, 12, 31, 64, 100, 999, 1000, 1001])
+@pytest.mark.parametrize("size", [8, 128])
+def test_every_held_out_item_is_scored_in_batches_that_are_alike(count, size):
+    batches = [batch.tolist() for batch in _batches(count, size)]
+    assert [item for batch in batches for item in batch] == list(range(count))
+    lengths = {len(batch) for batch in batches}
+    assert max(lengths) - min(lengths) <= 1
+    assert 2 <= min(lengths) <= max(lengths) <= size
+    assert len(batches) >= 4
 
 
 def scenes(n, side=48, key=0):
