@@ -10,6 +10,7 @@ from nets import TinyNet
 import pretext
 from pretext.core.rng import rng
 from pretext.ops.temporal import reverse, swap_moments
+from pretext.tasks.video.odd_one_out import changes
 
 N, W = 7, 20
 
@@ -117,6 +118,28 @@ def test_all_clips_are_shuffled_and_keep_their_frames(encoding):
     straight, still = ((moments.diff(dim=1).abs() == 1).all(1) for moments in (before, after))
     assert int(straight.sum()) == 2 * N  # all but the odd ones
     assert not (straight & still).any()
+
+
+@pytest.mark.parametrize("frames", [3, 4, 6])
+def test_no_clip_is_in_order_once_all_are_shuffled_neither_the_odd_one(frames):
+    """Of three frames shuffled twice every second odd one came back in order, and none of the others."""
+    task = pretext.OddOneOut(TinyVideo(), clips=3, frames=frames)
+    _, other = both(task, marked(400, side=1))
+    moment = whose(other.question.transpose(1, 2))[1]
+    steps = moment.diff(dim=1)
+    assert not ((steps == 1).all(1) | (steps == -1).all(1)).any()
+
+
+def test_equalised_clips_change_alike_once_all_are_shuffled():
+    """Up to the factor of 1/4 to 1 by which each is fainter: the busiest clip is the odd one as often as any other."""
+    task = pretext.OddOneOut(TinyVideo(), clips=3, frames=6, equalise=True)
+    x = torch.rand(400, 3, 1, 2, 2, generator=rng("cpu", "walk")) + 0.03 * torch.randn(
+        400, 3, 20, 2, 2, generator=rng("cpu", "steps")
+    ).cumsum(2)
+    puzzle, other = both(task, x)
+    busiest = changes(other.question.unflatten(0, (-1, 3))).argmax(1)
+    share = (busiest == puzzle.answer.slot).float().mean()
+    assert abs(share - 1 / 3) < 4 * (2 / 9 / 400) ** 0.5  # four standard errors
 
 
 @pytest.mark.parametrize(

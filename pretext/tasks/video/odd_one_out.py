@@ -107,12 +107,20 @@ class OddOneOut(Task):
         return Puzzle(0.5 + clips.diff(dim=2) / 2 if self.encoding == "differences" else clips, answer)
 
     def destroyed(self, puzzle: Puzzle, rng: Generator) -> Puzzle:
-        """Shuffle the frames of all clips, so that their order names none of them."""
-        clips = puzzle.question
+        """Shuffle the frames of all clips, so that their order names none of them; the odd ones are shuffled already.
+
+        (Shuffled once more they could be in order again, which the others cannot be.)
+        """
+        clips, odd = puzzle.question, puzzle.answer.slot
         if self.encoding == "differences":  # all frames but for what they share
             steps = 2 * clips.float() - 1
             clips = torch.cat((torch.zeros_like(steps[:, :, :1]), steps), 2).cumsum(2)
-        shuffled = take_frames(clips, shuffled_orders(len(clips), self.frames, rng, clips.device))
+        is_odd = (torch.arange(self.clips, device=clips.device) == odd[:, None]).view(-1, 1)
+        straight = torch.arange(self.frames, device=clips.device)
+        order = torch.where(is_odd, straight, shuffled_orders(len(clips), self.frames, rng, clips.device))
+        shuffled = take_frames(clips, order)
+        if self.equalise:  # those that were in order change more now
+            shuffled = equalised(shuffled.unflatten(0, (-1, self.clips)), rng).flatten(0, 1)
         if self.encoding == "differences":
             shuffled = 0.5 + shuffled.diff(dim=2) / 2
         return puzzle._replace(question=shuffled.to(puzzle.question.dtype))
