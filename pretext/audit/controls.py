@@ -20,6 +20,8 @@ Posed = Callable[[Task, Puzzle, Generator], Puzzle]
 Describe = Callable[[Tensor], Tensor | None]
 """Measures what is shown: a row of numbers for each."""
 INTACT = "intact"
+OTHERS = 4  # items at least whose parts take an item's places: of one, whose parts belong together, a relation is left
+GROUPS = 4  # batches at least of held-out items
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,18 @@ class Control:
         """Whether it is no training of its own, but another look of the network of the intact task."""
         return self.against is not None
 
-    def refused(self, task: Task, x: Tree, puzzle: Puzzle) -> str:
-        """Say why it cannot be asked of a task, "" where it can; `x` is a loaded batch, the puzzle one posed of it."""
+    def refused(self, task: Task, x: Tree, puzzle: Puzzle, batch: int) -> str:
+        """Say why it cannot be asked of a task, "" where it can.
+
+        `x` is a loaded batch, the puzzle one posed of it, and `batch` the fewest items that are scored together.
+        """
         if self.content and any(leaf.is_floating_point() for leaf in leaves(puzzle.answer)):
             return "its answer is made of what is shown"
         if self.posed is lenses.destroyed and task.destroyed(puzzle, _any(puzzle)) is None:
             return "the task has no control of its own"
+        if self.posed is lenses.destroyed and batch <= OTHERS:
+            others = f"parts of {OTHERS} other items at least, and batches have {batch} items"
+            return f"{others}; hold out {GROUPS * (OTHERS + 1)} or more"
         if self.channels and not lenses.has_pictures(x, self.channels):
             return "no pictures of such channels"
         if self.describe and all(self.describe(leaf) is None for leaf in leaves(puzzle.question)):

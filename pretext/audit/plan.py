@@ -58,7 +58,8 @@ def exams(
 def controls_of(exam: Exam) -> list[tuple[Control, str]]:
     """List every control, and why it cannot be asked of a task ("" where it can)."""
     task, loaded, puzzle = exam.sample()
-    return [(control, control.refused(task, loaded, puzzle)) for control in CONTROLS]
+    smallest = exam.smallest_batch(puzzle, len(next(leaves(loaded))))
+    return [(control, control.refused(task, loaded, puzzle, smallest)) for control in CONTROLS]
 
 
 def _named(there: list[str], names: Sequence[str] | None) -> list[str]:

@@ -60,7 +60,13 @@ def _all(share: float) -> bool:
     return share >= 1
 
 
-TRIM = {"trim": Remedy("silence more of both ends (trim, now {now})")}
+TRIM = {
+    "trim": Remedy(
+        "silence more of both ends (trim, now {now})",
+        done=lambda share: share == 0,
+        then="silence both ends of sounds (trim), crop the fades of clips",
+    )
+}
 APART = {
     "gap": Remedy("raise gap (now {now})"),
     "negatives.kinds": Remedy(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import backward  # the same as loss.backward(), which torch gives no type
 
-from pretext.audit.controls import Control, Loaded
+from pretext.audit.controls import GROUPS, Control, Loaded
 from pretext.audit.marks import REMOVED, Marks
 from pretext.audit.networks import in_shape_of, measured, small
 from pretext.core.rng import rng, seed_of
@@ -23,8 +23,7 @@ from pretext.training.inputs import InputPipeline
 
 RATE, MEASURED_RATE, DECAY = 3e-3, 1e-2, 0.01  # AdamW's, of networks and of those that read statistics
 MOST, FEWEST, VALUES = 128, 8, 600_000  # items of a step, at most so many that their questions hold so many values
-PUZZLES, GROUPS = 256, 8  # held-out items sit again and again, until so many; in so many batches, if these have
-LEAST_GROUPS = 4  # FEWEST items; else in fewer ones, down to so many
+PUZZLES, BATCHES = 256, 8  # held-out items sit again and again, until so many; in batches, so many if they have FEWEST
 ERROR = "error"  # a task's own loss, where something is added to it, such as an adversary's
 SCORES = ("accuracy", "balanced_accuracy", "ranking")  # shares in [0, 1] that tasks name; else the loss is taken
 
@@ -95,6 +94,10 @@ class Exam:
         """Say how many items a step takes: as many as a processor has seconds for."""
         values = sum(leaf.numel() for leaf in leaves(puzzle.question)) / items
         return max(min(FEWEST, self.items.sizes()[0]), min(MOST, int(VALUES / values), self.items.sizes()[0]))
+
+    def smallest_batch(self, puzzle: Puzzle, items: int) -> int:
+        """Say how many items are scored together at least."""
+        return min(map(len, _batches(self.items.sizes()[1], self.batch(puzzle, items))))
 
 
 def metric_of(chance: Grade) -> tuple[str, float]:
@@ -191,7 +194,7 @@ def _own_loss(grade: Grade) -> Tensor:
 
 def _batches(count: int, size: int) -> Iterator[Tensor]:
     """Part all of so many items into batches of at most a size, as alike as can be; none is left over."""
-    several = max(LEAST_GROUPS, min(GROUPS, count // FEWEST), math.ceil(count / size))
+    several = max(GROUPS, min(BATCHES, count // FEWEST), math.ceil(count / size))
     yield from torch.arange(count).tensor_split(min(several, count // 2))
 
 

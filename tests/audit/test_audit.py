@@ -29,6 +29,7 @@ from pretext import Contrast, Jigsaw
 from pretext.audit.controls import CONTROLS
 from pretext.audit.marks import REMOVED, Marks
 from pretext.audit.networks import Small
+from pretext.audit.plan import controls_of
 from pretext.audit.results import ANSWERS
 from pretext.audit.run import NOTHING_TO_LOSE, WHOLE, examine
 from pretext.audit.sitting import Exam, Items, _batches, sit
@@ -194,6 +195,16 @@ def test_sounds_are_not_asked_about_pictures(tmp_path):
         "blocks shifted": "no pictures of such channels",
         "kernels swapped": "no pictures of such channels",
     }
+
+
+def test_parts_of_too_few_other_items_are_no_control():
+    """Of a batch of two, all tiles of one would be the other's, and belong together."""
+    task = partial(Jigsaw, grid=2, permutations=6, width=8, hidden=16)
+    for held, refused in ((8, True), (19, True), (20, False), (300, False)):
+        mine = exam(task, partial(textures, side=24), held=held, train=32)
+        (refusal,) = (why for control, why in controls_of(mine) if control.name == "destroyed")
+        assert bool(refusal) == refused
+        assert not refused or refusal.endswith(f"batches have {held // 4} items; hold out 20 or more")
 
 
 def test_a_control_that_fails_is_told_and_the_others_go_on(tmp_path, capsys):
