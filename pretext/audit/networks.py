@@ -12,6 +12,7 @@ from pretext.audit.controls import Describe
 from pretext.backbones.audio import Sound
 from pretext.backbones.multimodal import MultiModal
 from pretext.backbones.split import Split
+from pretext.backbones.text import Text
 from pretext.core.errors import require
 from pretext.core.types import Backbone, Features, Tree
 from pretext.ops.geometric import MEAN, SPREAD
@@ -20,6 +21,7 @@ NARROWEST, WIDEST = 16, 128  # channels of the first stage and of the last ones
 STRIDED = 4  # stages that halve the sides: a picture of 32 px ends at 2
 HIDDEN = 64  # units that read statistics
 DEPTH = 2  # dimensions of the maps of a network for sound that sees a spectrogram
+READING = 64  # width of a network for texts
 
 Make = Callable[[Backbone, Tensor], Backbone]
 """Makes a network in the shape of another, from an example of what it will be shown."""
@@ -96,7 +98,9 @@ class Measured(Backbone):
 
 
 def small(pattern: Backbone, shown: Tensor) -> Backbone:
-    """Make a small network in the shape of another; a `Sound` keeps its spectrogram."""
+    """Make a small network in the shape of another; a `Sound` keeps its spectrogram, a `Text` its blocks and words."""
+    if isinstance(pattern, Text):
+        return Text(READING, len(pattern.blocks), words=pattern.words, hashes=pattern.hashes)
     if isinstance(pattern, Sound):
         heard = Sound(Small("hw", list(pattern.stages), 3))
         heard.mel = copy.deepcopy(pattern.mel)
@@ -109,7 +113,7 @@ def measured(describe: Describe) -> Make:
 
     def make(pattern: Backbone, shown: Tensor) -> Backbone:
         example = describe(shown[:2])
-        maps = DEPTH if isinstance(pattern, Sound) else len(pattern.axes)
+        maps = DEPTH if isinstance(pattern, Sound) else len(pattern.axes.replace("l", ""))  # texts have no map
         widths = {name: min(WIDEST, NARROWEST << i) for i, name in enumerate(pattern.stages)}
         return Measured(pattern.axes, widths, maps, describe, 0 if example is None else example.shape[1])
 
@@ -120,7 +124,7 @@ def in_shape_of(pattern: Backbone, shown: Tree, make: Make) -> Backbone:
     """Make a backbone of new networks in the shape of another one, for what it is shown, such as a question.
 
     Raises:
-        ValueError: a network reads neither pictures nor clips nor sound.
+        ValueError: a network reads neither pictures nor clips nor sound nor text.
 
     """
     if isinstance(pattern, MultiModal):
@@ -128,9 +132,13 @@ def in_shape_of(pattern: Backbone, shown: Tree, make: Make) -> Backbone:
         return MultiModal({name: in_shape_of(net, shown[name], make) for name, net in nets.items()})
     if isinstance(pattern, Split):
         return Split(lambda: make(pattern.light, shown))
-    kinds = {"hw": 4, "thw": 5, "t": 3}
-    fits = pattern.axes in kinds
-    require(fits, "audit", f"a {type(pattern).__name__} that reads {pattern.axes!r}", "choose one of hw, thw or t")
+    fits = pattern.axes in ("hw", "thw", "t") or isinstance(pattern, Text)
+    require(
+        fits,
+        "audit",
+        f"a {type(pattern).__name__} that reads {pattern.axes!r}",
+        "choose one of hw, thw or t, or a Text",
+    )
     return make(pattern, shown)
 
 
