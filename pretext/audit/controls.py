@@ -20,6 +20,7 @@ Posed = Callable[[Task, Puzzle, Generator], Puzzle]
 Describe = Callable[[Tensor], Tensor | None]
 """Measures what is shown: a row of numbers for each."""
 INTACT = "intact"
+OF_EACH = ("accuracy", "balanced_accuracy")  # scores of answers to questions about one item
 OTHERS = 4  # items at least whose parts take an item's places: of one, whose parts belong together, a relation is left
 GROUPS = 4  # batches at least of held-out items
 
@@ -33,9 +34,9 @@ class Control:
         letter: of the audit's list.
         title: of the table.
         loaded: what becomes of the data before a puzzle is posed.
-        scored: what becomes of the data in scoring, if not what does in training. Content that is each item's own
-            tells which item a view is of, so what has no content is the same for all items of a batch that is scored.
-            In training it is not: batch norm would take the one colour out of a batch, which it cannot in scoring.
+        alike: what becomes of the data in scoring where a task compares items: its own content would tell which item a
+            view is of, so that all of a batch have the same. In training they do not: batch norm would take the one
+            colour out of a batch, which it cannot in scoring.
         posed: what becomes of the question.
         describe: the numbers that are shown instead of the question, by which no network sees it.
         against: what the data become instead for comparison; the network of the intact task is then scored on both.
@@ -51,7 +52,7 @@ class Control:
     letter: str
     title: str
     loaded: Loaded | None = None
-    scored: Loaded | None = None
+    alike: Loaded | None = None
     posed: Posed | None = None
     describe: Describe | None = None
     against: Loaded | None = None
@@ -65,6 +66,14 @@ class Control:
     def swaps(self) -> bool:
         """Whether it is no training of its own, but another look of the network of the intact task."""
         return self.against is not None
+
+    def in_scoring(self, metric: str) -> Loaded | None:
+        """Say what becomes of the data in scoring by a metric.
+
+        An accuracy is of answers that each item has for itself. They are independent, which its interval takes them to
+        be, where each has its own content too.
+        """
+        return self.loaded if self.alike is None or metric in OF_EACH else self.alike
 
     def refused(self, task: Task, x: Tree, puzzle: Puzzle, batch: int) -> str:
         """Say why it cannot be asked of a task, "" where it can.
@@ -109,13 +118,13 @@ CONTROLS = (
         describe=statistics.nothing,
         advice="what is given, the order of the batch or the commonest answer tells: draw answers alike",
     ),
-    Control("noise", "b", "noise", loaded=lenses.noise, scored=_same(lenses.noise), content=True, advice=_POSE),
+    Control("noise", "b", "noise", loaded=lenses.noise, alike=_same(lenses.noise), content=True, advice=_POSE),
     Control(
         "constant",
         "b",
         "one colour",
         loaded=lenses.constant,
-        scored=_same(lenses.constant),
+        alike=_same(lenses.constant),
         content=True,
         advice=_POSE,
     ),
@@ -176,7 +185,7 @@ CONTROLS = (
         "g",
         "chromatic aberration",
         loaded=lenses.aberration,
-        scored=_same(lenses.aberration),
+        alike=_same(lenses.aberration),
         channels=(3,),
         content=True,
         advice="take colours away (Augment grey, or a task's own option)",

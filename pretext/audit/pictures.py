@@ -8,7 +8,7 @@ from torch import Tensor
 from pretext.audit.controls import Control
 from pretext.audit.plan import controls_of
 from pretext.audit.run import WHOLE
-from pretext.audit.sitting import Exam
+from pretext.audit.sitting import Exam, metric_of
 from pretext.core.tree import leaves, mapped
 from pretext.core.types import Panel, Puzzle, Task
 from pretext.ops.drawing import bars
@@ -33,7 +33,7 @@ def drawings(exam: Exam) -> dict[str, Rows]:
 
 def _posed(exam: Exam, control: Control, task: Task) -> Puzzle:
     loaded = mapped(lambda leaf: leaf[:ITEMS].to(exam.device), exam.items.held)
-    if change := control.scored or control.loaded:
+    if change := control.in_scoring(metric_of(task.chance())[0]):
         loaded = change(loaded, exam.rng("draw", "loaded"))
     puzzle = task.pose(exam.items.inputs.centre(loaded), exam.rng("draw", "pose"))
     return control.posed(task, puzzle, exam.rng("draw", "posed")) if control.posed else puzzle

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import backward  # the same as loss.backward(), which torch gives no type
 
-from pretext.audit.controls import GROUPS, Control, Loaded
+from pretext.audit.controls import GROUPS, OF_EACH, Control, Loaded
 from pretext.audit.marks import REMOVED, Marks
 from pretext.audit.networks import in_shape_of, measured, small
 from pretext.core.rng import rng, seed_of
@@ -25,7 +25,7 @@ RATE, MEASURED_RATE, DECAY = 3e-3, 1e-2, 0.01  # AdamW's, of networks and of tho
 MOST, FEWEST, VALUES = 128, 8, 600_000  # items of a step, at most so many that their questions hold so many values
 PUZZLES, BATCHES = 256, 8  # held-out items sit again and again, until so many; in batches, so many if they have FEWEST
 ERROR = "error"  # a task's own loss, where something is added to it, such as an adversary's
-SCORES = ("accuracy", "balanced_accuracy", "ranking")  # shares in [0, 1] that tasks name; else the loss is taken
+SCORES = (*OF_EACH, "ranking")  # shares in [0, 1] that tasks name; else the loss is taken
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _score(
         each = []
         for turn in range(rounds):
             loaded = _rows(exam.items.held, group, exam.device)
-            change = look or control.scored or control.loaded
+            change = look or control.in_scoring(metric)
             if change:
                 loaded = change(loaded, exam.rng("held", "loaded", place, turn))
             x = exam.items.inputs.centre(loaded)

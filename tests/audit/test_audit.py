@@ -75,7 +75,7 @@ def test_one_colour_does_not_tell_which_view_is_of_the_same_image():
     """A colour of its own for each image would (.83 where the whole task reached .64), and is content."""
     mine = exam(partial(Contrast, width=16, outputs=16), textures, steps=25, held=64, train=64)
     constant = next(one for one in CONTROLS if one.name == "constant")
-    own = Marks(**sit(mine, replace(constant, scored=None))["score"]).score("ranking", 1)
+    own = Marks(**sit(mine, replace(constant, alike=None))["score"]).score("ranking", 1)
     alike = Marks(**sit(mine, constant)["score"]).score("ranking", 1)
     assert own.low > 0.6
     assert alike.low <= 0.5

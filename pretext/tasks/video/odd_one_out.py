@@ -120,7 +120,7 @@ class OddOneOut(Task):
         order = torch.where(is_odd, straight, shuffled_orders(len(clips), self.frames, rng, clips.device))
         shuffled = take_frames(clips, order)
         if self.equalise:  # those that were in order change more now
-            shuffled = equalised(shuffled.unflatten(0, (-1, self.clips)), rng).flatten(0, 1)
+            shuffled = equalised(shuffled.view(-1, self.clips, *shuffled.shape[1:]), rng).flatten(0, 1)
         if self.encoding == "differences":
             shuffled = 0.5 + shuffled.diff(dim=2) / 2
         return puzzle._replace(question=shuffled.to(puzzle.question.dtype))
