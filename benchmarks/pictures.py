@@ -1,6 +1,6 @@
 """What nine tasks ask, and what trained heads answer: tasks.png, from the leaderboard's first runs on CIFAR-10.
 
-    python benchmarks/pictures.py PHOTOS [--runs benchmarks/results/leaderboard/runs/cifar10] [--out benchmarks/tasks.png]
+    python benchmarks/pictures.py PHOTOS [--runs benchmarks/results/leaderboard/runs/cifar10] [--out FILE]
 
 PHOTOS is a folder of photos; those of the committed picture are scikit-image's astronaut.png, chelsea.png, coffee.png
 and rocket.jpg. No network saw them in training. Run `pretext bench benchmarks/leaderboard.yaml --only cifar10` first.
