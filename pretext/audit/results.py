@@ -14,6 +14,7 @@ interval is at least a half, "answers part of it" where all of it is at least a 
 a tenth, else "unclear"."""
 MUCH = 0.25
 """Share of what is shown from which on a control keeps so much content that it is not accused of answering."""
+ROUNDING = 1e-6  # by which equal scores of all batches, whose interval has no width, may miss the blind guess's
 ANSWERS, PART, UNCLEAR, NO, BEYOND, UNLEARNT, KEEPS = (
     "answers it", "answers part of it", "unclear", "no", "beyond chance", "nothing learnt", "keeps content"
 )  # fmt: skip
@@ -186,7 +187,7 @@ def judged(share: Share | None, score: Score, chance: float, kept: float | None 
 
 def _word(share: Share | None, score: Score, chance: float) -> str:
     if share is None:
-        return BEYOND if score.low > chance else UNLEARNT
+        return BEYOND if score.low > chance + ROUNDING else UNLEARNT
     if share.low >= HALF:
         return ANSWERS
     if share.low >= SOME:

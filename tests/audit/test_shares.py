@@ -95,6 +95,7 @@ def test_verdicts_are_true_of_the_whole_interval(share, word):
 def test_without_a_share_the_score_itself_is_judged():
     assert judged(None, score(600), 0.5) == BEYOND
     assert judged(None, score(500), 0.5) == UNLEARNT
+    assert judged(None, Score(1 / 3 + 1e-8, 1 / 3 + 1e-8, 1 / 3 + 1e-8), 1 / 3) == UNLEARNT  # rounding is no knowledge
 
 
 def test_what_keeps_much_content_is_not_accused():
