@@ -65,7 +65,6 @@ from .tasks import SuperResolution as SuperResolution
 from .training.bilevel import Bilevel as Bilevel
 from .training.drawing import TrainedGenerator as TrainedGenerator
 from .training.execution import Execution as Execution
-from .training.fitting import Run as Run
 from .training.fitting import fit as fit
 from .training.loaders import Loaders as Loaders
 from .training.meta.informed import Informed as Informed
@@ -75,6 +74,7 @@ from .training.meta.sequence import SequenceLearner as SequenceLearner
 from .training.optimization import Optim as Optim
 from .training.pretrainer import Pretrainer as Pretrainer
 from .training.run import load as load
+from .training.trained import Run as Run
 from .verbs.clustering import cluster as cluster
 from .verbs.comparing import bench as bench
 from .verbs.comparing import compare as compare

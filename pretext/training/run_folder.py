@@ -43,6 +43,10 @@ class RunFolder:
             return home
         if (home / CONFIG).exists():
             raise FileExistsError(f"{home} is itself a run; choose another folder with --trainer.default_root_dir")
+        return self.next_in(home)
+
+    def next_in(self, home: Path) -> Path:
+        """Choose the next number in a folder of runs."""
         number = int(numbered(home)[-1].name) + 1 if numbered(home) else 0
         while not self._keep(home, number):
             number += 1

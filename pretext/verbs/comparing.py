@@ -17,13 +17,14 @@ from pretext.benchmark.runner import work
 from pretext.benchmark.scores import every_score
 from pretext.benchmark.suite import Suite, read_suite
 from pretext.core.files import write_whole
+from pretext.core.quiet import quiet
 from pretext.evaluation.flat import frame
 from pretext.evaluation.shards import Crew
 from pretext.report.leaderboard import markdown, write_csv
 from pretext.report.leaderboard_page import write_html
 from pretext.report.notebook import boards_html, boards_text
 from pretext.training.callbacks.record import environment
-from pretext.training.fitting import Run
+from pretext.training.trained import Run
 
 COMMAND = "pretext.bench(...)"
 
@@ -78,6 +79,7 @@ def compare(*runs: Run | str | Path, out: str | Path | None = None) -> Boards:
     return Boards(tuple(found), page)
 
 
+@quiet()
 def bench(suite: str | Path, folder: str | Path | None = None, *, only: Sequence[str] | None = None) -> Boards:
     """Train, probe and rank what a YAML names; go on with what is unfinished; write leaderboard.html, .csv and .md.
 

@@ -12,6 +12,7 @@ from pretext.audit.where import Where
 from pretext.audit.where import where as where_solved
 from pretext.backbones.export import export as write
 from pretext.core.errors import require
+from pretext.core.quiet import quiet
 from pretext.core.types import Backbone
 from pretext.report.puzzles import paint
 from pretext.report.run import write_report as write_page
@@ -19,12 +20,12 @@ from pretext.report.where import write as write_where
 from pretext.training.batches import lawful
 from pretext.training.drawing import direction_between, generator_of
 from pretext.training.drawing import walk as walks
-from pretext.training.fitting import Run
 from pretext.training.host import Host
 from pretext.training.loaders import taken
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.puzzles import puzzles
-from pretext.training.run import CONFIG, LAST, build, find, load, read, restore
+from pretext.training.run import BUILT, CONFIG, LAST, MODEL, build, find, load, read, restore
+from pretext.training.trained import Run
 
 PAGE = 9  # tasks of a picture: more would be too high to look at
 
@@ -45,6 +46,7 @@ class Exported(NamedTuple):
     about: str
 
 
+@quiet()
 def show(
     run: Run | Host | str | Path,
     data: Any = None,
@@ -70,7 +72,7 @@ def show(
 
     """
     require(not (where and walk is not None), "show", "where and walk", "ask for one at a time")
-    module, own, folder, trained = _opened(run)
+    module, own, folder, trained = _opened(run, data is None)
     data = own if data is None else taken(data)
     require(data is not None, "show", "no data", "give some as the second argument")
     name = "where.png" if where else "puzzles.png" if walk is None else "walk.png"
@@ -141,14 +143,15 @@ def _pages(tasks: list[str], out: Path) -> Iterator[tuple[list[str], Path]]:
         yield tasks[start : start + PAGE], out.with_name(name)
 
 
-def _opened(run: Any) -> tuple[Host, Any, Path, bool]:
+def _opened(run: Any, with_data: bool) -> tuple[Host, Any, Path, bool]:
     """Return the module, its data, its folder, and whether it is trained."""
     if isinstance(run, Run):
         return run.module, run.data, run.folder, True
     if isinstance(run, Host):
         return run, None, Path(), False
     folder = find(run)
-    module, data = build(read(folder / CONFIG))
+    config = read(folder / CONFIG, BUILT if with_data else MODEL)
+    module, data = build(config if with_data else {key: part for key, part in config.items() if key != "data"})
     trained = (folder / LAST).exists()
     return restore(module, folder) if trained else module, data, folder, trained
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pretext.benchmark.train import arguments
+from pretext.core.quiet import quiet
 from pretext.report.search import write_search
 from pretext.search.results import Results
 from pretext.search.settings import read_search
@@ -15,6 +16,7 @@ from pretext.training.callbacks.record import environment
 from pretext.training.run import read
 
 
+@quiet()
 def evolve(
     config: str | Path | Mapping[str, Any], folder: str | Path | None = None, options: Mapping[str, Any] | None = None
 ) -> Results:

@@ -19,7 +19,9 @@ from datamodules.options import Splitting
 from pretext import Augment, Loaders, Optim, Pretrainer, Rotation
 from pretext.__main__ import main
 from pretext.evaluation.flat import frame
+from pretext.training.networks import from_run
 from pretext.training.run import build, read
+from pretext.training.unwritten import read_plain
 
 QUICK = {"max_steps": 3, "max_epochs": -1, "accelerator": "cpu", "limit_val_batches": 1, "log_every_n_steps": 1}
 FAST = {"protocols": ("linear", "knn"), "dims": 16}
@@ -43,6 +45,19 @@ def pretrainer(**options):
     tasks = {"turn": Rotation, "again": partial(Rotation, turns="one")}
     optim = Optim(optimizer=partial(torch.optim.SGD, lr=0.05), schedule="constant")
     return Pretrainer(TinyNet(width=4), tasks, augment=Augment(crop=14), optim=optim, seed=3, **options)
+
+
+def small(folder):
+    """A config of one batch an epoch, for the command line."""
+    tasks = {"turn": {"class_path": "pretext.Rotation"}}
+    data = {"size": 16, "batch_size": 16, "split": {"limit": 16}}
+    config = {
+        "model": {"backbone": {"class_path": "nets.TinyNet"}, "tasks": tasks},
+        "data": {"class_path": "datamodules.Digits", "init_args": data},
+        "trainer": {"accelerator": "cpu", "max_epochs": 1, "limit_val_batches": 1},
+    }
+    (folder / "small.yaml").write_text(yaml.safe_dump(config))
+    return folder / "small.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +119,38 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
     assert steps == [0, 1, 2, 3]
 
 
+def test_a_start_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, y = colours(16)
+    sound = DataLoader(TensorDataset(x, y), batch_size=16)
+
+    def fails(said, data, folder=None, **options):
+        with pytest.raises(ValueError, match=said):
+            pretext.fit(pretrainer(), data, folder, **QUICK | options)
+        assert list(tmp_path.iterdir()) == []
+
+    fails("divide by 255", DataLoader(TensorDataset(x * 255, y), batch_size=16))
+    fails("NaN", DataLoader(TensorDataset(x * torch.nan, y), batch_size=16), "runs/mine")
+    fails("did you mean max_steps", sound, max_step=2)
+    untrained = pretext.fit(pretrainer(), {"train": sound, "test": sound}, accelerator="cpu", max_steps=0)
+    assert untrained.folder == Path("runs/python/0")
+    assert list(tmp_path.iterdir()) == []
+    assert pretext.probe(untrained, protocols=("knn",), dims=16).data["train"] == 16
+
+
+def test_training_says_what_is_ours_alone(tmp_path, capfd, caplog):
+    x, y = colours(16)
+    options = {"accelerator": "cpu", "max_epochs": 1, "enable_progress_bar": False}  # one batch: fewer than ten
+    run = pretext.fit(pretrainer(), DataLoader(TensorDataset(x, y), batch_size=16), tmp_path / "run", **options)
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines()[0].endswith(f"run {run.folder}")
+    assert all(line.startswith("  ") for line in told.err.splitlines()[1:])
+    assert [record.name for record in caplog.records if "lightning" in record.name] == []
+    assert main(["fit", "-c", str(small(tmp_path)), "--trainer.default_root_dir", str(tmp_path / "line")]) == 0
+    assert "logging interval" not in capfd.readouterr().err
+
+
 def test_a_probe_has_rows_and_shows_itself_as_a_table(run):
     result = pretext.probe(run, **FAST)
     assert isinstance(result, pretext.ProbeResult)
@@ -144,6 +191,39 @@ def test_loaders_and_plain_modules_are_taken(own):
     assert result.data == {"class": "Loaders", "train": 48, "test": 48, "classes": ["0", "1"]}
     assert pretext.show(own).file.stat().st_size > 1000
     assert pretext.write_report(own).is_file()
+
+
+def test_a_run_whose_config_cannot_be_built_is_used_as_it_is(own, tmp_path):
+    weights = {name: value.clone() for name, value in own.backbone.state_dict().items()}
+    loaded = pretext.load(own)
+    assert all(torch.equal(value, weights[name]) for name, value in loaded.backbone.state_dict().items())
+    assert loaded.inputs.canvas == own.module.inputs.canvas
+    pretext.probe(own, **FAST)
+    assert any(row["kind"] == "trained" for row in pretext.compare(own).rows())
+    assert pretext.export(own, out=tmp_path / "net.safetensors").file.is_file()
+    tuned = pretext.fit(pretext.FineTune(run=own), own.data, tmp_path / "tuned", **QUICK)
+    assert "model.init_args.run" in read_plain(tmp_path / "tuned" / "config.yaml")["unwritten"]
+    assert not torch.equal(next(tuned.backbone.parameters()), next(own.backbone.parameters()))
+    assert all(torch.equal(value, weights[name]) for name, value in own.backbone.state_dict().items())
+
+
+def test_a_run_without_the_words_for_its_data_lacks_nothing_else(tmp_path):
+    x, y = colours(16)
+    loader = DataLoader(TensorDataset(x, y), batch_size=16)
+    run = pretext.fit(pretrainer(), {"train": loader, "test": loader}, tmp_path / "half", **QUICK)
+    loaded = pretext.load(run.folder).state_dict()  # as a new process has it: by its folder
+    assert all(torch.equal(value, loaded[name]) for name, value in run.module.state_dict().items())
+    assert pretext.probe(run.folder, (loader, loader), protocols=("knn",), dims=16).data["train"] == 16
+    other = ["--data", "datamodules.Digits", "--data.size", "16", "--data.split.limit", "50"]
+    assert from_run(run.folder, other)[1].data.size == 16  # as on the command line
+    assert pretext.show(run.folder, loader, out=tmp_path / "puzzles.png").file.is_file()
+    with pytest.raises(ValueError, match=r"data\.init_args\.train .*use other data"):
+        pretext.probe(run.folder)
+    with pytest.raises(ValueError, match="give a module of datamodules"):
+        pretext.cluster(run)
+    tuned = pretext.FineTune(run=run)
+    assert torch.equal(next(tuned.backbone.parameters()), next(run.backbone.parameters()))
+    assert repr(run) == f"Run({run.folder}: turn (Rotation), again (Rotation); step 3; TinyNet, 420 parameters)"
 
 
 def test_the_command_line_says_why_it_cannot_build_such_a_run(own, capsys):
