@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from pretext.audit.where import Where
 from pretext.audit.where import where as where_solved
 from pretext.backbones.export import export as write
-from pretext.core.errors import require
+from pretext.core.errors import require, require_count
 from pretext.core.quiet import quiet
 from pretext.core.types import Backbone
 from pretext.report.puzzles import paint
@@ -27,6 +27,7 @@ from pretext.training.puzzles import puzzles
 from pretext.training.run import BUILT, CONFIG, LAST, MODEL, build, find, load, read, restore
 from pretext.training.trained import Run
 
+SUFFIXES = {"torchvision": ".pth", "safetensors": ".safetensors"}
 PAGE = 9  # tasks of a picture: more would be too high to look at
 
 
@@ -71,6 +72,7 @@ def show(
         ValueError: no data, nothing that poses puzzles, answers or draws, or both `where` and `walk`.
 
     """
+    require_count("show", "count", count)
     require(not (where and walk is not None), "show", "where and walk", "ask for one at a time")
     module, own, folder, trained = _opened(run, data is None)
     data = own if data is None else taken(data)
@@ -180,7 +182,8 @@ def export(
     backbone = opened if isinstance(opened, Backbone) else getattr(opened, "backbone", None)
     require(isinstance(backbone, Backbone), "export", f"run is a {type(run).__name__}", "give a run or a backbone")
     assert isinstance(backbone, Backbone)
-    suffix = {"torchvision": ".pth", "safetensors": ".safetensors"}[to]
+    require(to in SUFFIXES, "export", f"to={to!r}", f"choose one of {', '.join(SUFFIXES)}")
+    suffix = SUFFIXES[to]
     stem = f"backbone-{modality}" if modality else "backbone"
     file = Path(out or folder / f"{stem}{suffix}")
     return Exported(file, write(backbone, file, to, modality))

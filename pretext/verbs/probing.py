@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pretext.backbones.wrapped import Wrapped
-from pretext.core.errors import require
+from pretext.core.errors import require, require_count
 from pretext.core.quiet import quiet
 from pretext.core.types import Backbone
 from pretext.evaluation.available import DEFAULT, of_two_encoders, protocols_named
@@ -35,7 +35,7 @@ def probe(
     run: Run | Host | nn.Module | str | Path,
     data: Any = None,
     *,
-    protocols: Sequence[str | Protocol] = DEFAULT,
+    protocols: str | Protocol | Sequence[str | Protocol] = DEFAULT,
     views: int = 0,
     dims: int = DIMS,
     modality: str | None = None,
@@ -49,8 +49,8 @@ def probe(
         run: what `pretext.fit` returned, the folder of a run, a module, a `pretext.Backbone` or any module that reads
             images.
         data: labelled data in any form that `pretext.fit` takes; none: the run's own.
-        protocols: by short name ("linear"), class path, or as objects, such as `pretext.ZeroShot(FILE)`. "retrieval"
-            stands alone: it looks at two encoders of a run.
+        protocols: one or several, by short name ("linear"), class path, or as objects, such as
+            `pretext.ZeroShot(FILE)`. "retrieval" stands alone: it looks at two encoders of a run.
         views: augmented views of each training item to add.
         dims: values that a stage is pooled to.
         modality: which network of several; none: the first.
@@ -62,6 +62,8 @@ def probe(
         ValueError: no data, or none with labels; as in `evaluation.probe.probe_run`.
 
     """
+    require_count("probe", "dims", dims)
+    require_count("probe", "views", views, 0)
     plan = ProbePlan(protocols_named(protocols), views, dims, device, ensemble=ensemble)
     data = None if data is None else taken(data)
     if (pairs := of_two_encoders(protocols_named(protocols))) is not None:

@@ -11,7 +11,7 @@ import torch
 import yaml
 from nets import TinyNet
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import pretext
 from datamodules import Digits
@@ -277,7 +277,7 @@ def test_a_plain_module_and_any_data_module_are_probed(tmp_path):
 
 PLAIN = """
 import pytorch_lightning as pl, torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 class Plain(pl.LightningDataModule):
     def __init__(self, count: int = 16):
@@ -360,6 +360,21 @@ def test_loaders_yield_each_item_once_in_order():
     other = Loaders(DataLoader(TensorDataset(x, 1 - y), batch_size=8))
     assert data.fingerprint("train") != other.fingerprint("train")
     assert sum(len(batch["x"]) for batch in data.ordered("train", 8)) == 8
+
+
+class Endless(IterableDataset):
+    """Items one by one, of which nobody knows how many there are."""
+
+    def __iter__(self):
+        return iter(zip(*colours(), strict=True))
+
+
+def test_a_loader_without_a_length_is_taken(tmp_path):
+    loader = DataLoader(Endless(), batch_size=16)
+    run = pretext.fit(pretrainer(), loader, tmp_path / "run", max_epochs=1, accelerator="cpu")
+    assert run.steps == 3
+    assert pretext.probe(run, (loader, loader), protocols="knn", dims=16).data["train"] == 48
+    assert [row["board"] for row in pretext.compare([run]).rows()]
 
 
 def test_no_function_has_the_name_of_a_package():
