@@ -78,6 +78,9 @@ from .training.trained import Run as Run
 from .verbs.clustering import cluster as cluster
 from .verbs.comparing import bench as bench
 from .verbs.comparing import compare as compare
+from .verbs.judging import predict as predict
+from .verbs.judging import test as test
+from .verbs.listing import runs as runs
 from .verbs.looking import export as export
 from .verbs.looking import show as show
 from .verbs.looking import write_report as write_report

@@ -24,8 +24,9 @@ from pretext.training.host import Host
 from pretext.training.loaders import taken
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.puzzles import puzzles
-from pretext.training.run import BUILT, CONFIG, LAST, MODEL, build, find, load, read, restore
+from pretext.training.run import find, load
 from pretext.training.trained import Run
+from pretext.verbs.opening import opened
 
 SUFFIXES = {"torchvision": ".pth", "safetensors": ".safetensors"}
 PAGE = 9  # tasks of a picture: more would be too high to look at
@@ -74,7 +75,7 @@ def show(
     """
     require_count("show", "count", count)
     require(not (where and walk is not None), "show", "where and walk", "ask for one at a time")
-    module, own, folder, trained = _opened(run, data is None)
+    module, own, folder, trained = opened(run, data is None)
     data = own if data is None else taken(data)
     require(data is not None, "show", "no data", "give some as the second argument")
     name = "where.png" if where else "puzzles.png" if walk is None else "walk.png"
@@ -143,19 +144,6 @@ def _pages(tasks: list[str], out: Path) -> Iterator[tuple[list[str], Path]]:
     for number, start in enumerate(range(0, len(tasks), PAGE), start=1):
         name = out.name if number == 1 else f"{out.stem}-{number}{out.suffix}"
         yield tasks[start : start + PAGE], out.with_name(name)
-
-
-def _opened(run: Any, with_data: bool) -> tuple[Host, Any, Path, bool]:
-    """Return the module, its data, its folder, and whether it is trained."""
-    if isinstance(run, Run):
-        return run.module, run.data, run.folder, True
-    if isinstance(run, Host):
-        return run, None, Path(), False
-    folder = find(run)
-    config = read(folder / CONFIG, BUILT if with_data else MODEL)
-    module, data = build(config if with_data else {key: part for key, part in config.items() if key != "data"})
-    trained = (folder / LAST).exists()
-    return restore(module, folder) if trained else module, data, folder, trained
 
 
 def export(

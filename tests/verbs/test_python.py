@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from nets import TinyNet
+from tolerance import NETWORK, assert_rounded
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -22,6 +23,7 @@ from pretext.evaluation.flat import frame
 from pretext.training.networks import from_run
 from pretext.training.run import build, read
 from pretext.training.unwritten import read_plain
+from pretext.verbs.listing import steps_of
 
 QUICK = {"max_steps": 3, "max_epochs": -1, "accelerator": "cpu", "limit_val_batches": 1, "log_every_n_steps": 1}
 FAST = {"protocols": ("linear", "knn"), "dims": 16}
@@ -360,6 +362,42 @@ def test_loaders_yield_each_item_once_in_order():
     other = Loaders(DataLoader(TensorDataset(x, 1 - y), batch_size=8))
     assert data.fingerprint("train") != other.fingerprint("train")
     assert sum(len(batch["x"]) for batch in data.ordered("train", 8)) == 8
+
+
+def test_runs_are_listed_with_the_steps_that_they_took(run, own, tmp_path, capsys):
+    (found,) = pretext.runs(run.folder)
+    assert (found.folder, found.tasks, found.step) == (run.folder, ("turn", "again"), run.steps)
+    assert set(found.scores) == {"val/turn/accuracy", "val/again/accuracy"}
+    (run.folder / "metrics.csv").rename(tmp_path / "metrics.csv")  # as of a run that was too short to log anything
+    try:
+        assert main(["runs", str(run.folder)]) == 0
+        assert f"{run.folder}  step 3  " in capsys.readouterr().out
+        (summary,) = pretext.runs(run.folder)
+        assert (summary.step, summary.scores) == (3, {})
+    finally:
+        (tmp_path / "metrics.csv").rename(run.folder / "metrics.csv")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    assert steps_of(tmp_path / "other.ckpt") is None
+    (tmp_path / "torn.ckpt").write_bytes(b"PK")
+    assert steps_of(tmp_path / "torn.ckpt") is None
+
+
+def test_a_run_is_tested_and_predicts_from_memory_and_from_its_folder(run, own, capsys):
+    scores = pretext.test(run, accelerator="cpu")
+    assert scores == pretext.test(run.folder, accelerator="cpu")
+    assert {"test/loss", "test/turn/accuracy", "test/again/accuracy"} <= set(scores)
+    x, y = colours(20)
+    few = DataLoader(TensorDataset(x, y), batch_size=8)
+    said = pretext.predict(run, (few, few), accelerator="cpu")
+    with torch.no_grad():
+        pooled = run.backbone(run.module.inputs.centre(x)).pooled
+    assert torch.equal(said.index, torch.arange(20))
+    assert_rounded(said.values["pooled"], pooled, NETWORK)
+    assert set(pretext.test(own, (few, few), accelerator="cpu")) == {
+        "test/loss",
+        "test/turn/loss",
+        "test/turn/accuracy",
+    }
 
 
 class Endless(IterableDataset):
