@@ -75,6 +75,7 @@ from .training.optimization import Optim as Optim
 from .training.pretrainer import Pretrainer as Pretrainer
 from .training.run import load as load
 from .training.trained import Run as Run
+from .verbs.auditing import find_shortcuts as find_shortcuts
 from .verbs.clustering import cluster as cluster
 from .verbs.comparing import bench as bench
 from .verbs.comparing import compare as compare
@@ -85,6 +86,7 @@ from .verbs.looking import export as export
 from .verbs.looking import show as show
 from .verbs.looking import write_report as write_report
 from .verbs.probing import probe as probe
+from .verbs.reproducing import reproduce as reproduce
 from .verbs.searching import evolve as evolve
 from .views.augment import Augment as Augment
 from .views.latent.generator import LatentGenerator as LatentGenerator

@@ -21,6 +21,7 @@ from pretext.evaluation.available import OURS
 from pretext.evaluation.names import EVERY
 
 ROOT = Path(__file__).parents[2]
+MADE = str(ROOT / "tests" / "made_by_be181bd")
 DATA = {f"datamodules.{name}" for name in datamodules.__all__ if hasattr(getattr(datamodules, name), "open")}
 
 
@@ -217,7 +218,7 @@ for verb in VERBS:
             assert main(words) == 0, words
         except SystemExit as stop:
             assert stop.code == 0, words
-for words in (["configs"], ["tasks"], ["data"], ["backbones"], ["--help"], ["--version"]):
+for words in (["configs"], ["tasks"], ["data"], ["backbones"], ["runs", {MADE!r}], ["--help"], ["--version"]):
     assert main(words) == 0, words
 for words in {wrong!r}:
     assert main(words) == 1, words
