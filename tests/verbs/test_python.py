@@ -432,5 +432,5 @@ def test_no_function_has_the_name_of_a_package():
         "evolve",
         "runs",
     }
-    assert known | {"write_report", "find_shortcuts", "reproduce"} == functions
+    assert known | {"write_report", "find_shortcuts", "reproduce", "axis"} == functions
     assert functions.isdisjoint(names | {f"{name}.py" for name in functions} & names)
