@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytorch_lightning as pl
 import yaml
@@ -31,6 +32,8 @@ from pretext.training.trained import Run
 from pretext.training.written import config_of
 
 COMMAND = "pretext.fit(...)"
+_TRAINED: WeakKeyDictionary[Host, set[str]] = WeakKeyDictionary()
+"""Of modules that were trained, which are in evaluation mode since: what of them was in training mode."""
 
 
 class _Config(pl.Callback):
@@ -73,9 +76,13 @@ def fit(module: Host, data: Any, folder: str | Path | None = None, *, resume: bo
     kept = RunFolder()
     try:
         run = _place(kept, folder, resume)
+        before = set() if module.training else _TRAINED.get(module, set())
+        for name, part in module.named_modules():
+            part.training |= name in before
         steps = _train(module, data, run, resume, {**TRAINER, **trainer})
     finally:
         kept.give_back()
+    _TRAINED[module] = {name for name, part in module.named_modules() if part.training}
     return Run(run, module.eval(), data, steps)
 
 

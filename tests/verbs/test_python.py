@@ -110,10 +110,10 @@ def test_the_same_config_trains_the_same_weights_on_the_command_line(run, tmp_pa
 def test_a_run_goes_on_where_it_stopped(tmp_path):
     more = QUICK | {"max_steps": 4}
     straight = pretext.fit(pretrainer(), digits(), tmp_path / "straight", **more)
-    pretext.fit(pretrainer(), digits(), tmp_path / "parted", **QUICK)
+    begun = pretext.fit(pretrainer(), digits(), tmp_path / "parted", **QUICK).module
     with pytest.raises(FileExistsError, match="resume=True"):
         pretext.fit(pretrainer(), digits(), tmp_path / "parted", **more)
-    parted = pretext.fit(pretrainer(), digits(), tmp_path / "parted", resume=True, **more)
+    parted = pretext.fit(begun, digits(), tmp_path / "parted", resume=True, **more)  # in training mode again
     for name, value in straight.module.state_dict().items():
         assert torch.equal(value, parted.module.state_dict()[name]), name
     with (tmp_path / "parted" / "metrics.csv").open() as lines:
