@@ -45,9 +45,12 @@ def commands(page):
 @pytest.mark.parametrize("page", [page for page in TOLD if commands(page)], ids=lambda page: page.stem)
 def test_every_command_has_a_verb_a_config_and_options_that_there_are(page, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
+    (tmp_path / "a.jpg").touch()
     for verb, *words in commands(page):
         assert verb in VERBS, (verb, words)
-        known = dict.fromkeys(("DIR", "VIDEOS", "SOUNDS"), tmp_path) | {"CONFIG": "image/digits"}
+        known = dict.fromkeys(("DIR", "VIDEOS", "SOUNDS"), tmp_path) | {
+            "CONFIG": "image/rotation" if "DIR" in words else "image/digits"
+        }
         words = [str(known.get(word, word)) for word in words]
         made = any(word.startswith(("mirror.", "swapped.", "runs/")) for word in words)  # by what stands before it
         if verb in CHECKED and "-c" in words and not made:

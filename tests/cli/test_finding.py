@@ -192,6 +192,10 @@ class TestHelp:
         """In a process of its own, which imports nothing but what the command line does."""
         (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 a picture")
         (tmp_path / "suite.yaml").write_text("boards: {}\n")
+        (tmp_path / "broken.yaml").write_text("model: [\n")
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "there").mkdir()
+        (tmp_path / "there" / "config.yaml").write_text("model: {}\n")
         wrong = [
             ["trian"],
             ["fit", "-c", "nowhere.yaml"],
@@ -202,6 +206,15 @@ class TestHelp:
             ["fit", "-c", "image/digits", "--trainer.max_step", "3"],
             ["fit", "-c", "image/digits", "--model.tasks.more", "pretext.Jigsav"],
             ["fit", "nowhere"],
+            *([verb] for verb in ("fit", "validate", "test", "predict")),
+            ["fit", "-c"],
+            ["fit", "-c", "broken.yaml"],
+            ["fit", "-c", "image/rotation", "--data.root", "empty"],
+            ["fit", "-c", "image/digits", "--data.sise", "16"],
+            ["fit", "-c", "image/digits", "--model.optim.optimizer", "AdamX"],
+            ["fit", "-c", "image/digits", "--data", "datamodule.Photos"],
+            ["probe", "there", "--data", "datamodules.Digit"],
+            ["probe", "there", "--data", "datamodules.Photos", "--data.root", "no"],
             ["bench", str(ROOT / "configs" / "image" / "rotation.yaml")],
             *(
                 [verb, "nowhere"]

@@ -128,11 +128,50 @@ def test_of_a_misspelt_run(said, meant, tmp_path, monkeypatch, capsys):
         (["fit", "-c", "suite.yaml"], "suite.yaml is a benchmark: pretext bench suite.yaml"),
         (["prob"], "unknown verb 'prob', did you mean probe"),
         (["tasks", "Rotatoin"], "did you mean Rotation?"),
+        (["fit", "-c", "tiny.yaml", "--data", "datamodule.Photos"], "did you mean datamodules.Photos?"),
+        (["fit", "-c", "tiny.yaml", "--data", "Photo"], "did you mean datamodules.Photos? See `pretext data`"),
+        (["fit", "-c", "tiny.yaml", "--trainer.callbacks+", "pretext.callbacks.Onlin"], "pretext.callbacks.Online?"),
+        (["fit", "-c", "tiny.yaml", "--model.optim.optimizer", "AdamX"], "did you mean torch.optim.Adam"),
+        (["fit", "-c", "tiny.yaml", "--data.sise", "16"], "did you mean --data.size? `pretext data Digits` lists"),
+        (["fit", "-c", "tiny.yaml", "--data.split.limt", "16"], "did you mean --data.split.limit?"),
+        (["fit", "-c", "tiny.yaml", "--model.tasks.turn.truns", "one"], "did you mean --model.tasks.turn.turns?"),
+        (["fit", "-c", "tiny.yaml", "--model.task.x", "pretext.Jigsaw"], "did you mean --model.tasks?"),
+        (["fit", "-c", "tiny.yaml", "--mdel.tasks.x", "pretext.Jigsaw"], "did you mean --model.tasks.x?"),
+        (["fit", "-c", "tiny.yaml", "--model.optim.warmpu", "0"], "did you mean --model.optim.warmup?"),
+        (
+            ["fit", "-c", "misspelt.yaml"],
+            "misspelt.yaml: model.tasks.turn.trun: Option 'trun' is not accepted by pretext",
+        ),
+        (["fit", "-c", "image/digits", "--model.backbone.nam", "x"], "`pretext backbones TorchVision` lists them"),
+        (["probe", "there", "--data", "datamodules.Digit"], "did you mean datamodules.Digits?"),
+        (["probe", "there", "--data.sise", "16"], "did you mean --data.size?"),
+        *(
+            (
+                [verb, "there", "--data", "datamodules.ImageFolder", "--data.root", "no"],
+                "--data.root no: there is no such",
+            )
+            for verb in ("fit", "validate", "show", "probe", "cluster")
+        ),
+        (
+            ["probe", "--backbone", "nets.TinyNet", "--data", "datamodules.Photos", "--data.root", "no"],
+            "no such folder",
+        ),
+        (["fit", "-c", "image/rotation", "--data.root", "empty"], "the folder of data, empty, is empty"),
+        (["fit"], "give a config, pretext fit -c CONFIG, or a run to go on with, pretext fit RUN"),
+        *(([verb], f"give a run before any option: pretext {verb} RUN") for verb in ("validate", "test", "predict")),
+        (["fit", "-c"], "-c wants a config behind it"),
+        (["fit", "-c", "broken.yaml"], "broken.yaml is no YAML of plain data: while parsing"),
     ],
 )
 def test_a_mistake_is_told_in_one_line_with_what_was_meant(words, said, capsys):
     Image.new("RGB", (8, 8)).save("photo.jpg")
     Path("suite.yaml").write_text("boards: {}\n")
+    Path("misspelt.yaml").write_text(TINY.replace("pretext.Rotation", "pretext.Rotation, init_args: {trun: one}"))
+    Path("broken.yaml").write_text("model: {backbone: [\n")
+    Path("empty").mkdir(exist_ok=True)
+    (Path("there") / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (Path("there") / "config.yaml").write_text(TINY)
+    (Path("there") / "checkpoints" / "last.ckpt").touch()
     (line,) = told(capsys, *words, code=1).splitlines()
     assert said in line
 
