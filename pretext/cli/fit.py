@@ -24,9 +24,8 @@ def main(args: list[str]) -> None:
     verb, *words = args
     refuse_nothing(verb, words)
     run = find(words[0]) if not words[0].startswith("-") else None
-    if run is not None:
-        if verb != "fit" and not (run / LAST).is_file():
-            raise FileNotFoundError(f"{run} has no checkpoint yet; train it first: pretext fit {run}")
+    if run is not None and verb != "fit" and not (run / LAST).is_file():
+        raise FileNotFoundError(f"{run} has no checkpoint yet; train it first: pretext fit {run}")
     words = ready(words, run)
     from pretext.report.puzzles import paint
     from pretext.training.cli import PretextCLI

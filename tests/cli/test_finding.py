@@ -72,6 +72,25 @@ class TestConfigs:
         (finetune,) = (line for line in lines if line.startswith("evaluation/finetune "))
         assert "needs ImageFolder at --data.root, a trained run at --model.run" in finetune
 
+    def test_a_line_says_all_that_it_speaks_of(self, capsys):
+        lines = {line.split()[0]: line for line in out_of(capsys, "configs").splitlines()}
+        assert [line for line in lines.values() if re.search(r"\b(?:those|these) (?:\d+|steps)", line)] == []
+        assert "after 240 steps, one seed: loss 0.56" in lines["image/edges"]
+        assert "after 240 steps, on held-out videos" in lines["video/rotation"]
+        assert "linear probe of 2,000 labels 43.4 % of 1,000 test items" in lines["image/rotation_digits"]
+        assert [line for line in lines.values() if line.count("(") != line.count(")")] == []
+        for name, line in lines.items():  # a config with a network of its own begins without a run, too
+            wants = "a trained run at --model.run" in line
+            assert not (wants and "backbone:" in (PACKAGED / f"{name}.yaml").read_text()), name
+        assert "a trained run" not in lines["meta/maml"] + lines["adaptation/dann"]
+
+    def test_a_folder_by_the_name_of_a_suite_is_not_said_to_be_trained(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "photos").mkdir()
+        for verb in ("fit", "probe", "show", "compare", "report"):
+            assert main([verb, "photos"]) == 1
+            assert "transfer/photos" not in capsys.readouterr().err
+
     def test_a_suite_of_tasks_says_which_verb_takes_it_and_where_its_photos_are(self, tmp_path, capsys):
         (line,) = (one for one in out_of(capsys, "configs").splitlines() if one.startswith("transfer/photos "))
         assert "needs a folder of photos in the variable PRETEXT_DATA" in line
@@ -141,6 +160,13 @@ class TestLists:
         (line,) = (line for line in out_of(capsys, "tasks").splitlines() if line.startswith("pretext.Rotation "))
         for said in ("which way is up?", "needs images", "1803.07728", "image/rotation: rotation accuracy 64.4"):
             assert said in line
+
+    def test_a_task_is_told_by_its_config_on_pictures_and_data_by_all_that_they_need(self, capsys):
+        lines = {line.split()[0]: line for verb in ("tasks", "data") for line in out_of(capsys, verb).splitlines()}
+        assert "image/contrast: after" in lines["pretext.Contrast"]
+        for name, needed in (("Pairs", "source"), ("Episodes", "data"), ("Generated", "generator")):
+            assert f"needs --data.{needed}" in lines[f"datamodules.{name}"]
+        assert "needs nothing" in lines["datamodules.Digits"]
 
     def test_what_a_class_takes_is_what_its_constructor_takes(self):
         for one in [*catalogue.tasks(), *catalogue.backbones(), *catalogue.data()]:
