@@ -212,6 +212,18 @@ class TestOddities:
         assert list(questions(fine, 1)) == []
         assert list(questions((x, 1), 1)) == []  # what is no batch of ours
 
+    def test_one_file_of_two_pixels(self, capsys):
+        """It is resized to the canvas before a batch is made of it. Its validation has nothing to say."""
+        Path("pixels").mkdir()
+        for name in ("a", "b"):  # one to test on
+            Image.new("RGB", (2, 2)).save(f"pixels/{name}.png")
+        data = ("--data", "datamodules.Photos", "--data.root", "pixels", "--data.canvas", "16")
+        assert main(["fit", "-c", "tiny.yaml", "--name", "pixels", *data, "--data.split.test", "0.5"]) == 0
+        err = capsys.readouterr().err
+        assert "pretext: there is one item to train on" in err
+        assert "pretext: the files' pictures are 2 px wide or high" in err
+        assert "" not in err.splitlines()
+
     def test_files_that_cannot_be_read_are_counted(self, capsys):
         root = labelled_folder(Path("images"))
         for name in ("a.jpg", "b.jpg"):
