@@ -44,6 +44,7 @@ def ready(words: Sequence[str], run: Path | None = None) -> list[str]:
         for path, _ in leaves(config):
             check_option(path.removeprefix("."), config, f"{file}: ")
     _check_root(words, known)
+    _check_checkpoint(words)
     return words
 
 
@@ -127,6 +128,14 @@ def _check_root(words: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> N
         raise FileNotFoundError(f"--data.root {root}: there is no such folder")
     if folder.is_dir() and not any(folder.iterdir()):
         raise ValueError(f"the folder of data, {folder}, is empty; give another: --data.root DIR")
+
+
+def _check_checkpoint(words: Sequence[str]) -> None:
+    """Refuse a checkpoint that is not there; Lightning knows some words of its own, and addresses."""
+    for option, value in parted(words):
+        own = value is None or value in ("last", "best", "hpc", "null") or ":" in value
+        if option == "--ckpt_path" and value is not None and not own and not Path(value).expanduser().exists():
+            raise FileNotFoundError(f"--ckpt_path {value}: there is no such file; `last` goes on with the run's own")
 
 
 def _of_file(file: Path) -> tuple[str, Any]:

@@ -205,6 +205,13 @@ class TestHelp:
         assert "--help all" in lines[-1]
         assert len(set(filter(None, lines))) == len(list(filter(None, lines))), "a line stands twice"
 
+    def test_that_of_a_search_is_ours_too(self, capsys):
+        lines = out_of(capsys, "nas", "search", "--help").splitlines()
+        assert len(lines) <= 80
+        assert lines[0].startswith("usage: pretext nas search -c CONFIG | RUN")
+        assert any("--model.architecture.lr X" in line for line in lines)
+        assert "--help all" in lines[-1]
+
     def test_all_of_it_is_lightnings(self, capsys):
         with pytest.raises(SystemExit) as stop:
             main(["fit", "--help", "all"])
@@ -223,6 +230,7 @@ class TestHelp:
         (tmp_path / "there").mkdir()
         (tmp_path / "there" / "config.yaml").write_text("model: {}\n")
         wrong = [
+            ["nas", "search"],
             ["trian"],
             ["fit", "-c", "nowhere.yaml"],
             ["fit", "-c", "photo.jpg"],
@@ -256,7 +264,7 @@ for verb in VERBS:
             assert main(words) == 0, words
         except SystemExit as stop:
             assert stop.code == 0, words
-for words in (["configs"], ["tasks"], ["data"], ["backbones"], ["--help"], ["--version"]):
+for words in (["nas", "search", "--help"], ["configs"], ["tasks"], ["data"], ["backbones"], ["--help"], ["--version"]):
     assert main(words) == 0, words
 for words in {wrong!r}:
     assert main(words) == 1, words

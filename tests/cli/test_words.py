@@ -159,6 +159,10 @@ def test_of_a_misspelt_run(said, meant, tmp_path, monkeypatch, capsys):
         (["fit", "-c", "image/rotation", "--data.root", "empty"], "the folder of data, empty, is empty"),
         (["fit"], "give a config, pretext fit -c CONFIG, or a run to go on with, pretext fit RUN"),
         *(([verb], f"give a run before any option: pretext {verb} RUN") for verb in ("validate", "test", "predict")),
+        (["fit", "-c", "tiny.yaml", "--ckpt_path", "no.ckpt"], "--ckpt_path no.ckpt: there is no such file; `last`"),
+        (["bench", "list.yaml"], "list.yaml is a list; a config is a mapping"),
+        (["nas", "search"], "give a config, pretext nas search -c CONFIG"),
+        (["nas", "search", "-c", "nas/darts", "--data.root", "no"], "--data.root no: there is no such folder"),
         (["fit", "-c"], "-c wants a config behind it"),
         (["fit", "-c", "broken.yaml"], "broken.yaml is no YAML of plain data: while parsing"),
     ],
@@ -168,6 +172,7 @@ def test_a_mistake_is_told_in_one_line_with_what_was_meant(words, said, capsys):
     Path("suite.yaml").write_text("boards: {}\n")
     Path("misspelt.yaml").write_text(TINY.replace("pretext.Rotation", "pretext.Rotation, init_args: {trun: one}"))
     Path("broken.yaml").write_text("model: {backbone: [\n")
+    Path("list.yaml").write_text("- boards\n")
     Path("empty").mkdir(exist_ok=True)
     (Path("there") / "checkpoints").mkdir(parents=True, exist_ok=True)
     (Path("there") / "config.yaml").write_text(TINY)
