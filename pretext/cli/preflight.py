@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from pretext.core import catalogue
 from pretext.core.configs import with_files
 from pretext.core.runs import CONFIG
 
+LOGGERS = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
+"""Lightning's loggers that need a library, which is the name of the extra too."""
 OWN = ("--trainer", "--data", "--model", "--checkpoint", "--stagnation")
 
 
@@ -38,6 +41,7 @@ def ready(words: Sequence[str], run: Path | None = None) -> list[str]:
     for path, value in (item for config in configs for item in leaves(config)):
         if path.endswith("class_path"):
             check_class(str(value))
+            _check_logger(str(value))
     known = configs if run is None else [_without_other_data(plain(run / CONFIG), words)]
     _check_options(words, known)
     for file, config in zip(files, configs, strict=True):
@@ -75,6 +79,8 @@ def _check_options(words: Sequence[str], configs: Sequence[Mapping[str, Any]]) -
             name = rest[0].rstrip("+")
             if name not in names:
                 raise ValueError(f"unknown option --trainer.{name}{_like(name, names, '--trainer.')}")
+        if value is not None and option.startswith("--trainer.logger"):
+            _check_logger(value)
         if value is not None and option.startswith(OWN):
             check_class(value)
             check_bare(option.removeprefix("--"), value)
@@ -128,6 +134,18 @@ def _check_root(words: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> N
         raise FileNotFoundError(f"--data.root {root}: there is no such folder")
     if folder.is_dir() and not any(folder.iterdir()):
         raise ValueError(f"the folder of data, {folder}, is empty; give another: --data.root DIR")
+
+
+def _check_logger(text: str) -> None:
+    """Refuse a logger whose library is not installed, and name the extra of ours that brings it.
+
+    Raises:
+        ModuleNotFoundError: it is not.
+
+    """
+    for name, library in LOGGERS.items():
+        if re.search(rf"\b{name}\b", text) and find_spec(library) is None:
+            raise ModuleNotFoundError(f"{name} needs the library {library}: pip install 'pretext-tasks[{library}]'")
 
 
 def _check_checkpoint(words: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from nets import TinyNet
 from PIL import Image
 
 from pretext.__main__ import main
+from pretext.cli import preflight
 from pretext.cli.parser import one_line
 from pretext.training.callbacks.online import _said
 from pretext.training.callbacks.progress import as_table
@@ -58,8 +59,15 @@ class TestNext:
         out = told(capsys, "fit", "-c", "tiny.yaml")
         run = "runs/tiny/0"
         assert out.splitlines()[-1] == f"run: {run}, step 2; look: pretext show {run}; measure: pretext probe {run}"
-        out = told(capsys, "fit", run)
-        assert out.splitlines()[-1].startswith(f"nothing to do: {run} is finished, at step 2; pretext fit {run} ")
+        assert main(["fit", run]) == 0
+        captured = capsys.readouterr()
+        (line,) = captured.out.splitlines()
+        assert line.startswith(f"nothing to do: {run} is finished, at step 2; pretext fit {run} ")
+        assert captured.err == ""
+
+    def test_a_copy_of_a_run(self, capsys):
+        out = told(capsys, "fit", "-c", "runs/tiny/0/config.yaml", "--name", "copy")
+        assert out.splitlines()[-1].startswith("run: runs/tiny/copy, step 2; ")
 
     def test_of_a_run(self, capsys):
         run = "runs/tiny/0"
@@ -163,6 +171,7 @@ def test_of_a_misspelt_run(said, meant, tmp_path, monkeypatch, capsys):
         (["bench", "list.yaml"], "list.yaml is a list; a config is a mapping"),
         (["nas", "search"], "give a config, pretext nas search -c CONFIG"),
         (["nas", "search", "-c", "nas/darts", "--data.root", "no"], "--data.root no: there is no such folder"),
+        (["fit", "-c", "tiny.yaml", "--name", "a", "--trainer.default_root_dir", "b"], "both say where the run goes"),
         (["fit", "-c"], "-c wants a config behind it"),
         (["fit", "-c", "broken.yaml"], "broken.yaml is no YAML of plain data: while parsing"),
     ],
@@ -179,6 +188,15 @@ def test_a_mistake_is_told_in_one_line_with_what_was_meant(words, said, capsys):
     (Path("there") / "checkpoints" / "last.ckpt").touch()
     (line,) = told(capsys, *words, code=1).splitlines()
     assert said in line
+
+
+def test_a_logger_whose_library_is_missing_is_told_by_our_extra(monkeypatch, capsys):
+    found = preflight.find_spec
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name in ("wandb", "mlflow") else found(name))
+    for name, extra in (("WandbLogger", "wandb"), ("MLFlowLogger", "mlflow")):
+        words = ("--trainer.logger", f"pytorch_lightning.loggers.{name}")
+        (line,) = told(capsys, "fit", "-c", "tiny.yaml", *words, code=1).splitlines()
+        assert line.endswith(f"{name} needs the library {extra}: pip install 'pretext-tasks[{extra}]'")
 
 
 @pytest.mark.parametrize(
