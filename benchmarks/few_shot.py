@@ -101,6 +101,7 @@ def learnt(name: str, split: int, shots: int, method: str, args: argparse.Namesp
         options["labels"] = clusters(name, split, args, plan, where / "labels.json")
     if method == "MAML from the pretext run":
         norm, net = "frozen", pretext_run(name, split, args.root, args.out, plan)
+        learner.rate = kind.rate
     optim = Optim(partial(torch.optim.Adam, lr=1e-3), schedule="cosine", warmup=0.0)
     module = MetaLearner(backbone=net, learner=learner, norm=norm, optim=optim, seed=split)
     quiet(where, plan.steps).fit(module, datamodule=episodes(name, split, shots, args, plan, **options))

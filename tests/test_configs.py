@@ -254,3 +254,32 @@ def test_a_run_on_bouncing_balls_can_be_probed_on_real_videos(tmp_path):
     _, built = build(config, ["--data", str(data), "--data.root", str(tmp_path)], "rgb")
     assert built.how.modalities == ("rgb",)
     assert built.how.fps == config["data"]["init_args"]["windows"]["fps"]
+
+
+def test_vcop_is_trained_as_its_paper_says(tmp_path):
+    """Three clips of 16 frames, always 8 apart, each with a crop of its own, dropout of a half, SGD at .001."""
+    module, data = build(read(ROOT / "configs" / "video" / "vcop.yaml"), ["--data.root", str(tmp_path)])
+    (task,) = module.tasks.values()
+    assert (task.pieces, task.frames, task.gap, task.least_gap) == (3, 16, 8, 8)
+    assert (task.jitter, task.dropout.p) == (8, 0.5)
+    (group,) = module.rates.optim.optimizer(module.parameters()).param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.001, 0.9, 0.0005)
+    assert data.batch_size == 8
+
+
+def test_the_linear_probe_takes_its_rate_for_the_batch_that_it_is_meant_for(tmp_path):
+    """Goyal et al.'s rate of classifiers is .01 for 256 items."""
+    words = ["--model.backbone", "pretext.TorchVision", "--data.root", str(tmp_path)]
+    module, data = build(read(ROOT / "configs" / "evaluation" / "linear_probe.yaml"), words)
+    (group,) = module.rates.optim.optimizer([torch.nn.Parameter(torch.zeros(1))]).param_groups
+    assert (group["lr"] * 256 / data.batch_size, group["momentum"], group["weight_decay"]) == (0.01, 0.9, 1e-4)
+
+
+@pytest.mark.parametrize("name", ["jigsaw", "relative_position"])
+@pytest.mark.parametrize("folder", ["image", "image/photos"])
+def test_the_grid_moves_and_changes_its_size_in_the_shipped_configs(folder, name, tmp_path):
+    """Else where a tile lies in the photo answers most of the puzzle."""
+    module, _ = build(read(ROOT / "configs" / folder / f"{name}.yaml"), ["--data.root", str(tmp_path)])
+    (task,) = module.tasks.values()
+    smallest, largest = task.cut.extent if name == "jigsaw" else task.extent
+    assert 0 < smallest < largest < 1

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pretext.benchmark.each_epoch import EachEpoch, best_of
 from pretext.core.configs import PACKAGED
 from pretext.core.files import write_json
 from pretext.evaluation.probe import ProbePlan, probe_network
@@ -24,6 +25,10 @@ from pretext.training.run import LAST
 CONFIGS = PACKAGED / "published"
 ITEMS = 50_000  # of CIFAR-10's training set, all of which the published runs use
 FEWEST = 64  # items of a scaled run: below, batch norm and kNN have nothing to work on
+ASKED = "asked.json"
+SAME = tuple(f"--data.{name}" for name in ("root", "cache", "num_workers"))
+SAME += tuple(f"--trainer.{name}" for name in ("accelerator", "devices", "logger", "log_every_n_steps"))
+"""Options that leave the experiment as it is, with all below them."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,8 @@ class Row(NamedTuple):
     low: float | None
     high: float | None
     published: float | None
+    best: float | None = None
+    """The best test score of all epochs, which authors may have reported; the last one is ours."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ class Reproduction:
         scale: 1 repeats it; less is a share of its steps.
 
     Raises:
-        ValueError: a scale outside (0, 1].
+        ValueError: a scale outside (0, 1]; when it is run, a folder that holds another scale or other options.
 
     """
 
@@ -130,6 +137,7 @@ class Reproduction:
 
     def run(self) -> list[Row]:
         """Do what is not done yet, write `reproduce.json`, and return the table's rows."""
+        self._claim()
         publication, own = self.publication, self.folder / "run"
         scores = self._once("trained", partial(self._train, publication.config, publication.epochs, own, ()))
         rows = [
@@ -140,9 +148,39 @@ class Reproduction:
             rows += self._judged(judge, own)
         if publication.readouts:
             rows += [Row(*row) for row in self._once("readouts", self._read_out)]
-        facts = {"publication": publication.name, "scale": self.scale, "options": list(self.options)}
-        write_json(self.folder / "reproduce.json", {**facts, "rows": [row._asdict() for row in rows]})
+        write_json(self.folder / "reproduce.json", {**self._facts, "rows": [row._asdict() for row in rows]})
         return rows
+
+    @property
+    def differs(self) -> str:
+        """Say in what it differs from what was published; "" where in nothing that is known of."""
+        parts = [f"{self.scale:g} of the published steps"] if self.scale != 1 else []
+        other = [word.partition("=")[0] for word in self._changes if word.startswith("--")]
+        return " and ".join(parts + ([f"another {', another '.join(other)}"] if other else []))
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        return {"publication": self.publication.name, "scale": self.scale, "options": list(self.options)}
+
+    @property
+    def _changes(self) -> list[str]:
+        """List the options that change the experiment, with their values."""
+        found, counts = [], False
+        for word in self.options:
+            counts = not word.startswith(SAME) if word.startswith("--") else counts
+            found += [word] if counts else []
+        return found
+
+    def _claim(self) -> None:
+        """Note in the folder what it is of: what is finished there is not done again, so it must be the same."""
+        mine = self._facts | {"options": self._changes}
+        asked = once(self.folder / ASKED, lambda: mine)
+        if asked != mine:
+            had = " ".join([f"scale {asked['scale']:g}", *asked["options"]])
+            raise ValueError(
+                f"reproduce: {self.folder} holds {asked['publication']} of {had}; "
+                "ask for the same, or give another --out"
+            )
 
     def amount(self, epochs: int) -> list[str]:
         """Return the options that make of a config's epochs their share: fewer epochs, below one also fewer items."""
@@ -167,10 +205,11 @@ class Reproduction:
     def _judged(self, judge: Judge, own: Path) -> list[Row]:
         """Let a judge judge; the classifiers of all stages are trained at once."""
         run = self.folder / judge.folder
-        more = ("--model.run", str(own), *judge.options)
+        watch = ("--trainer.callbacks+", f"{EachEpoch.__module__}.{EachEpoch.__name__}")
+        more = ("--model.run", str(own), *judge.options, *watch)
         self._once(f"{run.name}-test", partial(self._train, judge.config, judge.epochs, run, more))
-        rows = json.loads((run / "score.json").read_text(encoding="utf-8"))["rows"]
-        return [_judged_row(judge, row) for row in rows]
+        rows, best = json.loads((run / "score.json").read_text(encoding="utf-8"))["rows"], best_of(run)
+        return [_judged_row(judge, row, best.get(row["stage"])) for row in rows]
 
     def _read_out(self) -> list[list[Any]]:
         """Measure the read-outs' protocols on the stored features of the whole sets."""
@@ -190,6 +229,7 @@ class Reproduction:
         return rows
 
 
-def _judged_row(judge: Judge, row: Mapping[str, Any]) -> Row:
+def _judged_row(judge: Judge, row: Mapping[str, Any], best: float | None) -> Row:
     ours, low, high = (100 * row[key] for key in ("accuracy", "low", "high"))
-    return Row(judge.name, row["stage"], ours, low, high, judge.published.get(row["stage"]))
+    most = None if best is None else 100 * best
+    return Row(judge.name, row["stage"], ours, low, high, judge.published.get(row["stage"]), most)

@@ -24,7 +24,8 @@ class CellResult:
         entry: its name; None in the file of a baseline, which belongs to several entries.
         rows: a row for each stage; none where it failed.
         curves: "low_label", and those of plug-ins.
-        pretext: {"skill": 0.31, "scores": {"turn/accuracy": 0.64}, "chance": {"turn/accuracy": 0.25}}.
+        pretext: {"skill": 0.31, "scores": {"turn/accuracy": 0.64}, "chance": {"turn/accuracy": 0.25}}, and
+            "control": the share of this that is left on puzzles without the relation that they ask about.
         seconds: {"train": 212.0, "probe": 14.0}.
         command: which trained it.
         failed: why there are no rows.

@@ -40,6 +40,7 @@ class EntrySummary:
             that their own validation chose, everything else at the chosen stage.
         curves: by protocol, such as "low_label": its points, from left to right.
         skill: the share of a blind guess's loss that training removed.
+        control: what of the pretext score is left on puzzles without the relation that they ask about.
         seconds: what it took, such as {"train": 212.0, "probe": 14.0}.
         failed: which seeds failed, and why.
         ranks: the places that its interval allows among the trained entries.
@@ -57,6 +58,7 @@ class EntrySummary:
     others: Mapping[str, Figure]
     curves: Mapping[str, Sequence[CurveFigure]]
     skill: Figure | None
+    control: Figure | None
     seconds: Mapping[str, float]
     failed: Sequence[str]
     ranks: tuple[int, int] | None = None
@@ -140,6 +142,7 @@ def _entry(
         others={key: figure for key, figure in means.items() if figure},
         curves={own.name: points for own in curves if (points := _curve(done, own))},
         skill=mean_over_seeds([_alone((cell.pretext or {}).get("skill")) for cell in done], share=False),
+        control=mean_over_seeds([_alone((cell.pretext or {}).get("control")) for cell in done], share=False),
         seconds={part: figure.value for part, figure in _means(seconds, share=False).items()},
         failed=[f"seed {cell.seed}: {cell.reason}" for cell in cells if cell.failed],
         test=mean_over_seeds(_tested(cell) for cell in done),

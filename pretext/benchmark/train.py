@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pretext.audit.trained import control_scores
 from pretext.benchmark.cells import Cell
 from pretext.benchmark.suite import Entry, Options, in_place
 from pretext.jobs.arguments import arguments as arguments
@@ -19,6 +20,7 @@ from pretext.jobs.keys import here
 from pretext.supervised.scores import FILE as SCORE
 from pretext.supervised.scores import MEASURES
 from pretext.training.cli import PretextCLI
+from pretext.training.pretrainer import Pretrainer
 from pretext.training.run import CONFIG, LAST, evaluates, read
 
 Plain = dict[str, Any]
@@ -42,7 +44,7 @@ def train(cell: Cell, options: Options, run: Path, start: Path | None = None) ->
     scored = once(run / SCORED, partial(_fit_and_score, fit, run), _lock(run))
     guesses = json.loads((run / "chance.json").read_text())
     test = {"test": scored["test"]} if "test" in scored else {}
-    skill = pretext_skill(scored["scores"], guesses)
+    skill = pretext_skill(scored["scores"], guesses, scored.get("controls", {}))
     command = as_command(["pretext", *_words(options, cell.entry, cell.seed, start)])
     return {"command": command, "pretext": skill, "seconds": scored["seconds"], **test}
 
@@ -75,6 +77,9 @@ def _fit_and_score(fit: list[str], run: Path) -> Plain:
     seconds = {} if started else {"train": round(time.perf_counter() - begin, 1)}  # of a resumed run: not known
     scored = PretextCLI(["validate", str(run), "--trainer.limit_val_batches", "1.0"])
     scores = {name: float(value) for name, value in scored.trainer.callback_metrics.items()}
+    if isinstance(scored.model, Pretrainer):
+        controls = control_scores(scored.model.eval(), scored.datamodule.val_dataloader())
+        return {"seconds": seconds, "scores": scores, "controls": controls}
     if not evaluates(read(run / CONFIG)):
         return {"seconds": seconds, "scores": scores}
     PretextCLI(["test", str(run)])
@@ -94,21 +99,42 @@ def own_score(written: Mapping[str, Any]) -> Plain | None:
     return None if measure is None else {name: chosen[name] for name in (measure, "low", "high")}
 
 
-def pretext_skill(logged: Mapping[str, float], chance: Mapping[str, Mapping[str, float]]) -> Plain | None:
+def pretext_skill(
+    logged: Mapping[str, float], chance: Mapping[str, Mapping[str, float]], controls: Mapping[str, float]
+) -> Plain | None:
     """Set a run's held-out scores beside a blind guess's; its skill is the share of that loss that it removed.
 
     Args:
         logged: by name, such as "val/turn/loss".
         chance: by task, what a blind guess scores.
+        controls: as `logged`, "turn/loss", on puzzles without the relation that they ask about.
 
     Returns:
-        {"skill", "scores", "chance"}; None where no task has a blind guess.
+        {"skill", "scores", "chance", "controls", "control" (what of the accuracy above a blind guess, or of the loss
+        removed, is left in the controls)}; None where no task has a blind guess.
 
     """
     if not chance:
         return None
     scores = {name.removeprefix("val/"): value for name, value in logged.items() if name.count("/") == 2}
     guesses = {f"{task}/{name}": value for task, of in chance.items() for name, value in of.items()}
+    known = {name: guesses[name] for name in scores if name in guesses}
     removed = [1 - scores[f"{task}/loss"] / chance[task]["loss"] for task in chance if f"{task}/loss" in scores]
-    skill = sum(removed) / len(removed) if removed else None
-    return {"skill": skill, "scores": scores, "chance": {name: guesses[name] for name in scores if name in guesses}}
+    kept = [_kept(task, scores, guesses, controls) for task in chance if f"{task}/loss" in controls]
+    about = {"controls": dict(controls), "control": _mean(value for value in kept if value is not None)}
+    return {"skill": _mean(removed), **(about if kept else {}), "scores": scores, "chance": known}
+
+
+def _kept(
+    task: str, scores: Mapping[str, float], guesses: Mapping[str, float], controls: Mapping[str, float]
+) -> float | None:
+    """Say what share of a task's score above a blind guess its controls have; None where there is nothing above."""
+    name = next(name for name in (f"{task}/accuracy", f"{task}/loss") if name in guesses)
+    sign = 1 if name.endswith("accuracy") else -1
+    above, left = (sign * (found[name] - guesses[name]) for found in (scores, controls))
+    return left / above if above > 0 else None
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return sum(found) / len(found) if found else None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
 from pretext.core.tree import leaves
@@ -207,10 +207,10 @@ def _stored(rows: Columns, dtypes: dict[str, torch.dtype], backbone: Backbone) -
 
 
 @contextmanager
-def evaluating(backbone: Backbone) -> Iterator[None]:
-    """Put a backbone in eval mode, and every module back as it was."""
-    training = {module: module.training for module in backbone.modules()}
-    backbone.eval()
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network in eval mode, and every module back as it was."""
+    training = {module: module.training for module in network.modules()}
+    network.eval()
     try:
         yield
     finally:

@@ -27,6 +27,10 @@ SKILL = (
     "Skill: the share of a blind guess's loss that training removed, mean over the run's tasks. Tasks differ in what a "
     "perfect answer would cost, so it compares across tasks only roughly."
 )
+CONTROL = (
+    "Control: what share of the pretext score above a blind guess is left when tiles, frames or sounds of other items "
+    "take the places of an item's own: what needs no sight of how parts belong together."
+)
 OVER = {
     "seeds": "Student's t over seeds (what other seeds would give on the same test items)",
     "items": "of a single seed, or of seeds that all agree, the score's own over test items",
@@ -59,6 +63,11 @@ def over(entries: Sequence[EntrySummary]) -> str:
     kinds = {entry.main.over for entry in entries if entry.main}
     said = "; ".join(words for kind, words in OVER.items() if kind in kinds)
     return f"95 % intervals: {said}." if said else ""
+
+
+def skill_words(entries: Sequence[EntrySummary]) -> str:
+    """Explain the columns of the pretext score, those that there are."""
+    return f"{SKILL} {CONTROL}" if any(entry.control for entry in entries) else SKILL
 
 
 def spearman(rank: Correlation) -> str:
@@ -108,7 +117,7 @@ def _markdown(board: Board) -> Iterator[str]:
     entries = summary(board)
     yield from (f"## {plain(board.name)}", "", f"{plain(title(board))}. {plain(board.status)}.", "")
     yield from (ranking(board, entries).markdown(), "")
-    yield from (f"{LEGEND} {over(entries)} {SKILL} {spearman(correlation(entries))}", "")
+    yield from (f"{LEGEND} {over(entries)} {skill_words(entries)} {spearman(correlation(entries))}", "")
     if there := amount_curves(board, entries):
         yield from (f"By {plain(board.amount)}, %:", "", amounts_table(there, board.amount).markdown(), "")
     if stages(entries):
@@ -141,15 +150,19 @@ def ranking(board: Board, entries: Sequence[EntrySummary]) -> Table:
             beside[key] = column(measure)
     columns = [Column("Rank", first="ascending"), Column("Entry", words=True, first="ascending", width=17)]
     columns += [column(ranked_by(board)), *beside.values(), Column("Stage", words=True, first="ascending")]
-    columns += [Column("Skill", form=".2f", first="descending"), Column("Seeds", first="descending")]
+    pretext = {"Skill": [entry.skill for entry in entries]}
+    if any(entry.control for entry in entries):
+        pretext["Control"] = [entry.control for entry in entries]
+    columns += [Column(title, form=".2f", first="descending") for title in pretext]
+    columns += [Column("Seeds", first="descending")]
     rows = []
-    for entry in entries:
+    for entry, *skills in zip(entries, *pretext.values(), strict=True):
         first, last = entry.ranks or (None, None)
         rank = Cell(first, text=f"{first}-{last}" if first != last else "")
         scores = [of_value(value) for value in (entry.main, *map(entry.others.get, beside))]
-        where, skill = ",\n".join(stage_order(entry.chosen)) or None, entry.skill and entry.skill.value
+        where = ",\n".join(stage_order(entry.chosen)) or None
         seeds = entry.main.seeds if entry.main else 0
-        rows.append(Row([rank, name(entry), *scores, where, skill, seeds], entry.kind))
+        rows.append(Row([rank, name(entry), *scores, where, *(of and of.value for of in skills), seeds], entry.kind))
     return Table("Leaderboard", columns, rows, names=1, sorted_by=2, look="board")
 
 

@@ -76,7 +76,7 @@ def _section(board: Board, entries: Sequence[EntrySummary]) -> dict[str, Any]:
         "curves": curves(board, entries),
         "amounts": _amounts(board, entries),
         "skill": skill(board, entries, levels),
-        "skill_note": f"{spearman(correlation(entries))} {leaderboard.SKILL}",
+        "skill_note": f"{spearman(correlation(entries))} {leaderboard.skill_words(entries)}",
         "cost": _cost(entries),
         "others": _others(board, entries),
         "runs": _runs(board.cells).filled(),

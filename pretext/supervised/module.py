@@ -108,14 +108,14 @@ class Supervised(Host, ABC):
 
     def validation_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
         batch = self.lawful(batch)
-        self.scores.add(_eval_logits(self, batch), batch, batch_idx)
+        self.scores.add(eval_logits(self, batch), batch, batch_idx)
 
     test_step = validation_step
 
     def predict_step(self, batch: dict[str, Tree], batch_idx: int) -> dict[str, Tensor]:
         """Return the logits (N, K) of each classifier beside the indices of its items."""
         batch = self.lawful(batch)
-        logits = _eval_logits(self, batch)
+        logits = eval_logits(self, batch)
         return {"index": batch["index"], **{f"logits.{name}".strip("."): rows for name, rows in logits.items()}}
 
 
@@ -154,5 +154,6 @@ def _averaged(logits: Logits, items: int) -> Logits:
     return {name: by_item(rows.float(), items) for name, rows in logits.items()}
 
 
-def _eval_logits(module: Supervised, batch: dict[str, Tree]) -> Logits:
+def eval_logits(module: Supervised, batch: dict[str, Tree]) -> Logits:
+    """Classify the items of a batch as evaluation sees them."""
     return _averaged(module.logits(module.inputs.eval_input(_part(module, batch["x"]))), len(batch["index"]))

@@ -45,6 +45,10 @@ class Scores:
         module.log("val/score", best, sync_dist=True)  # whatever it measures, for early stopping
         return scores
 
+    def so_far(self) -> dict[str, float]:
+        """Score what was noted, without a word in logs."""
+        return {name: tally.value().value for name, tally in self._tallies.items()}
+
     def tested(self, module: pl.LightningModule) -> dict[str, Scored]:
         """Score and log the test items."""
         scores = {name: tally.scored() for name, tally in self._tallies.items()}

@@ -10,6 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from datamodules.loader import Memory
 from pretext.__main__ import main
+from pretext.benchmark.each_epoch import best_of
 from pretext.benchmark.published.rotnet import ROTNET
 from pretext.benchmark.published.simclr import SIMCLR, AdamLinear, TenNeighbours
 from pretext.benchmark.reproduce import CONFIGS, Reproduction
@@ -17,7 +18,7 @@ from pretext.core.rng import rng
 from pretext.evaluation.embed import Embedded
 from pretext.evaluation.protocol import Sets
 from pretext.training.optimization import learning_rate
-from pretext.training.run import build, read
+from pretext.training.run import build, load, read
 
 
 def resolved(config, *options):
@@ -169,14 +170,54 @@ def test_a_scaled_run_goes_through_all_parts_and_is_not_repeated(cifar, tmp_path
         ("Linear, Adam", "layer4", 85.6),
     ]
     assert all(row["low"] <= row["ours"] <= row["high"] for row in first["rows"])
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())  # a table's words are wrapped
     assert "this is no reproduction" in out
     written = (tmp_path / "run" / "metrics.csv").stat().st_mtime_ns
     assert main(words) == 0  # from what is there
     assert json.loads((tmp_path / "reproduce.json").read_text()) == first
     assert (tmp_path / "run" / "metrics.csv").stat().st_mtime_ns == written
+    assert main([word for word in words if word not in ("--scale", "1e-9")]) == 1  # what is there is of less
+    assert f"{tmp_path} holds simclr of scale 1e-09 --model.backbone.init_args.width 0.1" in capsys.readouterr().err
     assert main(["reproduce", "lenet"]) == 1
     assert "reproduce knows rotnet and simclr, got lenet" in capsys.readouterr().err
+
+
+def test_options_that_change_the_experiment_make_it_no_reproduction(tmp_path):
+    def differs(scale, *options):
+        return Reproduction(ROTNET, tmp_path, options, scale).differs
+
+    assert differs(1, "--data.root", "photos", "--trainer.accelerator=cpu", "--trainer.devices", "2") == ""
+    assert differs(0.5, "--data.root", "photos") == "0.5 of the published steps"
+    assert differs(1, "--data.root=photos", "--data.batch_size", "32") == "another --data.batch_size"
+    assert "another --model.seed, another --trainer.precision" in differs(
+        0.5, "--model.seed=1", "--trainer.precision=16"
+    )
+
+
+def test_the_best_test_epoch_is_told_and_never_chosen(cifar, tmp_path):
+    """The same weights with and without the callback; an epoch that is done again replaces what came after it."""
+    words = [
+        "fit",
+        "-c",
+        str(CONFIGS / "rotnet_cifar10_conv.yaml"),
+        "--data.root",
+        str(cifar),
+        "--trainer.max_epochs=2",
+    ]
+    words += ["--model.backbone", "pretext.NIN", "--model.backbone.init_args.width", "0.1", "--trainer.accelerator=cpu"]
+    words += ["--data.batch_size", "32", "--trainer.log_every_n_steps", "1", "--model.stages", "[conv2]"]
+    watch = ["--trainer.callbacks+", "pretext.benchmark.each_epoch.EachEpoch"]
+    for name, more in (("plain", []), ("watched", watch)):
+        assert main([*words, "--trainer.default_root_dir", str(tmp_path / name), *more]) == 0
+    plain, watched = (load(tmp_path / name).heads.state_dict() for name in ("plain", "watched"))
+    assert all(torch.equal(plain[key], watched[key]) for key in plain)
+    noted = json.loads((tmp_path / "watched" / "each_epoch.json").read_text())
+    assert [len(values) for values in noted.values()] == [2]
+    assert main(["test", str(tmp_path / "watched")]) == 0
+    (row,) = json.loads((tmp_path / "watched" / "score.json").read_text())["rows"]
+    assert noted["conv2"][-1] == pytest.approx(row["accuracy"])
+    assert best_of(tmp_path / "watched") == {"conv2": max(noted["conv2"])}
+    assert best_of(tmp_path / "plain") == {}
 
 
 @pytest.mark.slow

@@ -266,6 +266,17 @@ class TestCorrelation:
         assert "the same for all 4 entries" in spearman(ranked([0.2] * 4, [0.5, 0.6, 0.7, 0.8]))
 
 
+def test_what_is_left_without_the_relation_has_a_column_where_some_task_has_a_control():
+    cells = [cell("a", 0, 0.7), cell("b", 0, 0.5)]
+    cells[1]["pretext"]["control"] = 0.87
+    shown, plain_one = (markdown([board(each)]).splitlines() for each in (cells, cells[:1]))
+    header, first, second = (shown[at] for at in (4, 6, 7))
+    at = [title.strip() for title in header.split("|")].index("Control")
+    assert [row.split("|")[at].strip() for row in (first, second)] == ["-", "0.87"]
+    assert any("Control: what share" in row for row in shown)
+    assert not any("Control" in row for row in plain_one)
+
+
 class TestText:
     def test_the_files_are_those_of_earlier_releases_byte_for_byte(self, tmp_path):
         boards = [Board.from_json(plain) for plain in json.loads((EXPECTED / "boards.json").read_text())]

@@ -1,0 +1,51 @@
+"""What trained heads still answer when the relation that a puzzle asks about is gone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Generator
+
+from pretext.audit.lenses import destroyed
+from pretext.core.rng import rng
+from pretext.core.types import Puzzle, Task, Tree
+from pretext.training.batches import lawful
+from pretext.training.exam import examined
+from pretext.training.pretrainer import Pretrainer
+
+
+@torch.no_grad()
+def control_scores(module: Pretrainer, loader: Iterable[Any]) -> dict[str, float]:
+    """Grade each task's heads on puzzles without their relation (`Task.destroyed`), over the items of a loader.
+
+    Puzzles are those of validation. Tasks without a control are left out, and so are batches of a single item.
+    `module` is in evaluation mode.
+
+    Returns:
+        loss and scores, by names such as "turn/loss" and "turn/accuracy".
+
+    """
+    sums, items = defaultdict[str, float](float), 0
+    for number, loaded in enumerate(loader):
+        batch = lawful(module.transfer_batch_to_device(loaded, module.device, 0))
+        if (size := len(batch["index"])) < 2:
+            continue
+        x, items = module.inputs.centre(batch["x"]), items + size
+        for name, task in module.tasks.items():
+            assert isinstance(task, Task)  # ModuleDict forgets that its modules are tasks
+            key = (module.seed, "val", name, 0, 0, number)
+            if task.destroyed(task.pose(x, rng(module.device, *key)), rng(module.device, *key)) is not None:
+                grade = examined(module, (_posing(task), task.solve, task.grade), x, *key)
+                for what, value in {"loss": grade.loss, **grade.scores}.items():
+                    sums[f"{name}/{what}"] += size * float(value)
+    return {name: total / items for name, total in sums.items()}
+
+
+def _posing(task: Task) -> Callable[[Tree, Generator], Puzzle]:
+    def pose(x: Tree, rng: Generator) -> Puzzle:
+        return destroyed(task, task.pose(x, rng), rng)
+
+    return pose

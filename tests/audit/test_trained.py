@@ -1,0 +1,51 @@
+"""What trained heads still answer when the relation is gone: a column of benchmarks."""
+
+import pytest
+import pytorch_lightning as pl
+from nets import TinyNet
+
+from datamodules import Digits, Splitting
+from pretext import Jigsaw, Pretrainer, Rotation
+from pretext.audit.trained import control_scores
+from pretext.benchmark.train import pretext_skill
+
+
+class Unharmed(Rotation):
+    """A task whose control takes nothing away."""
+
+    def destroyed(self, puzzle, rng):
+        return puzzle
+
+
+@pytest.fixture(scope="module")
+def validated():
+    """Validate three tasks; one has a control that harms nothing, one none."""
+    data = Digits(size=16, batch_size=60, split=Splitting(limit=300, val=0.4))
+    tasks = {"turn": Rotation, "same": Unharmed, "jigsaw": lambda net: Jigsaw(net, permutations=4)}
+    module = Pretrainer(TinyNet(), tasks, seed=3)
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    (scores,) = trainer.validate(module, datamodule=data, verbose=False)
+    return scores, control_scores(module.eval(), data.val_dataloader())
+
+
+def test_a_control_that_harms_nothing_scores_what_validation_scored(validated):
+    scores, controls = validated
+    for name in ("same/loss", "same/accuracy"):
+        assert controls[name] == pytest.approx(scores[f"val/{name}"], rel=1e-5)
+    assert not [name for name in controls if name.startswith("turn")]
+    assert {"jigsaw/loss", "jigsaw/accuracy"} <= set(controls)
+
+
+def test_tiles_of_other_items_are_what_the_control_shows(validated):
+    scores, controls = validated
+    assert controls["jigsaw/loss"] != scores["val/jigsaw/loss"]
+
+
+def test_the_share_that_is_left_is_of_what_lies_above_a_blind_guess():
+    chance = {"a": {"loss": 2.0, "accuracy": 0.25}, "b": {"loss": 1.0}, "c": {"loss": 1.0, "accuracy": 0.5}}
+    logged = {"val/a/loss": 1.0, "val/a/accuracy": 0.65, "val/b/loss": 0.6, "val/c/loss": 1.0, "val/c/accuracy": 0.5}
+    controls = {"a/loss": 3.0, "a/accuracy": 0.35, "b/loss": 0.8, "c/loss": 1.0, "c/accuracy": 0.6}
+    found = pretext_skill(logged, chance, controls)
+    assert found["control"] == pytest.approx((0.1 / 0.4 + 0.2 / 0.4) / 2)  # of c nothing lies above
+    assert found["skill"] == pytest.approx((0.5 + 0.4 + 0) / 3)
+    assert "control" not in pretext_skill(logged, chance, {})
