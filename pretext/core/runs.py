@@ -28,7 +28,7 @@ def find(path: str | PathLike[str]) -> Path:
     said = f"no run in {path}: a run is a folder with {CONFIG}, made by `pretext fit`"
     if RUNS.is_dir():
         said += f"; {_meant(path)}`pretext runs` lists those here"
-    if config := like_config(path, cutoff=0.9):
+    if config := like_config(path, cutoff=0.9, trains=True):
         said += f"; to train our config: pretext fit -c {config}"
     raise FileNotFoundError(said)
 

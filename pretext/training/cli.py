@@ -223,7 +223,7 @@ def _named(args: Sequence[str]) -> tuple[list[str], str | None]:
     """Take --name NAME out of the words: it belongs to the run, not to what a config says.
 
     Raises:
-        ValueError: it names a run that is to go on.
+        ValueError: it names a run that is to go on, or stands beside a folder.
 
     """
     words, name = list(args), None
@@ -235,6 +235,8 @@ def _named(args: Sequence[str]) -> tuple[list[str], str | None]:
             break
     if name is not None and (_takes_run(words) or words[:1] != ["fit"]):
         raise ValueError(f"--name {name} is for a new run, of pretext fit -c CONFIG")
+    if name is not None and any(word.startswith("--trainer.default_root_dir") for word in words):
+        raise ValueError(f"--name {name} and --trainer.default_root_dir both say where the run goes; give one of them")
     return words, name
 
 

@@ -93,7 +93,7 @@ def test_a_name_is_a_word(home, name, capsys):
 def test_a_run_that_goes_on_takes_no_other_name(home, capsys):
     assert main(["fit", "runs", "--name", "small"]) == 1
     assert main([*FIT, "--name", "small", "--trainer.default_root_dir", "here"]) == 1
-    assert "no --trainer.default_root_dir beside it" in capsys.readouterr().err
+    assert "both say where the run goes" in capsys.readouterr().err
 
 
 class TestFolder:
