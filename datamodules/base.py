@@ -90,6 +90,11 @@ class DataModule(LightningDataModule, ABC):
         """Files that could not be used so far, or only in part, by name, each with its cause."""
         return self._skipped.causes
 
+    @property
+    def file_side(self) -> int | None:
+        """The shorter side, pixels, of the largest of a few training files before they are resized; None: no such."""
+        return self._source("train").side()
+
     @abstractmethod
     def open(self, split: Split) -> Source:
         """Open a split, of "train" only what `limit` leaves of it; called once for each split, when it is needed.

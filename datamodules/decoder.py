@@ -46,6 +46,10 @@ class Decoder(ABC):
     advice: Mapping[str, str] = {}
     """Of some causes, what to do about them."""
 
+    def side(self, file: Path) -> int | None:
+        """Return the shorter side of a picture's file, pixels; None where it is none."""
+        return None
+
     @abstractmethod
     def settings(self) -> tuple[Any, ...]:
         """Tell all that decides the rows besides the files; its `repr` is hashed into the fingerprint."""

@@ -30,6 +30,8 @@ from datamodules.keeping.shelf import Keeping
 from datamodules.loader import Batch, Pick, Source, batch_of
 from datamodules.options import DISK, Disk, Reading
 
+_FEW = 4  # files whose own size is looked at
+
 
 @final
 class FileSource(Source):
@@ -70,6 +72,11 @@ class FileSource(Source):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def side(self) -> int | None:
+        few = self.names[:: max(1, len(self.names) // _FEW)][:_FEW]
+        sides = [side for name in few if (side := self.decoder.side(self.root / name)) is not None]
+        return max(sides, default=None)
 
     def cut(self, pick: Pick) -> FileSource:
         twin = copy.copy(self)  # it shares what is kept, and which files are known to be bad

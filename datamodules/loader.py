@@ -41,6 +41,10 @@ class Source(ABC):
         """Read these items as `pick` says; here as they are, for items that have no parts."""
         return self
 
+    def side(self) -> int | None:
+        """Return the shorter side, pixels, of the largest of a few image files, as they are; None: of no such files."""
+        return None
+
     @abstractmethod
     def __len__(self) -> int:
         """Count the items."""

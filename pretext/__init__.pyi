@@ -65,7 +65,6 @@ from .tasks import SuperResolution as SuperResolution
 from .training.bilevel import Bilevel as Bilevel
 from .training.drawing import TrainedGenerator as TrainedGenerator
 from .training.execution import Execution as Execution
-from .training.fitting import Run as Run
 from .training.fitting import fit as fit
 from .training.loaders import Loaders as Loaders
 from .training.meta.informed import Informed as Informed
@@ -75,13 +74,19 @@ from .training.meta.sequence import SequenceLearner as SequenceLearner
 from .training.optimization import Optim as Optim
 from .training.pretrainer import Pretrainer as Pretrainer
 from .training.run import load as load
+from .training.trained import Run as Run
+from .verbs.auditing import find_shortcuts as find_shortcuts
 from .verbs.clustering import cluster as cluster
 from .verbs.comparing import bench as bench
 from .verbs.comparing import compare as compare
+from .verbs.judging import predict as predict
+from .verbs.judging import test as test
+from .verbs.listing import runs as runs
 from .verbs.looking import export as export
 from .verbs.looking import show as show
 from .verbs.looking import write_report as write_report
 from .verbs.probing import probe as probe
+from .verbs.reproducing import reproduce as reproduce
 from .verbs.searching import evolve as evolve
 from .views.augment import Augment as Augment
 from .views.latent.generator import LatentGenerator as LatentGenerator

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -78,12 +77,12 @@ def main(args: Sequence[str] | None = None) -> int:
 
         print(__version__)
         return 0
-    # Lightning 2.6 asks torch's pytree in a way that torch 2.14 calls deprecated; a user can do nothing about it.
-    warnings.filterwarnings("ignore", ".isinstance.treespec, LeafSpec", FutureWarning)
     sys.path.append(str(Path.cwd()))  # a plug-in beside the config is found, as with `python -m pretext`
+    from pretext.core.quiet import ignore_advice
     from pretext.core.stop import STOP
     from pretext.core.threads import told_in_a_line
 
+    ignore_advice()
     try:
         if args[0] not in VERBS:
             raise ValueError(f"unknown verb {args[0]!r}{_meant(args[0])}; `pretext --help` lists them")

@@ -4,7 +4,11 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
+from contextlib import redirect_stdout, suppress
+from functools import cache
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,15 +17,33 @@ import torch
 
 from pretext.__main__ import VERBS, main
 from pretext.cli import preflight
+from pretext.cli.words import parted
+from pretext.core.configs import PACKAGED, find_config, header, names, packaged_config
+from pretext.evaluation.names import EVERY
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 TOLD = [ROOT / "README.md", *(page for page in PAGES if page.name != "decisions.md")]
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-INDENTED = re.compile(r"^    ((?:pretext|srun pretext) .*)$", re.MULTILINE)
+COMMAND = re.compile(r" *(?:(?:srun|torchrun .*-m|\w+=\S+) |ExecStart=\S*/bin/)?pretext (?=[a-z])(.*)")
+LISTED = re.compile(r" *command: \[pretext, (.*)\]")
+NUMBERED = re.compile(r"runs/([a-z_/]+)/\d+\b")
 PUT = re.compile(r"Put this into `([\w.]+)`:\n\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
-CHECKED = ("fit", "show", "audit", "evolve")  # whose options `preflight.ready` knows
+TAKE_DATA = (
+    "fit",
+    "validate",
+    "test",
+    "predict",
+    "show",
+    "audit",
+    "evolve",
+    "probe",
+    "cluster",
+    "nas sample",
+    "nas search",
+)
+SECTIONS = {"--data", "--model", "--trainer", "--checkpoint", "--stagnation", "--seed_everything"}
 SMALL = {  # what a test adds, so that it ends: a later option wins
     "fit": ("--trainer.max_steps", "2", "--trainer.limit_val_batches", "1", "--trainer.accelerator", "cpu"),
     "probe": ("--dims", "16", "--protocols", "linear"),
@@ -36,22 +58,82 @@ def blocks(page):
 def commands(page):
     """Return the commands of a page, each as words: of its fences, and of indented lines."""
     text = re.sub(r"\\\n *", "", page.read_text())
-    fenced = [line for kind, block in FENCED.findall(text) if kind in ("bash", "text") for line in block.splitlines()]
-    lines = [line.removeprefix("srun ") for line in [*fenced, *INDENTED.findall(FENCED.sub("", text))]]
-    split = [shlex.split(line, comments=True) for line in lines if line.startswith("pretext ")]
-    return [words[1:] for words in split if words[1:2] != ["VERB"]]
+    fenced = [line for kind, block in FENCED.findall(text) if kind != "python" for line in block.splitlines()]
+    lines = [*fenced, *(line for line in FENCED.sub("", text).splitlines() if line.startswith("    "))]
+    found = [
+        shlex.split(told[1].replace("[", "").replace("]", ""), comments=True)
+        for told in map(COMMAND.match, lines)
+        if told
+    ]
+    return [*found, *(told[1].split(", ") for told in map(LISTED.match, lines) if told)]
+
+
+@cache
+def options_of(verb):
+    """Name the options that a verb's help tells of; those of a config's parts are `SECTIONS`."""
+    told = StringIO()
+    with redirect_stdout(told), suppress(SystemExit):
+        main([*verb.split(), "--help"])
+    named = {f"--{word}" for word in re.findall(r"--([a-z][\w-]*)", told.getvalue())} | {"-c", "--help"}
+    return named | (SECTIONS if verb in TAKE_DATA or verb == "reproduce" else set())
 
 
 @pytest.mark.parametrize("page", [page for page in TOLD if commands(page)], ids=lambda page: page.stem)
 def test_every_command_has_a_verb_a_config_and_options_that_there_are(page, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(preflight, "LOGGERS", {})  # whose libraries need not be here
+    (tmp_path / "a.jpg").touch()
+    runs = {}
+    for name in ("image/rotation", "adaptation/dann"):
+        runs[name] = tmp_path / name
+        runs[name].mkdir(parents=True)
+        text = find_config(name).read_text().replace("root: images", f"root: {tmp_path}")
+        (runs[name] / "config.yaml").write_text(text)
     for verb, *words in commands(page):
         assert verb in VERBS, (verb, words)
-        known = dict.fromkeys(("DIR", "VIDEOS", "SOUNDS"), tmp_path) | {"CONFIG": "image/digits"}
+        known = dict.fromkeys(("DIR", "VIDEOS", "SOUNDS"), tmp_path) | {
+            "CONFIG": "image/rotation" if "DIR" in words else "image/digits"
+        }
         words = [str(known.get(word, word)) for word in words]
+        sub = words[0] if verb in ("nas", "transfer") and words[0].isalpha() and words[0].islower() else ""
+        named = f"{verb} {sub}".strip()
+        for option, _ in parted(words):
+            assert option.partition(".")[0].rstrip("+") in options_of(named), (page.name, verb, words, option)
+        for name in (found for word in words for found in NUMBERED.findall(word)):
+            assert packaged_config(name), f"{page.name}: `pretext fit` calls no run runs/{name}"
         made = any(word.startswith(("mirror.", "swapped.", "runs/")) for word in words)  # by what stands before it
-        if verb in CHECKED and "-c" in words and not made:
-            preflight.ready(words)
+        if named in TAKE_DATA and not made:
+            of_run = bool(words[len(sub.split()) :]) and words[len(sub.split())] == "RUN"
+            run = runs["adaptation/dann" if "--model.beside" in " ".join(words) else "image/rotation"]
+            preflight.ready(words, run if of_run else None)
+
+
+def test_commands_are_found_wherever_they_stand():
+    found = {page.stem: [words[:2] for words in commands(page)] for page in TOLD}
+    assert ["fit", "-c"] in found["preemption"]  # of a script, a list of Kubernetes and a unit of systemd
+    assert found["preemption"].count(["fit", "-c"]) >= 3
+    assert ["probe", "RUN"] in found["devices"]  # of torchrun
+    assert ["nas", "search"] in found["architectures"]
+    assert ["transfer", "predict"] in found["README"]  # behind a variable
+
+
+def test_headers_name_the_runs_that_their_commands_make():
+    for name in names():
+        told = header(PACKAGED / f"{name}.yaml")
+        for run in NUMBERED.findall(" ".join(told.facts.values())):
+            assert packaged_config(run), f"{name}: `pretext fit` calls no run runs/{run}"
+
+
+def test_the_python_of_several_devices_runs_on_one():
+    (block,) = re.findall(
+        r"(?:^    (?:from|import) pretext.*\n)(?:^(?:    .*)?\n)*", (DOCS / "devices.md").read_text(), re.MULTILINE
+    )
+    given = {name: torch.arange(6.0).reshape(3, 2) for name in ("one", "two", "prediction", "x")}
+    given |= {"torch": torch, "answer": torch.arange(3), "missed": torch.tensor(2.0), "weight": torch.tensor(3.0)}
+    exec(textwrap.dedent(block), given)
+    assert torch.equal(given["one"], torch.arange(6.0).reshape(3, 2))
+    assert (float(given["missed"]), float(given["weight"])) == (2.0, 3.0)
+    assert given["answer"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("page", [DOCS / "evaluation.md"], ids=lambda page: page.stem)
@@ -74,6 +156,12 @@ def test_a_policy_is_found_as_the_page_says(tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().out
     assert "jigsaw" in told
     assert "colorization" in told or "rotation" in told
+
+
+def test_every_protocol_and_every_evaluator_has_its_place():
+    page = (DOCS / "evaluation.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(EVERY)
+    assert [name for name in names() if name.startswith("evaluation/") and f"`{name}`" not in page] == []
 
 
 class TestParts:

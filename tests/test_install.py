@@ -12,7 +12,7 @@ import datamodules
 import pretext
 import pretext_tasks
 from pretext.__main__ import main
-from pretext.cli import preflight
+from pretext.cli import named_classes
 from pretext.core.catalogue import DATA
 
 ROOT = Path(__file__).parents[1]
@@ -104,9 +104,9 @@ def test_this_package_is_ours():
 class TestHidden:
     @pytest.fixture(autouse=True)
     def anew(self):
-        preflight._check_place.cache_clear()
+        named_classes._check_place.cache_clear()
         yield
-        preflight._check_place.cache_clear()
+        named_classes._check_place.cache_clear()
 
     def test_a_package_of_the_users_that_hides_ours_is_named_with_ours(self, tmp_path, monkeypatch, capsys):
         mine = tmp_path / "datamodules"

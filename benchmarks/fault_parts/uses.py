@@ -27,6 +27,7 @@ from pretext.training.callbacks import Online
 ABOUT = "wrong uses from Python"
 X, Y = torch.rand(8, 3, 16, 16), torch.arange(8) % 2
 STEP: dict[str, Any] = {"max_steps": 1, "max_epochs": -1, "accelerator": "cpu"}
+KINDS = ("ValueError", "TypeError", "FileNotFoundError", "AttributeError")
 SMALL = 6  # of all uses, so many are tried in a small part
 
 
@@ -123,6 +124,31 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "an unknown stage": (lambda: fit(Digits(size=16), callbacks=[Online(stage="conv9")]), "but NIN has"),
     "another sample rate": (lambda: fit(Sounds("x", sampling=Sampling(8000)), sound()), "16000, but Sounds has 8000"),
     "a run that cannot be exported": (lambda: pretext.export(3), "export: run is a int; give a run or a backbone"),
+    "an unknown format": (lambda: pretext.export(net(), "onnx"), "export: to='onnx'; choose one of torchvision, safe"),
+    "a split misspelt": (lambda: fit({"trian": loader(X)}), "data: a dict with 'trian'; did you mean train"),
+    "no split to train on": (lambda: fit({"test": loader(X)}), "data: a dict of test; give a loader as train"),
+    "a module to evolve": (lambda: pretext.evolve(model()), "evolve: config is a Pretrainer; give the file"),
+    "half a config to evolve": (lambda: pretext.evolve({"tasks": {}}), "evolve: a config without model; give"),
+    "a module to bench": (lambda: pretext.bench(model()), "bench: suite is a Pretrainer; give the file"),
+    "a dict to bench": (lambda: pretext.bench({"boards": {}}), "bench: suite is a dict; give the file"),
+    "a module to compare": (lambda: pretext.compare([model()]), "compare: a Pretrainer; give runs or their folders"),
+    "a count in words": (lambda: pretext.show(model(), loader(X), count="two"), "count='two'; give a whole number"),
+    "dims in words": (lambda: probe(loader(X, Y), dims="16"), "dims='16'; give a whole number, at least 1"),
+    "negative dims": (lambda: probe(loader(X, Y), dims=-1), "dims=-1; give a whole number, at least 1"),
+    "a number as augment": (lambda: Pretrainer(net(), {"a": Rotation}, augment=28), r"give pretext.Augment\(crop=28\)"),
+    "weights as weighting": (
+        lambda: Pretrainer(net(), {"t": Rotation}, weighting={"t": 2}),
+        "Pretrainer: weighting=.*give a class, or functools.partial",
+    ),
+    "an optimiser as optim": (
+        lambda: Pretrainer(net(), {"t": Rotation}, optim=torch.optim.Adam),
+        "Pretrainer: optim is the class Adam; give pretext.Optim",
+    ),
+    "an optimiser by its name": (lambda: pretext.Optim("adam"), "Optim: optimizer is a str; give a class"),
+    "a class as tasks": (lambda: Pretrainer(net(), Rotation), "tasks is the class Rotation; give them by name"),
+    "a class as backbone": (lambda: model(pretext.NIN), r"backbone is the class NIN, .*call it: NIN\(...\)"),
+    "an option misspelt": (lambda: fit(loader(X), max_step=2), "fit: no option max_step; did you mean max_steps"),
+    "a class misspelt": (lambda: pretext.Rotatoin, "no attribute 'Rotatoin'; did you mean Rotation"),
     "puzzles of no task": (lambda: pretext.show(model()), "show: no data; give some"),
 }  # fmt: skip
 
@@ -146,7 +172,7 @@ def ask(setting: Setting, use: Callable[[], object], words: str, clock: Clock, b
     home.mkdir(parents=True, exist_ok=True)
     kind, said = answered(home, use)
     wrong = [
-        *([] if kind in ("ValueError", "TypeError", "FileNotFoundError") else [f"it ends with {kind}"]),
+        *([] if kind in KINDS else [f"it ends with {kind}"]),
         *([] if len(said.splitlines()) == 1 else ["not one line"]),
         *([] if re.search(words, said) else [f"no {words!r} in it"]),
         *(["a run was trained"] if (home / "run" / "checkpoints").exists() else []),

@@ -14,7 +14,7 @@ import torch
 from datamodules.decoder import Decoder, Keep, Parts, State
 from datamodules.errors import require
 from datamodules.file_source import FileSource
-from datamodules.images.decode import decode
+from datamodules.images.decode import decode, side_of
 from datamodules.listing import Listing, of_split
 from datamodules.loader import Pick
 from datamodules.options import Cache as Cache
@@ -61,6 +61,9 @@ class Canvases(Decoder):
     def __init__(self, how: Decoding) -> None:
         self.how = how
         self.picture: tuple[int, ...] = (3, how.canvas, how.canvas)
+
+    def side(self, file: Path) -> int | None:
+        return side_of(file)
 
     def settings(self) -> tuple[Any, ...]:
         return (self.how.canvas, self.how.max_pixels, *(["whole"] if self.how.whole else []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -87,6 +88,14 @@ def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pix
     return small
 
 
+def side_of(path: Path) -> int | None:
+    """Return the shorter side of an image file in pixels, of which only the header is looked at; None: it has none."""
+    try:
+        return _read_header(np.fromfile(path, np.uint8), sys.maxsize).side
+    except Exception:  # whatever the decoders raise; who decodes the file tells
+        return None
+
+
 @contextmanager
 def _one_by_one() -> Iterator[None]:
     """Wait until no other worker decodes a large file."""
@@ -104,6 +113,8 @@ class _Header(NamedTuple):
     """The EXIF orientation to undo, 1: none."""
     size: int
     """Pixels."""
+    side: int
+    """The shorter side, pixels."""
     animated: bool
     """Whether it is of a kind that torchvision decodes as a film, or not at all."""
 
@@ -130,7 +141,7 @@ def _read_header(data: Pixels, max_pixels: int) -> _Header:
         raise DataError("not a JPEG, PNG or WebP image")
     if size[0] * size[1] > max_pixels:
         raise DataError(f"{size[0]} x {size[1]} pixels, more than max_pixels={max_pixels}")
-    return _Header(orientation, size[0] * size[1], animated)
+    return _Header(orientation, size[0] * size[1], min(size), animated)
 
 
 def _first_frame(data: Pixels) -> torch.Tensor:

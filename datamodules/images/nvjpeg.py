@@ -56,6 +56,9 @@ class OnDevice(Source):
     def __len__(self) -> int:
         return len(self.files)
 
+    def side(self) -> int | None:
+        return self.files.side()
+
     def fingerprint(self, dated: bool = True) -> str:
         return blake2b(f"nvjpeg {self.files.fingerprint(dated)}".encode(), digest_size=16).hexdigest()
 

@@ -24,7 +24,7 @@ WIDTH = "100"  # columns of a help text
 SUBVERBS = {"nas": ("sample", "search", "show"), "transfer": ("policy", "complete")}
 KINDS = {"image": "On images", "video": "In time", "multimodal": "Across modalities", "adapters": "Adapters"}
 GROUPS = {  # the rooms that public names come from, in the order in which a reader needs them
-    "Verbs": ("training.fitting", "verbs", "training.run", "evaluation.results"),
+    "Verbs": ("training.fitting", "verbs", "training.run", "training.trained", "evaluation.results"),
     "Words of a task": ("core.types",),
     "Training": ("training", "views"),
     "Judging with labels": ("supervised",),

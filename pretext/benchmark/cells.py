@@ -12,7 +12,8 @@ from pretext.core.configs import find_config
 from pretext.evaluation.available import with_sources
 from pretext.evaluation.embed import VERSION
 from pretext.jobs.keys import as_written, here, key_of, with_contents
-from pretext.training.run import CONFIG, LAST, read
+from pretext.training.run import CONFIG, LAST
+from pretext.training.unwritten import read_plain
 
 
 class Cell(NamedTuple):
@@ -76,5 +77,6 @@ def _training(suite: Suite, cell: Cell) -> str:
 
 def kind_of(config: Path) -> str:
     """Say whether the backbone of a config has seen labels; under a probe it stays as it was."""
-    name = str(read(config)["model"].get("class_path", "")) if config.is_file() else ""
+    model = (read_plain(config).get("model") or {}) if config.is_file() else {}
+    name = str(model.get("class_path", ""))
     return "supervised" if name.endswith("FineTune") else "trained"

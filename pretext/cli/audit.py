@@ -26,29 +26,15 @@ def main(args: list[str]) -> None:
     own, options = parser.parse_known_args(ready(rest))
     from rich.console import Console
 
-    from pretext.audit.pictures import drawings
-    from pretext.audit.results import TaskAudit
-    from pretext.audit.run import audit
-    from pretext.core.files import write_whole
-    from pretext.report.audit import markdown, table
-    from pretext.report.audit_page import write_audit
-    from pretext.report.puzzles import paint
-    from pretext.training.callbacks.record import environment
+    from pretext.report.audit import table
     from pretext.training.run import read
+    from pretext.verbs.auditing import looked_at
 
     name = title_of(Path(own.config)).name
     folder = own.out or Path("runs") / "audit" / name
     command = shlex.join(["pretext", *args])
-
-    def tell(found: list[TaskAudit]) -> None:
-        write_whole(folder / "audit.md", markdown(found))
-
-    found, exams = audit(read(own.config), options, folder, own.tasks, own.budget, tell)
-    pictures = {exam.name: folder / "pictures" / f"{exam.name}.png" for exam in exams}
-    for exam in exams:
-        paint(drawings(exam), pictures[exam.name])
-    page = write_audit(found, folder / "audit.html", name, pictures, command, environment())
-    Console().print(table(found).rich())
-    for one in found:
+    found = looked_at(read(own.config), options, folder, name, own.tasks, own.budget, command)
+    Console().print(table(list(found.tasks)).rich())
+    for one in found.tasks:
         print(f"{one.task}: {one.verdict}")
-    print(f"look: {page} (also .json and .md)")
+    print(f"look: {found.page} (also .json and .md)")

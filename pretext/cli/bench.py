@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pretext.cli.devices import add_devices, crew_of
 from pretext.cli.parser import Parser, run_of
-from pretext.cli.preflight import plain
+from pretext.cli.words import plain
 from pretext.core.configs import packaged_config
 
 

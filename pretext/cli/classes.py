@@ -8,7 +8,7 @@ from pretext.cli.listing import first, listed, told
 from pretext.cli.parser import Parser, run_of
 from pretext.core import catalogue
 from pretext.core.catalogue import Class, Option
-from pretext.core.configs import PACKAGED, header, users
+from pretext.core.configs import PACKAGED, header, result, users
 
 KINDS = {
     "tasks": (catalogue.tasks, "pretext fit -c image/rotation --model.tasks.NAME pretext.Jigsaw"),
@@ -67,11 +67,10 @@ def _about(verb: str, one: Class) -> str:
         others = ("nas/", "adaptation/")  # what a search or a bridge reaches tells little of a task
         trained = [name for name in users(one.name) if not name.startswith(others)]
         configs = [name for name in trained if header(PACKAGED / f"{name}.yaml").facts.get("Result")]
-        result = header(PACKAGED / f"{configs[0]}.yaml").facts["Result"] if configs else ""
-        measured = f"{configs[0]}: {first(result)}" if configs else ""
+        measured = f"{configs[0]}: {first(result(header(PACKAGED / f'{configs[0]}.yaml')))}" if configs else ""
         return told(one.question, f"needs {NEEDS[one.folder]}", one.paper, measured)
     if verb == "data":
-        root = next((option for option in one.options if option.name == "root"), None)
-        where = "needs --data.root DIR" if root is not None and root.default is None else "needs nothing"
-        return told(one.about, where)
+        given = [f"--data.{option.name}" for option in one.options if option.default is None]
+        where = ", ".join(f"{name} DIR" if name == "--data.root" else name for name in given)
+        return told(one.about, f"needs {where or 'nothing'}")
     return told(one.about, one.paper)

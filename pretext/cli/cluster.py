@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pretext.cli.parser import Parser, needed, run_of
+from pretext.cli.preflight import ready
 from pretext.core.runs import LAST, find
 
 
@@ -18,8 +19,9 @@ def main(args: list[str]) -> None:
     parser.add_argument("--stage", help="whose features (default: the last)")
     parser.add_argument("--modality", help="which network of a MultiModal backbone (default: the first)")
     parser.add_argument("--out", type=Path, help="the file (default: labels.json in the run)")
-    own, options = parser.parse_known_args(rest)
+    parser.parse_known_args(rest)
     run = find(needed(name))
+    own, options = parser.parse_known_args(ready(rest, run))
     if not (run / LAST).is_file():
         raise FileNotFoundError(f"no checkpoint {run / LAST}; train it first with `pretext fit {run}`")
     from pretext.verbs.clustering import cluster

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pretext.cli.listing import first, listed, told
 from pretext.cli.parser import Parser, run_of
-from pretext.core.configs import PACKAGED, find_config, header, names, needs
+from pretext.core.configs import PACKAGED, find_config, header, names, needs, result
 
 
 def main(args: list[str]) -> None:
@@ -37,4 +37,4 @@ def main(args: list[str]) -> None:
 def _row(name: str) -> tuple[str, str]:
     file = PACKAGED / f"{name}.yaml"
     said = header(file)
-    return name, told(said.question, f"needs {needs(file)}", said.paper, first(said.facts.get("Result", "")))
+    return name, told(said.question, f"needs {needs(file)}", said.paper, first(result(said)))

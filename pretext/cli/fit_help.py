@@ -13,6 +13,7 @@ HEAD = {
     "fit": "pretext fit -c CONFIG [options]   train;  pretext fit RUN [options]   go on with a run",
     "validate": "pretext validate RUN [options]   scores on the validation items",
     "test": "pretext test RUN [options]   scores on the test items",
+    "nas search": "pretext nas search -c CONFIG | RUN [options]   find cells by gradient (DARTS), or go on",
     "predict": "pretext predict RUN [options]   pooled features of the test items to a file",
 }
 START = """
@@ -55,21 +56,35 @@ PLACES = (  # where options come from: file, class, what stands before their nam
     ("training/callbacks/checkpoint.py", "Checkpoint", "--checkpoint.", "Checkpoints"),
     ("training/callbacks/stagnation.py", "Stagnation", "--stagnation.", "A warning where a loss stays at chance"),
 )
+SEARCH = (  # the same of a search of cells
+    ("training/bilevel.py", "Bilevel", "--model.", ""),
+    ("training/architecture.py", "ArchitectureOptim", "--model.architecture.", "The parameters of the architecture"),
+    (*PLACES[1][:3], "The weights (in place of these defaults a search takes SGD without a warm-up)"),
+    *PLACES[2:],
+)
+END_OF_SEARCH = """
+Examples
+  pretext nas search -c nas/darts --data.root DIR
+  pretext nas search runs/nas/darts/0                            # go on
+  pretext fit -c runs/nas/darts/0/network.yaml                   # train the network that it found
+
+Every option of every class: pretext {verb} --help all"""
 
 
 def help_of(verb: str) -> str:
     """Write the help of `fit`, or of another verb of a run."""
     lines = [f"usage: {HEAD[verb]}", *START.splitlines()]
-    for file, name, before, title in PLACES:
+    for file, name, before, title in SEARCH if verb == "nas search" else PLACES:
         options = described(PACKAGE / file, name).options
         lines += ["", title] if title else []
         lines += [line for option in options for line in _line(option, before)]
-    return "\n".join([*lines, *TRAINER.splitlines(), *END.format(verb=verb).splitlines()])
+    end = END_OF_SEARCH if verb == "nas search" else END
+    return "\n".join([*lines, *TRAINER.splitlines(), *end.format(verb=verb).splitlines()])
 
 
 def _line(option: Option, before: str) -> Iterator[str]:
     """Describe an option in a line, in the first words that are said of it; groups stand below by themselves."""
-    if option.name in ("optim", "execution", "seed"):
+    if option.name in ("optim", "architecture", "execution", "seed"):
         return
     if option.name == "tasks":
         yield TASK

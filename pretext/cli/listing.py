@@ -29,5 +29,9 @@ def told(*parts: str) -> str:
 
 
 def first(text: str) -> str:
-    """Cut a result to what it says first."""
-    return re.split(r"(?<=[^.\d])[;.] |; |\. (?=[A-Z])", text, maxsplit=1)[0].rstrip(".;")
+    """Cut a result to what it says first; what stands in brackets belongs together."""
+    for found in re.finditer(r"(?<=[^.\d])[;.] |; |\. (?=[A-Z])", text):
+        before = text[: found.start()]
+        if before.count("(") == before.count(")"):
+            return before.rstrip(".;")
+    return text.rstrip(".;")

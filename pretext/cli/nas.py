@@ -6,11 +6,14 @@ import argparse
 import shlex
 from pathlib import Path
 
-from pretext.cli.fit_help import options_text
+from pretext.cli.fit import refuse_nothing
+from pretext.cli.fit_help import help_of, options_text
 from pretext.cli.parser import Parser
 from pretext.cli.preflight import ready
+from pretext.cli.words import parted
 from pretext.core.catalogue import PACKAGE, described
 from pretext.core.configs import title_of
+from pretext.core.runs import find
 
 WIDTH = 48  # of a network of a genotype that was not published
 HELP = """\
@@ -18,7 +21,7 @@ usage: pretext nas sample -c CONFIG | --results DIR   compare drawn architecture
        pretext nas search -c CONFIG | RUN             find cells by gradient (DARTS), or go on with a search
        pretext nas show GENOTYPE.json | NAME          draw cells, and tell what a network of them costs
 
-`pretext nas sample --help` lists its options; `nas search` takes those of `pretext fit`."""
+`pretext nas sample --help` lists its options, `pretext nas search --help` those of a search."""
 
 
 def main(args: list[str]) -> None:
@@ -66,6 +69,12 @@ def _sample(args: list[str]) -> None:
 
 def _search(args: list[str]) -> None:
     """Search cells, or go on with a search: `pretext fit` of a `Bilevel`; then write what was found into the run."""
+    words = args[2:]
+    if any(option in ("-h", "--help") and value != "all" for option, value in parted(words)):
+        print(help_of("nas search"))
+        return
+    refuse_nothing("nas search", words)
+    ready(words, None if words[0].startswith("-") else find(words[0]))
     from pretext.report.found import write_found
     from pretext.training.bilevel import Bilevel
     from pretext.training.cli import PretextCLI

@@ -23,6 +23,10 @@ NOISE = re.compile(
     r"(- )?(Does not validate against|Subtypes:|Errors:|Given value type:|Given value: (NestedArg|Namespace)"
     r"|Expected a <class 'NoneType'>|Expected a path but)"
 )
+# What it writes around the reason why a task is refused: the type of a factory, and all that it was given.
+WRAPPED = re.compile(
+    r"Type collections\.abc\.Callable\S* \S+ expects a function or a callable class: |\.? Got value: Namespace\(.*$"
+)
 _DISK = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room and call it again"),
     errno.EROFS: "nothing can be written there, choose another folder",
@@ -82,7 +86,7 @@ def one_line(error: BaseException) -> str:
         told = " ".join(lines[1:])
         more = f" ... ({len(told):,} characters)" if len(told) > _TENSORS else ""
         lines[1:] = [f"the weights are of another network: {told[:_TENSORS]}{more}"]
-    told = " ".join(line.removeprefix("- ") for line in lines if line and not NOISE.match(line))
+    told = WRAPPED.sub("", " ".join(line.removeprefix("- ") for line in lines if line and not NOISE.match(line)))
     if other := _PROTOCOL.search(told):  # a parser tells it of every class on the way
         return (
             f"{other[1]} is no {other[2]}: give its methods the names, arguments and annotations that a {other[2]} has"

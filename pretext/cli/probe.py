@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pretext.cli.devices import add_devices, crew_of
 from pretext.cli.parser import Parser, run_of
+from pretext.cli.preflight import ready
 from pretext.core.files import whole
 from pretext.core.runs import find
 from pretext.evaluation.names import DEFAULT, DIMS, EVERY
@@ -20,10 +21,9 @@ if TYPE_CHECKING:
 def main(args: list[str]) -> None:
     """Measure what every stage of a backbone learned. Options override: --data datamodules.X --data.root DIR."""
     name, rest = run_of(args)
-    own, options = _parser(main.__doc__).parse_known_args(rest)
+    own, _ = _parser(main.__doc__).parse_known_args(rest)
     _check(name, own)
-    if name is not None:
-        find(name)
+    own, options = _parser(main.__doc__).parse_known_args(ready(rest, None if name is None else find(name)))
     from rich.console import Console
 
     from pretext.evaluation.available import of_two_encoders, protocols_named, with_classes

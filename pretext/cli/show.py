@@ -23,7 +23,7 @@ def main(args: list[str]) -> None:
     if own.where and own.walk is not None:
         raise ValueError("--where and --walk are two pictures; ask for one at a time")
     run = find(name) if name else None
-    own, options = parser.parse_known_args(ready(rest))
+    own, options = parser.parse_known_args(ready(rest, run))
     from pretext.evaluation.kept import kept
     from pretext.report.verdicts import of_probe
     from pretext.training.loaders import taken

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pretext.cli.parser import Parser, run_of
-from pretext.cli.preflight import plain
+from pretext.cli.words import plain
 from pretext.core.configs import find_config
 from pretext.transfer.names import DEFAULT, METHODS, REFITS
 

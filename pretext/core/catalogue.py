@@ -50,6 +50,7 @@ class Class(NamedTuple):
         return tail if tail.endswith("?") else self.about
 
 
+@cache
 def public(package: str) -> dict[str, Path]:
     """Return the public names of `pretext` or `datamodules`, and the file that defines each."""
     root = PACKAGE if package == "pretext" else DATA
@@ -104,10 +105,39 @@ def names_in(path: str) -> list[str] | None:
     if root is None:
         return None
     file = root.joinpath(*rest)
-    found = next((f for f in (file.with_suffix(".py"), file / "__init__.py") if rest and f.is_file()), None)
+    found = next(
+        (f for f in (file.with_suffix(".py"), file / "__init__.pyi", file / "__init__.py") if rest and f.is_file()),
+        None,
+    )
     if not rest:
         return list(public(package))
-    return None if found is None else _names(found)
+    if found is None:
+        return None
+    stars = [node.module for node in _tree(found).body if isinstance(node, ast.ImportFrom) and _is_star(node)]
+    return [*_names(found), *(name for star in stars if star for name in names_in(star) or [])]
+
+
+def defines(file: Path, name: str) -> bool:
+    """Tell whether a file has a class of that name."""
+    return _class(file, name) is not None
+
+
+def group(name: str) -> Class | None:
+    """Describe a group of options, a dataclass among the public names; None where there is none of that name."""
+    for package in ("datamodules", "pretext"):
+        file = public(package).get(name)
+        node = _class(file, name) if file is not None and file.is_file() else None
+        if file is not None and node is not None and any("dataclass" in ast.unparse(d) for d in node.decorator_list):
+            return described(file, name, f"{package}.{name}")
+    return None
+
+
+def optimizers() -> dict[str, str]:
+    """Return the names of torch's optimisers and their paths, without importing it."""
+    spec = find_spec("torch")
+    file = Path(spec.origin).parent / "optim" / "__init__.py" if spec and spec.origin else Path()
+    names = [name for name in _names(file) if name[0].isupper() and name != "Optimizer"] if file.is_file() else []
+    return {name: f"torch.optim.{name}" for name in names}
 
 
 def trainer_options() -> list[str]:
@@ -115,6 +145,10 @@ def trainer_options() -> list[str]:
     spec = find_spec("pytorch_lightning")
     file = Path(spec.origin).parent / "trainer" / "trainer.py" if spec and spec.origin else Path()
     return [option.name for option in described(file, "Trainer").options] if file.is_file() else []
+
+
+def _is_star(node: ast.ImportFrom) -> bool:
+    return any(name.name == "*" for name in node.names)
 
 
 @cache

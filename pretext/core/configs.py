@@ -56,9 +56,12 @@ def find_config(name: str | Path) -> Path:
     raise FileNotFoundError(f"no config file {name}, nor one of ours; {guess}`pretext configs` lists ours")
 
 
-def like_config(name: str | Path, cutoff: float = 0.5) -> str | None:
-    """Name the packaged config that a name is most like: by its last part (`rotation`: `image/rotation`), or whole."""
-    plain, known = _plain(name), names()
+def like_config(name: str | Path, cutoff: float = 0.5, trains: bool = False) -> str | None:
+    """Name the packaged config that a name is most like: by its last part (`rotation`: `image/rotation`), or whole.
+
+    `trains`: only of those that `pretext fit` takes.
+    """
+    plain, known = _plain(name), [one for one in names() if not (trains and one.startswith(("data/", "transfer/")))]
     last: dict[str, str] = {}
     for one in sorted(known, key=lambda one: one.count("/")):  # image before image/photos, and before video
         last.setdefault(one.rpartition("/")[2], one)
@@ -110,14 +113,15 @@ def needs(file: Path) -> str:
     two, one = (bool(found) and f"{word}:" in found[2] for word in ("target", "root"))  # type: ignore[index]
     where = " at --data.source and --data.target" if two else " at --data.root" if one else ", made here"
     data = [] if found is None else [found[1] + where]
-    return ", ".join(data + ["a trained run at --model.run"] * ("--model.run RUN" in text))
+    own = re.search(r"^ +backbone:", text, re.MULTILINE)  # then a run is one more way to begin
+    return ", ".join(data + ["a trained run at --model.run"] * ("--model.run RUN" in text and not own))
 
 
 def users(name: str) -> list[str]:
     """Name the packaged configs that name a class, such as `pretext.Rotation`; those that train the least first."""
     texts = {one: (PACKAGED / f"{one}.yaml").read_text(encoding="utf-8") for one in names()}
     found = [one for one, text in texts.items() if re.search(rf"class_path: {re.escape(name)}\b", text)]
-    aside = {one: one.startswith(("published", "evolve", "transfer")) for one in found}
+    aside = {one: one.startswith(("published", "evolve", "transfer", "generated")) for one in found}
     return sorted(found, key=lambda one: (aside[one], _tasks(texts[one]), "photos" in one, one))
 
 
@@ -148,6 +152,14 @@ def header(file: Path) -> Header:
     question = re.sub(r" *\((?:[^()]*?)https?://[^()]*\)", "", first)
     question = re.match(r".*?(?:[?.](?= [A-Z])|$)", question)[0]  # type: ignore[index]  # which matches anything
     return Header(question, urls[0] if urls else "", facts)
+
+
+def result(said: Header) -> str:
+    """Return a header's result with the steps that it was measured after in place of "those steps"."""
+    told = said.facts.get("Result", "")
+    told = re.sub(r"(?<=\d) of those (?=steps)|\b(?:those|these) (?=[\d,]+ steps)", " ", told).replace("  ", " ")
+    steps = re.search(r"([\d,]+) steps", said.facts.get("Cost", ""))
+    return re.sub(r"\bthose (?=steps)", f"{steps[1]} " if steps else "its ", told)
 
 
 def _plain(name: str | Path) -> str:

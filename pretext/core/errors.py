@@ -22,6 +22,17 @@ def require(ok: bool, asker: object, got: str, wanted: str) -> None:
         raise ValueError(f"{name_of(asker)}: {got}; {wanted}")
 
 
+def require_count(asker: object, name: str, value: object, least: int = 1) -> None:
+    """Refuse an argument unless it is a whole number, at least so large.
+
+    Raises:
+        ValueError: "Asker: name='2'; give a whole number from 1 on".
+
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    require(whole, asker, f"{name}={value!r}", f"give a whole number, at least {least}")
+
+
 def require_input(ok: bool, asker: object, wanted: str, x: Tensor, advice: str) -> None:
     """Refuse a tensor of data unless `ok`.
 
@@ -38,6 +49,11 @@ def require_input(ok: bool, asker: object, wanted: str, x: Tensor, advice: str) 
     """
     if not ok:
         raise ValueError(f"{name_of(asker)} wants {wanted}, got {tuple(x.shape)}; {advice}")
+
+
+def described(value: object) -> str:
+    """Say what kind of thing was given: "a Linear", "the class Linear"."""
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
 def name_of(asker: object) -> str:

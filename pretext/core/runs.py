@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from os import PathLike
 from pathlib import Path
 
 from pretext.core.configs import like_config
@@ -12,7 +13,7 @@ LAST = Path("checkpoints") / "last.ckpt"
 RUNS = Path("runs")
 
 
-def find(path: str | Path) -> Path:
+def find(path: str | PathLike[str]) -> Path:
     """Find the folder of a run: `path` itself, or the newest of the numbered runs in it.
 
     Raises:
@@ -27,7 +28,7 @@ def find(path: str | Path) -> Path:
     said = f"no run in {path}: a run is a folder with {CONFIG}, made by `pretext fit`"
     if RUNS.is_dir():
         said += f"; {_meant(path)}`pretext runs` lists those here"
-    if config := like_config(path, cutoff=0.9):
+    if config := like_config(path, cutoff=0.9, trains=True):
         said += f"; to train our config: pretext fit -c {config}"
     raise FileNotFoundError(said)
 

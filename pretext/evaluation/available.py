@@ -47,8 +47,8 @@ RESERVED |= {"options", "fingerprints", "interval", "view", "chance", "attention
 """Keys of results that no plug-in may take for its name."""
 
 
-def protocols_named(names: Iterable[str | Protocol]) -> list[Protocol]:
-    """Build the protocols of some names or class paths, each once.
+def protocols_named(names: str | Protocol | Iterable[str | Protocol]) -> list[Protocol]:
+    """Build the protocols of some names or class paths, or of a single one, each once.
 
     Raises:
         ValueError: an unknown name, a path that leads to no protocol, a plug-in whose name is taken.
@@ -56,7 +56,7 @@ def protocols_named(names: Iterable[str | Protocol]) -> list[Protocol]:
     """
     ours = {protocol.description.name: protocol for protocol in OURS}
     built: dict[str, Protocol] = {}
-    for name in names:
+    for name in [names] if isinstance(names, str | Protocol) else names:
         protocol = _built(name, ours)
         known = built.setdefault(protocol.description.name, protocol)
         if type(known) is not type(protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 from jsonargparse import ArgumentParser
 
+from pretext.core.quiet import hush
 from pretext.training.callbacks import Divergence
 
 QUIET = {
@@ -42,7 +42,7 @@ def quiet_trainer(options: Mapping[str, Any], steps: int, folder: Path) -> pl.Tr
     with warnings.catch_warnings():
         # Of a GPU that is there and not used, as the config may well want it.
         warnings.filterwarnings("ignore", "GPU available but not used", UserWarning)
-        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # no device tables for each job
+        hush()
         trainer: pl.Trainer = parser.instantiate(parser.parse_object({"trainer": given})).trainer
     trainer.callbacks.append(Divergence())  # type: ignore[attr-defined]  # Lightning sets it outside the class
     return trainer

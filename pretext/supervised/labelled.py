@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from pretext.core.types import Tree
+from pretext.training.batches import lawful
 
 
 def classes_of(data: Any, known: list[str], asker: str) -> list[str]:
@@ -63,4 +64,5 @@ def first_batch(data: Any, fitting: bool, held_out: bool, asker: str) -> Tree:
             f"{asker} chooses the stage on items that are held out of the training set, and {type(data).__name__} "
             "holds out none; set a share, such as --data.split.val 0.1"
         )
-    return (batch or next(iter(data.train_dataloader())))["x"]
+    x: Tree = lawful(next(iter(data.train_dataloader())) if batch is None else batch)["x"]
+    return x

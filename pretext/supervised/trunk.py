@@ -7,9 +7,10 @@ from pathlib import Path
 from pretext.backbones.multimodal import MultiModal
 from pretext.core.types import Backbone
 from pretext.training.run import load
+from pretext.training.trained import Run
 
 
-def trunk(run: str | Path | None, backbone: Backbone | None, modality: str | None = None) -> Backbone:
+def trunk(run: Run | str | Path | None, backbone: Backbone | None, modality: str | None = None) -> Backbone:
     """Return what an evaluator works on: a trained run's backbone (of several the one of `modality`), or the given one.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from pretext.core.checkpoint_file import read_checkpoint
 from pretext.core.configs import with_files
 from pretext.core.files import write_whole
+from pretext.core.quiet import hush
 from pretext.core.stop import STOP
 from pretext.core.yaml_file import read_yaml
 from pretext.training.callbacks import Checkpoint, Stagnation
@@ -31,8 +31,9 @@ from pretext.training.one_writer import only_writer
 from pretext.training.options import merged, todays
 from pretext.training.parser import Parser
 from pretext.training.pretrainer import Pretrainer
-from pretext.training.run import CONFIG, LAST, evaluates, find, link_seed, refuse_unwritten
+from pretext.training.run import CONFIG, LAST, evaluates, find, link_seed
 from pretext.training.run_folder import RunFolder, home_of
+from pretext.training.unwritten import refuse_unwritten
 
 VERBS = ("fit", "validate", "test", "predict")
 
@@ -71,8 +72,7 @@ class PretextCLI(LightningCLI):
         self.paint = paint
         args, self.run_name = _named(args)
         self.folder = RunFolder()
-        for name in ("pytorch_lightning", "lightning_fabric"):  # no device tables, advertisements and "Seed set to 0"
-            logging.getLogger(name).setLevel(logging.WARNING)
+        hush()
         self.command, self.verb = shlex.join(["pretext", *(said or args)]), args[0]
         resumes = _takes_run(args)
         args = _with_run(with_files(args))
@@ -223,7 +223,7 @@ def _named(args: Sequence[str]) -> tuple[list[str], str | None]:
     """Take --name NAME out of the words: it belongs to the run, not to what a config says.
 
     Raises:
-        ValueError: it names a run that is to go on.
+        ValueError: it names a run that is to go on, or stands beside a folder.
 
     """
     words, name = list(args), None
@@ -235,6 +235,8 @@ def _named(args: Sequence[str]) -> tuple[list[str], str | None]:
             break
     if name is not None and (_takes_run(words) or words[:1] != ["fit"]):
         raise ValueError(f"--name {name} is for a new run, of pretext fit -c CONFIG")
+    if name is not None and any(word.startswith("--trainer.default_root_dir") for word in words):
+        raise ValueError(f"--name {name} and --trainer.default_root_dir both say where the run goes; give one of them")
     return words, name
 
 

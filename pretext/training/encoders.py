@@ -19,9 +19,10 @@ from pretext.evaluation.prompts import read_prompts
 from pretext.training.host import Host
 from pretext.training.inputs import InputPipeline
 from pretext.training.loaders import taken
-from pretext.training.networks import Networks
+from pretext.training.networks import Networks, reset
+from pretext.training.options import named_data
 from pretext.training.other_data import hint_of_config, options_of, with_own_data
-from pretext.training.run import CONFIG, build, build_data, find, read, restore
+from pretext.training.run import BUILT, CONFIG, MODEL, build, build_data, find, read, restore
 
 WHO = "retrieval"
 OPEN_CLIP = "open_clip:"
@@ -38,7 +39,7 @@ def encoders_of_run(
 
     """
     run = find(name)
-    config = read(run / CONFIG)
+    config = read(run / CONFIG, BUILT if data is None and named_data(options) is None else MODEL)
     trained, _ = build({key: value for key, value in config.items() if key != "data"})
     restore(trained, run)
     joined = joined_of(trained)
@@ -50,6 +51,20 @@ def encoders_of_run(
     require(data is not None, WHO, "the run names no data", "add --data CLASS")
     networks: Networks = {"trained": joined, "random": joined_of(fresh)}
     return networks, probed_pairs(trained.inputs, joined, taken(data), prompts), run
+
+
+def encoders_of_module(module: Host, data: Any, prompts: Path | None = None) -> tuple[Networks, ProbedData]:
+    """Find two encoders of a module in memory, whose config is not known, the same ones untrained, and their data.
+
+    Raises:
+        ValueError: the module has no task that joins two encoders; or as in `read_prompts`.
+
+    """
+    joined = joined_of(module)
+    fresh = reset(joined)
+    networks: Networks = {"trained": joined}
+    networks |= {} if fresh is None else {"random": fresh}
+    return networks, probed_pairs(module.inputs, joined, taken(data), prompts)
 
 
 def encoders_of_open_clip(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import nullcontext
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytorch_lightning as pl
 import yaml
@@ -15,63 +18,39 @@ from pretext.backbones.audio import Sound
 from pretext.core.checkpoint_file import read_checkpoint
 from pretext.core.errors import require
 from pretext.core.files import write_whole
+from pretext.core.quiet import quiet
 from pretext.core.types import Backbone
 from pretext.training.callbacks import Checkpoint, Stagnation
 from pretext.training.companions import TRAINER, loggers, plugins, watchers
 from pretext.training.host import Host
 from pretext.training.interruption import alone_with_signals
 from pretext.training.loaders import taken
-from pretext.training.run import CONFIG, LAST, numbered
+from pretext.training.one_writer import only_writer
+from pretext.training.run import CONFIG, LAST
+from pretext.training.run_folder import RunFolder
+from pretext.training.trained import Run
 from pretext.training.written import config_of
 
 COMMAND = "pretext.fit(...)"
-ADVICE: dict[str, type[Warning]] = {
-    # Lightning 2.6 asks torch's pytree in a way that torch 2.14 calls deprecated; a user can do nothing about it.
-    ".isinstance.treespec, LeafSpec": FutureWarning,
-    # An epoch that is shorter than ten steps is logged once, at its end.
-    "The number of training batches .* is smaller than the logging interval": UserWarning,
-    # Whether a loader of a user's own wants workers is theirs to know.
-    "The '.*_dataloader' does not have many workers": UserWarning,
-}
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run: its folder, and in memory what it trained and on what.
-
-    Args:
-        folder: with config.yaml, checkpoints and logs.
-        module: trained, or as it is where training did not finish.
-        data: what it was trained on.
-
-    """
-
-    folder: Path
-    module: Host
-    data: pl.LightningDataModule
-
-    @property
-    def backbone(self) -> Backbone:
-        """The trained network."""
-        return self.module.backbone
-
-    def __fspath__(self) -> str:
-        """Let a run stand where a path is wanted."""
-        return str(self.folder)
+_TRAINED: WeakKeyDictionary[Host, set[str]] = WeakKeyDictionary()
+"""Of modules that were trained, which are in evaluation mode since: what of them was in training mode."""
 
 
 class _Config(pl.Callback):
-    """Write the config into the run before training."""
+    """Write the config into the run when the first step is done: a start that fails leaves nothing."""
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._written = False
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
         trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
-        if stage == "fit" and trainer.is_global_zero and not trial:
+        if not self._written and trainer.is_global_zero and not trial:
+            self._written = True
             write_whole(Path(trainer.default_root_dir) / CONFIG, self.text)
 
 
+@quiet()
 def fit(module: Host, data: Any, folder: str | Path | None = None, *, resume: bool = False, **trainer: Any) -> Run:
     """Train a module on data, and make a run folder: config, checkpoints, metrics, record.
 
@@ -89,23 +68,51 @@ def fit(module: Host, data: Any, folder: str | Path | None = None, *, resume: bo
 
     """
     require(isinstance(module, Host), "fit", f"module is a {type(module).__name__}", "give a pretext.Pretrainer")
+    _check_options(trainer)
     data = taken(data)
     check_rate(module.backbone, data)
-    run = _place(folder, resume)
     if "seed" in getattr(getattr(data, "built_with", None), "keywords", {}) or hasattr(data, "seed"):
         data.seed = module.seed  # one seed for weights, puzzles and order, as on the command line
-    options = {**TRAINER, **trainer}
+    kept = RunFolder()
+    try:
+        run = _place(kept, folder, resume)
+        before = set() if module.training else _TRAINED.get(module, set())
+        for name, part in module.named_modules():
+            part.training |= name in before
+        steps = _train(module, data, run, resume, {**TRAINER, **trainer})
+    finally:
+        kept.give_back()
+    _TRAINED[module] = {name for name, part in module.named_modules() if part.training}
+    return Run(run, module.eval(), data, steps)
+
+
+def _train(module: Host, data: pl.LightningDataModule, run: Path, resume: bool, options: dict[str, Any]) -> int:
+    """Train into a folder, which is this process's alone meanwhile, and is made at the first step; return the step.
+
+    Raises:
+        ValueError: there is no batch.
+
+    """
     saved = run / LAST
     resumed_at = int(read_checkpoint(saved, mmap=True)["global_step"]) if resume and saved.exists() else None
     text = yaml.safe_dump(config_of(module, data, options), sort_keys=False, width=120)
     lightning = _trainer(run, options, resumed_at, text)
-    with warnings.catch_warnings():
-        for message, kind in ADVICE.items():
-            warnings.filterwarnings("ignore", message, kind)
+    trial = lightning.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it outside the class
+    first = lightning.node_rank == lightning.local_rank == 0  # global ranks are known later
+    with only_writer(run) if first and not trial else nullcontext():
         lightning.fit(module, datamodule=data, ckpt_path=None if resumed_at is None else str(saved))
     started = lightning.global_step > 0 or options.get("max_steps") == 0 or options["max_epochs"] == 0
     require(started, "fit", "no batch to train on", "look at the data: batch_size, drop_last, limits")
-    return Run(run, module.eval(), data)
+    return lightning.global_step
+
+
+def _check_options(trainer: Mapping[str, Any]) -> None:
+    """Refuse options that Lightning's Trainer does not have."""
+    known = [*inspect.signature(pl.Trainer).parameters, "folder", "resume"]
+    for name in trainer:
+        like = get_close_matches(name, known, n=1)
+        wanted = f"did you mean {like[0]}?" if like else "it takes folder, resume, and those of Lightning's Trainer"
+        require(name in known, "fit", f"no option {name}", wanted)
 
 
 def _trainer(run: Path, options: dict[str, Any], resumed_at: int | None, config: str) -> pl.Trainer:
@@ -113,7 +120,7 @@ def _trainer(run: Path, options: dict[str, Any], resumed_at: int | None, config:
     listed = [] if logger in (None, True) else list(logger) if isinstance(logger, list | tuple) else [logger]
     bar = own.get("enable_progress_bar", True) and not sys.stderr.isatty()
     own |= {"default_root_dir": str(run), "enable_checkpointing": False}  # Checkpoint does it
-    own["logger"] = False if logger is False else loggers(run, resumed_at, listed)
+    own["logger"] = False if logger is False else loggers(run, resumed_at, listed, waits=True)
     more = [*watchers(COMMAND, bool(bar)), _Config(config), Checkpoint(), Stagnation()]
     own["callbacks"] = [*_listed(own.get("callbacks")), *more]
     own["plugins"] = plugins(_listed(own.get("plugins")), own.get("sync_batchnorm"))
@@ -125,12 +132,10 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
 
 
-def _place(folder: str | Path | None, resume: bool) -> Path:
+def _place(kept: RunFolder, folder: str | Path | None, resume: bool) -> Path:
     """Choose the folder of a run."""
     if folder is None:
-        home = Path("runs") / "python"
-        runs = numbered(home)
-        return home / str(int(runs[-1].name) + 1 if runs else 0)
+        return kept.next_in(Path("runs") / "python")
     run = Path(folder).expanduser()
     if (run / LAST).exists() and not resume:
         raise FileExistsError(f"fit: {run} already holds a run; go on with it by resume=True, or give another folder")

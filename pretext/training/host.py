@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pretext.core.built import Built
+from pretext.core.errors import described, require
 from pretext.core.rng import rng, seed_torch
 from pretext.core.tree import mapped
 from pretext.core.types import Backbone, Seen, Tree
@@ -19,6 +20,17 @@ from pretext.training.execution import Execution
 from pretext.training.figures import Figures
 from pretext.training.inputs import InputPipeline
 from pretext.training.optimization import LearningRates, Optim
+
+
+def require_backbone(backbone: object, asker: str) -> None:
+    """Refuse what is no backbone, and say what makes one of it."""
+    wrap = "give a network"
+    if isinstance(backbone, type):
+        wrap = f"call it: {backbone.__name__}(...)"
+    elif isinstance(backbone, nn.Module):
+        wrap = "wrap it: pretext.Wrapped(module, image_size=32)"
+    got = f"backbone is {described(backbone)}, which is no pretext.Backbone"
+    require(isinstance(backbone, Backbone), asker, got, wrap)
 
 
 class Host(Built, pl.LightningModule, ABC):
@@ -38,6 +50,10 @@ class Host(Built, pl.LightningModule, ABC):
     """With what a run of it goes on: `pretext VERB RUN`."""
 
     def __init__(self, inputs: InputPipeline, optim: Optim, execution: Execution, seed: int) -> None:
+        said = "give pretext.Optim(optimizer=functools.partial(torch.optim.Adam, lr=1e-3))"
+        require(isinstance(optim, Optim), self, f"optim is {described(optim)}", said)
+        require(isinstance(execution, Execution), self, f"execution is {described(execution)}", "give Execution(...)")
+        require(isinstance(seed, int), self, f"{seed=}", "give a whole number")
         super().__init__()
         self.inputs = inputs
         self.backbone = inputs.backbone

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from pretext.backbones.multimodal import MultiModal
+from pretext.core.errors import described, require
 from pretext.core.tree import mapped
 from pretext.core.types import Backbone, Tree
 from pretext.training.batches import lawful
@@ -30,6 +31,9 @@ class InputPipeline:
     """
 
     def __init__(self, backbone: Backbone, augment: Augment | None = None, modality: str | None = None) -> None:
+        crop = augment if isinstance(augment, int) else 28
+        is_one = augment is None or isinstance(augment, Augment)
+        require(is_one, "Augment", f"augment is {described(augment)}", f"give pretext.Augment(crop={crop}), or none")
         self.backbone, self.augment, self.modality = backbone, augment, modality
         self.canvas: int | None = None  # side of the canvases that it is trained on; travels in the checkpoint
 

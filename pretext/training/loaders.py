@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
@@ -145,12 +146,22 @@ def taken(data: Any) -> pl.LightningDataModule:
         return data  # type: ignore[no-any-return]  # a data module of the batch law
     if isinstance(data, pl.LightningDataModule):
         return Adapted(data)
-    if isinstance(data, Mapping) and data and set(data) <= {"train", "val", "test"}:
+    if isinstance(data, Mapping):
+        _check_names(data)
         return Loaders(**data)
     if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, DataLoader) for part in data):
         return Loaders(data[0], test=data[1])
     _check_loader("data", data)
     return Loaders(data)
+
+
+def _check_names(data: Mapping[str, Any]) -> None:
+    splits = ("train", "val", "test")
+    for name in data:
+        like = get_close_matches(str(name), splits, n=1)
+        got, wanted = f"a dict with {name!r}", f"its loaders are called {', '.join(splits)}"
+        require(name in splits, "data", got, f"did you mean {like[0]}? {wanted.capitalize()}" if like else wanted)
+    require("train" in data, "data", f"a dict of {', '.join(data) or 'nothing'}", "give a loader as train")
 
 
 def _check_loader(name: str, loader: Any) -> None:
@@ -163,8 +174,15 @@ def _check_loader(name: str, loader: Any) -> None:
     require(hasattr(loader, "__iter__") and not isinstance(loader, str), "data", f"{name} is {loader!r}", WANTED)
     once = isinstance(loader, Iterator)
     require(not once, "data", f"{name} can be gone through once only", WANTED)
-    empty = hasattr(loader, "__len__") and len(loader) == 0
-    require(not empty, "data", f"{name} has no batch", "look at its items, batch_size and drop_last")
+    require(_length(loader) != 0, "data", f"{name} has no batch", "look at its items, batch_size and drop_last")
+
+
+def _length(loader: Any) -> int | None:
+    """Count batches; None where nobody knows, as of a DataLoader of an IterableDataset."""
+    try:
+        return len(loader)
+    except TypeError:
+        return None
 
 
 def _unshuffled(loader: Any) -> Any:
@@ -191,7 +209,7 @@ class _InOrder:
             seen += size
 
     def __len__(self) -> int:
-        if not hasattr(self.loader, "__len__"):
+        if _length(self.loader) is None:
             self.loader = list(self.loader)  # an iterable of unknown length: kept, as it is gone through again
         if self.items is None or not isinstance(self.loader, DataLoader):
             return len(self.loader)

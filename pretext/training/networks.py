@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,8 +19,9 @@ from pretext.evaluation.probe import Labelled, ProbedData
 from pretext.training.host import Host
 from pretext.training.inputs import InputPipeline
 from pretext.training.loaders import taken
+from pretext.training.options import named_data
 from pretext.training.other_data import hint_of_config, options_of, with_own_data
-from pretext.training.run import CONFIG, build, build_data, find, read, restore
+from pretext.training.run import BUILT, CONFIG, MODEL, build, build_data, find, read, restore
 from pretext.views.augment import Augment
 
 Networks = dict[str, Backbone]
@@ -27,7 +29,7 @@ Networks = dict[str, Backbone]
 
 
 def from_run(
-    name: str | Path,
+    name: str | PathLike[str],
     options: Sequence[str] = (),
     modality: str | None = None,
     dims: int | None = None,
@@ -41,7 +43,7 @@ def from_run(
 
     """
     run = find(name)
-    config = read(run / CONFIG)
+    config = read(run / CONFIG, BUILT if data is None and named_data(options) is None else MODEL)
     trained, _ = build({key: value for key, value in config.items() if key != "data"})
     restore(trained, run)
     network, modality = trained.inputs.network(modality)
@@ -99,7 +101,7 @@ def untrained(config: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
     model = deepcopy(dict(config["model"]))
     args = model.get("init_args", model)
     if args.get("run"):
-        before, modality = untrained(read(find(args["run"]) / CONFIG))
+        before, modality = untrained(read(find(args["run"]) / CONFIG, MODEL))
         return before, modality or args.get("modality")
     _forget(args.get("backbone"))
     return model, args.get("modality")

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from pretext.core.errors import described, require
 from pretext.nn.gradient_reversal import annealed
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
@@ -34,8 +35,8 @@ class Optim:
         factor: for "steps".
 
     Raises:
-        ValueError: a warm-up outside [0, 1]; milestones without their schedule or the other way round, out of order or
-            outside (0, 1); a factor that is not positive.
+        ValueError: an optimiser that is built already; a warm-up outside [0, 1]; milestones without their schedule or
+            the other way round, out of order or outside (0, 1); a factor that is not positive.
 
     """
 
@@ -46,6 +47,8 @@ class Optim:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
+        wanted = "give a class, or functools.partial(torch.optim.Adam, lr=1e-3)"
+        require(callable(self.optimizer), self, f"optimizer is {described(self.optimizer)}", wanted)
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"Optim: warmup is a share of all steps in [0, 1], got {self.warmup}")
         if bool(self.milestones) != (self.schedule == "steps"):

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pretext.backbones.multimodal import MultiModal
-from pretext.core.errors import require
+from pretext.core.errors import described, require
 from pretext.core.ranks import together
 from pretext.core.types import Backbone, Grade, Task, TaskFactory, Tree
 from pretext.nn.weighting import Fixed, WeightingFactory
 from pretext.training.exam import Parts, examined
 from pretext.training.execution import PLAIN, Execution
-from pretext.training.host import Host
+from pretext.training.host import Host, require_backbone
 from pretext.training.inputs import InputPipeline, by_item
 from pretext.training.optimization import ADAMW, Optim, trained
 from pretext.views.augment import Augment
@@ -36,7 +36,7 @@ class Pretrainer(Host):
 
     Raises:
         ValueError: there is no task, or one has a name that torch uses itself, or is built already; the backbone is a
-            plain module.
+            plain module; an argument of another kind than these.
 
     """
 
@@ -51,7 +51,7 @@ class Pretrainer(Host):
         execution: Execution = PLAIN,
         seed: int = 0,
     ) -> None:
-        _check(backbone, tasks)
+        _check(backbone, tasks, weighting)
         super().__init__(InputPipeline(backbone, augment), optim, execution, seed)
         if not tasks:
             raise ValueError(
@@ -150,17 +150,18 @@ class Pretrainer(Host):
         return loss
 
 
-def _check(backbone: object, tasks: object) -> None:
+def _check(backbone: object, tasks: object, weighting: object) -> None:
     """Refuse what can be given from Python alone: a config's parser would have told."""
-    kind = type(backbone).__name__
-    wrap = "wrap it: pretext.Wrapped(module, image_size=32)" if isinstance(backbone, nn.Module) else "give a network"
-    require(isinstance(backbone, Backbone), "Pretrainer", f"backbone is a {kind}, which is no pretext.Backbone", wrap)
+    require_backbone(backbone, "Pretrainer")
     named = 'give them by name, as in {"turn": pretext.Rotation}'
-    require(isinstance(tasks, dict), "Pretrainer", f"tasks is a {type(tasks).__name__}", named)
+    require(isinstance(tasks, dict), "Pretrainer", f"tasks is {described(tasks)}", named)
     for name, task in cast(dict[str, object], tasks).items():
         what = f"tasks[{name!r}] is {'a ' if isinstance(task, Task) else ''}{_named(task)}"
         advice = "give the class, or functools.partial(class, options): it is built from the backbone"
         require(callable(task) and not isinstance(task, Task), "Pretrainer", what, advice)
+    wanted = "give a class, or functools.partial(pretext.nn.weighting.Fixed, weights={...})"
+    builds = callable(weighting) and not isinstance(weighting, nn.Module)
+    require(builds, "Pretrainer", f"{weighting=}", wanted)
 
 
 def _named(task: object) -> str:

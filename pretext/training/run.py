@@ -22,20 +22,23 @@ from pretext.training.host import Host
 from pretext.training.options import todays
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.renamed import current, tell, translated
+from pretext.training.trained import Run
+from pretext.training.unwritten import PARTS, refuse_unwritten
 
-UNWRITTEN = "unwritten"
-"""Key of a config under which stands what it could not say."""
 HostT = TypeVar("HostT", bound=Host)
+MODEL = ("model",)
+"""What is looked at of a run's config where its data does not matter."""
+BUILT = ("model", "data")
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read(path: str | Path, needed: Sequence[str] = PARTS) -> dict[str, Any]:
     """Read a config, a file or a packaged one by its name, with its interpolations resolved.
 
-    Options with old names are told of where they stand in a user's file.
+    Options with old names are told of where they stand in a user's file. `needed`: the parts that are looked at.
 
     Raises:
         FileNotFoundError: there is no such config.
-        ValueError: it describes no model, or one of parts that no config can name, or is a picture.
+        ValueError: it describes no model, or a needed part that no config can name, or is a picture.
 
     """
     path = find_config(path)
@@ -43,31 +46,10 @@ def read(path: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict) or "model" not in config:
         raise ValueError(f"{path} is no config of a run: it has no `model`")
     plain = {str(key): value for key, value in config.items()}
-    refuse_unwritten(path, plain)
+    refuse_unwritten(path, plain, needed)
     if not (path.name == CONFIG and path.with_name("environment.json").is_file()):  # else a run wrote it
         tell(translated(plain)[1], str(path))
     return plain
-
-
-def refuse_unwritten(path: str | Path, config: Mapping[str, Any] | None = None) -> None:
-    """Refuse the config of a run made in Python from parts that no config can name.
-
-    Raises:
-        ValueError: there are such parts; the message names them.
-
-    """
-    if parts := (read_plain(path) if config is None else config).get(UNWRITTEN):
-        named = "; ".join(f"{where} ({what})" for where, what in parts.items())
-        raise ValueError(
-            f"{path}: the run was made in Python from what no config can name: {named}; use the run that pretext.fit "
-            "returned, as in pretext.probe(run), or build it from classes that can be imported"
-        )
-
-
-def read_plain(path: str | Path) -> dict[str, Any]:
-    """Read a config file as it is."""
-    config = OmegaConf.to_container(OmegaConf.load(path))
-    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
 
 
 def build(
@@ -176,13 +158,17 @@ def restore(module: HostT, run: Path) -> HostT:
     return module.eval()
 
 
-def load(path: str | Path) -> Host:
+def load(path: str | Path | Run) -> Host:
     """Load a trained run, in evaluation mode: `pretext.load("runs/rotation").backbone`.
+
+    Of what `pretext.fit` returned, whose config cannot say what it was built of, it is a copy.
 
     Raises:
         FileNotFoundError: no such run, or no checkpoint in it.
 
     """
+    if isinstance(path, Run) and not path.is_written:
+        return path.copied()
     run = find(path)
-    module, _ = build({key: value for key, value in read(run / CONFIG).items() if key != "data"})
+    module, _ = build({key: value for key, value in read(run / CONFIG, MODEL).items() if key != "data"})
     return restore(module, run)

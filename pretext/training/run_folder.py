@@ -26,14 +26,17 @@ class RunFolder:
     def fresh(self, root: str | None, config: str | None, name: str | None) -> Path:
         """Choose a folder for a new run: the one that was asked for, else by name, else the next number.
 
+        A name beside a `root`, which is that of the run whose config it is, makes a run beside that one.
+
         Raises:
             FileExistsError: there is a run already.
-            ValueError: a name that could not be told from a number or a path, or a name beside a folder.
+            ValueError: a name that could not be told from a number or a path.
 
         """
-        if name is not None and (root or not re.fullmatch(r"[\w.-]*[A-Za-z_][\w.-]*", name)):
-            raise ValueError(f"--name {name}: give a word, such as small, and no --trainer.default_root_dir beside it")
+        if name is not None and not re.fullmatch(r"[\w.-]*[A-Za-z_][\w.-]*", name):
+            raise ValueError(f"--name {name}: give a word, such as small")
         home = Path(root) if root else home_of(config)
+        home = home.parent if root and name is not None else home
         if root or name is not None:
             home = home if name is None else home / name
             if (home / LAST).exists() or (name is not None and (home / CONFIG).exists()):
@@ -43,6 +46,10 @@ class RunFolder:
             return home
         if (home / CONFIG).exists():
             raise FileExistsError(f"{home} is itself a run; choose another folder with --trainer.default_root_dir")
+        return self.next_in(home)
+
+    def next_in(self, home: Path) -> Path:
+        """Choose the next number in a folder of runs."""
         number = int(numbered(home)[-1].name) + 1 if numbered(home) else 0
         while not self._keep(home, number):
             number += 1

@@ -15,7 +15,8 @@ import pytorch_lightning as pl
 from pretext.training.host import Host
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.renamed import parameters_of
-from pretext.training.run import UNWRITTEN
+from pretext.training.trained import Run
+from pretext.training.unwritten import UNWRITTEN
 
 ABSENT = object()
 
@@ -52,6 +53,8 @@ class Words:
             return value
         if isinstance(value, Path):
             return str(value)
+        if isinstance(value, Run):
+            return str(value.folder.resolve()) if value.is_written else self._lacking(value, path)
         if isinstance(value, list | tuple):
             return self._list(value, path)
         if isinstance(value, Mapping):

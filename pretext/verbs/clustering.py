@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pretext.core.files import write_json
+from pretext.core.quiet import quiet
 from pretext.training.meta.clusters import labels_of
 from pretext.training.networks import from_run
+from pretext.training.trained import Run
+from pretext.verbs.probing import found
 
 FILE = "labels.json"
 
 
+@quiet()
 def cluster(
-    run: str | Path,
+    run: Run | str | Path,
     options: Sequence[str] = (),
     *,
     clusters: int = 50,
@@ -25,7 +29,7 @@ def cluster(
     """Cluster the training items by a run's features, and write labels for `datamodules.Episodes(labels=FILE)`.
 
     Args:
-        run: the folder of a run.
+        run: what `pretext.fit` returned, or the folder of a run.
         options: other data than the run's, such as ("--data", "datamodules.CIFAR10", "--data.root", DIR).
         clusters: how many.
         partitions: so many clusterings, of features that are scaled at random.
@@ -37,6 +41,6 @@ def cluster(
         ValueError: as in `training.meta.clusters.labels_of`.
 
     """
-    networks, probed, folder = from_run(run, options, modality)
-    found = labels_of(networks["trained"], probed, clusters, partitions, stage)
-    return write_json(out or folder / FILE, found)
+    networks, probed, folder = from_run(run, options, modality) if options else found(run, None, modality)
+    labels = labels_of(networks["trained"], probed, clusters, partitions, stage)
+    return write_json(out or folder / FILE, labels)

@@ -16,14 +16,16 @@ from pretext.benchmark.results import Board
 from pretext.benchmark.runner import work
 from pretext.benchmark.scores import every_score
 from pretext.benchmark.suite import Suite, read_suite
+from pretext.core.errors import require
 from pretext.core.files import write_whole
+from pretext.core.quiet import quiet
 from pretext.evaluation.flat import frame
 from pretext.evaluation.shards import Crew
 from pretext.report.leaderboard import markdown, write_csv
 from pretext.report.leaderboard_page import write_html
 from pretext.report.notebook import boards_html, boards_text
 from pretext.training.callbacks.record import environment
-from pretext.training.fitting import Run
+from pretext.training.trained import Run
 
 COMMAND = "pretext.bench(...)"
 
@@ -57,11 +59,11 @@ class Boards:
         return boards_html(self.boards)
 
 
-def compare(*runs: Run | str | Path, out: str | Path | None = None) -> Boards:
+def compare(*runs: Run | str | Path | Sequence[Run | str | Path], out: str | Path | None = None) -> Boards:
     """Set the probes of runs side by side, a board for each set of data.
 
     Args:
-        runs: what `pretext.fit` returned, or folders.
+        runs: what `pretext.fit` returned, or folders, one by one or in a list.
         out: write the page of a leaderboard there too.
 
     Raises:
@@ -69,15 +71,18 @@ def compare(*runs: Run | str | Path, out: str | Path | None = None) -> Boards:
         ValueError: no run.
 
     """
-    if not runs:
-        raise ValueError("compare: no run; give at least one, as in compare('runs/a', 'runs/b')")
-    found = compared([run.folder if isinstance(run, Run) else run for run in runs])
+    each: list[Any] = [one for run in runs for one in (run if isinstance(run, list | tuple) else [run])]
+    require(bool(each), "compare", "no run", "give at least one, as in compare('runs/a', 'runs/b')")
+    for run in each:
+        require(isinstance(run, Run | str | Path), "compare", f"a {type(run).__name__}", "give runs or their folders")
+    found = compared([run.folder if isinstance(run, Run) else run for run in each])
     page = None if out is None else Path(out)
     if page is not None:
         write_html(found, page, "Comparison", "pretext.compare(...)", environment())
     return Boards(tuple(found), page)
 
 
+@quiet()
 def bench(suite: str | Path, folder: str | Path | None = None, *, only: Sequence[str] | None = None) -> Boards:
     """Train, probe and rank what a YAML names; go on with what is unfinished; write leaderboard.html, .csv and .md.
 
@@ -90,6 +95,8 @@ def bench(suite: str | Path, folder: str | Path | None = None, *, only: Sequence
         ValueError: the YAML cannot be read, or there is no such board.
 
     """
+    wanted = "give the file of a suite, as in bench('suite.yaml')"
+    require(isinstance(suite, str | Path), "bench", f"suite is a {type(suite).__name__}", wanted)
     home = Path(folder or Path("runs") / "bench" / Path(suite).stem)
     return rank(read_suite(suite), home, COMMAND, only)
 

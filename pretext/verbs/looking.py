@@ -11,7 +11,8 @@ import pytorch_lightning as pl
 from pretext.audit.where import Where
 from pretext.audit.where import where as where_solved
 from pretext.backbones.export import export as write
-from pretext.core.errors import require
+from pretext.core.errors import require, require_count
+from pretext.core.quiet import quiet
 from pretext.core.types import Backbone
 from pretext.report.puzzles import paint
 from pretext.report.run import write_report as write_page
@@ -19,13 +20,15 @@ from pretext.report.where import write as write_where
 from pretext.training.batches import lawful
 from pretext.training.drawing import direction_between, generator_of
 from pretext.training.drawing import walk as walks
-from pretext.training.fitting import Run
 from pretext.training.host import Host
 from pretext.training.loaders import taken
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.puzzles import puzzles
-from pretext.training.run import CONFIG, LAST, build, find, load, read, restore
+from pretext.training.run import find, load
+from pretext.training.trained import Run
+from pretext.verbs.opening import opened
 
+SUFFIXES = {"torchvision": ".pth", "safetensors": ".safetensors"}
 PAGE = 9  # tasks of a picture: more would be too high to look at
 
 
@@ -45,6 +48,7 @@ class Exported(NamedTuple):
     about: str
 
 
+@quiet()
 def show(
     run: Run | Host | str | Path,
     data: Any = None,
@@ -69,8 +73,9 @@ def show(
         ValueError: no data, nothing that poses puzzles, answers or draws, or both `where` and `walk`.
 
     """
+    require_count("show", "count", count)
     require(not (where and walk is not None), "show", "where and walk", "ask for one at a time")
-    module, own, folder, trained = _opened(run)
+    module, own, folder, trained = opened(run, data is None)
     data = own if data is None else taken(data)
     require(data is not None, "show", "no data", "give some as the second argument")
     name = "where.png" if where else "puzzles.png" if walk is None else "walk.png"
@@ -141,18 +146,6 @@ def _pages(tasks: list[str], out: Path) -> Iterator[tuple[list[str], Path]]:
         yield tasks[start : start + PAGE], out.with_name(name)
 
 
-def _opened(run: Any) -> tuple[Host, Any, Path, bool]:
-    """Return the module, its data, its folder, and whether it is trained."""
-    if isinstance(run, Run):
-        return run.module, run.data, run.folder, True
-    if isinstance(run, Host):
-        return run, None, Path(), False
-    folder = find(run)
-    module, data = build(read(folder / CONFIG))
-    trained = (folder / LAST).exists()
-    return restore(module, folder) if trained else module, data, folder, trained
-
-
 def export(
     run: Run | Host | Backbone | str | Path,
     to: Literal["torchvision", "safetensors"] = "safetensors",
@@ -177,7 +170,8 @@ def export(
     backbone = opened if isinstance(opened, Backbone) else getattr(opened, "backbone", None)
     require(isinstance(backbone, Backbone), "export", f"run is a {type(run).__name__}", "give a run or a backbone")
     assert isinstance(backbone, Backbone)
-    suffix = {"torchvision": ".pth", "safetensors": ".safetensors"}[to]
+    require(to in SUFFIXES, "export", f"to={to!r}", f"choose one of {', '.join(SUFFIXES)}")
+    suffix = SUFFIXES[to]
     stem = f"backbone-{modality}" if modality else "backbone"
     file = Path(out or folder / f"{stem}{suffix}")
     return Exported(file, write(backbone, file, to, modality))

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from pretext.backbones.wrapped import Wrapped
-from pretext.core.errors import require
+from pretext.core.errors import require, require_count
+from pretext.core.quiet import quiet
 from pretext.core.types import Backbone
 from pretext.evaluation.available import DEFAULT, of_two_encoders, protocols_named
 from pretext.evaluation.embed import DIMS
@@ -19,21 +20,22 @@ from pretext.evaluation.probe import ProbedData, ProbePlan, probe_run
 from pretext.evaluation.protocol import Protocol
 from pretext.evaluation.results import ProbeResult
 from pretext.training.batches import check_first
-from pretext.training.encoders import encoders_of_run
-from pretext.training.fitting import Run, check_rate
+from pretext.training.encoders import encoders_of_module, encoders_of_run
+from pretext.training.fitting import check_rate
 from pretext.training.host import Host
 from pretext.training.loaders import Adapted, Loaders, taken
 from pretext.training.networks import Networks, from_backbone, from_module, from_run
-from pretext.training.run import CONFIG, UNWRITTEN, read_plain
+from pretext.training.trained import Run
 
 COMMAND = "pretext.probe(...)"
 
 
+@quiet()
 def probe(
     run: Run | Host | nn.Module | str | Path,
     data: Any = None,
     *,
-    protocols: Sequence[str | Protocol] = DEFAULT,
+    protocols: str | Protocol | Sequence[str | Protocol] = DEFAULT,
     views: int = 0,
     dims: int = DIMS,
     modality: str | None = None,
@@ -47,8 +49,8 @@ def probe(
         run: what `pretext.fit` returned, the folder of a run, a module, a `pretext.Backbone` or any module that reads
             images.
         data: labelled data in any form that `pretext.fit` takes; none: the run's own.
-        protocols: by short name ("linear"), class path, or as objects, such as `pretext.ZeroShot(FILE)`. "retrieval"
-            stands alone: it looks at two encoders of a run.
+        protocols: one or several, by short name ("linear"), class path, or as objects, such as
+            `pretext.ZeroShot(FILE)`. "retrieval" stands alone: it looks at two encoders of a run.
         views: augmented views of each training item to add.
         dims: values that a stage is pooled to.
         modality: which network of several; none: the first.
@@ -60,24 +62,34 @@ def probe(
         ValueError: no data, or none with labels; as in `evaluation.probe.probe_run`.
 
     """
+    require_count("probe", "dims", dims)
+    require_count("probe", "views", views, 0)
     plan = ProbePlan(protocols_named(protocols), views, dims, device, ensemble=ensemble)
     data = None if data is None else taken(data)
     if (pairs := of_two_encoders(protocols_named(protocols))) is not None:
-        place = run.folder if isinstance(run, Run) else run if isinstance(run, str | Path) else None
-        require(place is not None, "probe", f"retrieval of a {type(run).__name__}", "give a run")
-        networks, probed, home = encoders_of_run(place or "", (), pairs.file, data)
+        networks, probed, home = _encoders(run, data, pairs.file)
         return probe_run(networks, probed, Path(folder or home), COMMAND, plan)
-    networks, probed, home = _found(run, data, modality, dims)
+    networks, probed, home = found(run, data, modality, dims)
     if isinstance(probed.data, Loaders | Adapted):
         check_first(next(iter(probed.data.ordered("train")))["x"], next(iter(networks.values())))
     check_rate(next(iter(networks.values())), probed.data)
     return probe_run(networks, probed, Path(folder or home), COMMAND, plan)
 
 
-def _found(run: Any, data: Any, modality: str | None, dims: int) -> tuple[Networks, ProbedData, Path]:
+def _encoders(run: Any, data: Any, prompts: Path | None) -> tuple[Networks, ProbedData, Path]:
+    """Find two encoders, data and folder."""
+    require(isinstance(run, Run | str | Path), "probe", f"retrieval of a {type(run).__name__}", "give a run")
+    if isinstance(run, Run):
+        data = run.data if data is None else data
+        if not run.is_written:
+            return *encoders_of_module(run.module, data, prompts), run.folder
+    return encoders_of_run(run, (), prompts, data)
+
+
+def found(run: Any, data: Any, modality: str | None, dims: int | None = None) -> tuple[Networks, ProbedData, Path]:
     """Find networks, data and folder."""
     if isinstance(run, Run):
-        if UNWRITTEN not in read_plain(run.folder / CONFIG):
+        if run.is_written:
             return from_run(run.folder, (), modality, dims, run.data if data is None else data)
         return *from_module(run.module, run.data if data is None else data, modality, dims), run.folder
     if isinstance(run, str | Path):

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pretext.benchmark.train import arguments
+from pretext.core.errors import require
+from pretext.core.quiet import quiet
 from pretext.report.search import write_search
 from pretext.search.results import Results
 from pretext.search.settings import read_search
@@ -15,6 +17,7 @@ from pretext.training.callbacks.record import environment
 from pretext.training.run import read
 
 
+@quiet()
 def evolve(
     config: str | Path | Mapping[str, Any], folder: str | Path | None = None, options: Mapping[str, Any] | None = None
 ) -> Results:
@@ -29,6 +32,11 @@ def evolve(
         ValueError: no such option or task, or a config that cannot be trained.
 
     """
+    what = f"config is a {type(config).__name__}"
+    wanted = "give the file of a training config, or a dict of what stands in it"
+    require(isinstance(config, str | Path | Mapping), "evolve", what, wanted)
+    lacks = isinstance(config, Mapping) and "model" not in config
+    require(not lacks, "evolve", "a config without model", "give a training config: model, data, trainer")
     plain = read(config) if isinstance(config, str | Path) else dict(config)
     search = read_search(plain, arguments(dict(options or {})))
     stem = Path(config).stem if isinstance(config, str | Path) else "search"

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
+import pretext
 from datamodules.loader import Memory
 from pretext.__main__ import main
 from pretext.benchmark.each_epoch import best_of
@@ -173,7 +174,11 @@ def test_a_scaled_run_goes_through_all_parts_and_is_not_repeated(cifar, tmp_path
     out = " ".join(capsys.readouterr().out.split())  # a table's words are wrapped
     assert "this is no reproduction" in out
     written = (tmp_path / "run" / "metrics.csv").stat().st_mtime_ns
-    assert main(words) == 0  # from what is there
+    options = {"data.root": str(cifar), "model.backbone.init_args.width": 0.1, "trainer.accelerator": "cpu"}
+    options |= {"data.batch_size": 32, "trainer.log_every_n_steps": 1}
+    again = pretext.reproduce("simclr", tmp_path, options, scale=1e-9)  # from what is there, as the command line does
+    assert [row._asdict() for row in again.rows] == first["rows"]
+    assert again.file.read_text().startswith(again.table.title)
     assert json.loads((tmp_path / "reproduce.json").read_text()) == first
     assert (tmp_path / "run" / "metrics.csv").stat().st_mtime_ns == written
     assert main([word for word in words if word not in ("--scale", "1e-9")]) == 1  # what is there is of less

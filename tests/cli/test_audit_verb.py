@@ -9,6 +9,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "report"))
 from html_page import Page, loads_nothing, only_its_own_script_may_run
 
+import pretext
 from pretext.__main__ import main
 
 CONFIG = """
@@ -59,6 +60,8 @@ def test_a_plug_in_gets_all_but_a_control_of_its_own(config, tmp_path, capsys):
     assert "chromatic aberration" in (out / "audit.md").read_text()
 
     assert main(["audit", "-c", config, *PLUG_IN, "--out", str(out)]) == 0  # goes on where it stopped: nothing to do
+    found = pretext.find_shortcuts(config, out, tasks=["negative"], budget=1)  # the same from Python
+    assert (found.page, [one.to_json() for one in found.tasks]) == (out / "audit.html", [task])
     assert capsys.readouterr().err == ""
 
 

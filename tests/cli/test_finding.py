@@ -21,6 +21,7 @@ from pretext.evaluation.available import OURS
 from pretext.evaluation.names import EVERY
 
 ROOT = Path(__file__).parents[2]
+MADE = str(ROOT / "tests" / "made_by_be181bd")
 DATA = {f"datamodules.{name}" for name in datamodules.__all__ if hasattr(getattr(datamodules, name), "open")}
 
 
@@ -71,6 +72,25 @@ class TestConfigs:
         assert "needs Digits, made here" in digits
         (finetune,) = (line for line in lines if line.startswith("evaluation/finetune "))
         assert "needs ImageFolder at --data.root, a trained run at --model.run" in finetune
+
+    def test_a_line_says_all_that_it_speaks_of(self, capsys):
+        lines = {line.split()[0]: line for line in out_of(capsys, "configs").splitlines()}
+        assert [line for line in lines.values() if re.search(r"\b(?:those|these) (?:\d+|steps)", line)] == []
+        assert "after 240 steps, one seed: loss 0.56" in lines["image/edges"]
+        assert "after 240 steps, on held-out videos" in lines["video/rotation"]
+        assert "linear probe of 2,000 labels 43.4 % of 1,000 test items" in lines["image/rotation_digits"]
+        assert [line for line in lines.values() if line.count("(") != line.count(")")] == []
+        for name, line in lines.items():  # a config with a network of its own begins without a run, too
+            wants = "a trained run at --model.run" in line
+            assert not (wants and "backbone:" in (PACKAGED / f"{name}.yaml").read_text()), name
+        assert "a trained run" not in lines["meta/maml"] + lines["adaptation/dann"]
+
+    def test_a_folder_by_the_name_of_a_suite_is_not_said_to_be_trained(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "photos").mkdir()
+        for verb in ("fit", "probe", "show", "compare", "report"):
+            assert main([verb, "photos"]) == 1
+            assert "transfer/photos" not in capsys.readouterr().err
 
     def test_a_suite_of_tasks_says_which_verb_takes_it_and_where_its_photos_are(self, tmp_path, capsys):
         (line,) = (one for one in out_of(capsys, "configs").splitlines() if one.startswith("transfer/photos "))
@@ -142,6 +162,13 @@ class TestLists:
         for said in ("which way is up?", "needs images", "1803.07728", "image/rotation: rotation accuracy 64.4"):
             assert said in line
 
+    def test_a_task_is_told_by_its_config_on_pictures_and_data_by_all_that_they_need(self, capsys):
+        lines = {line.split()[0]: line for verb in ("tasks", "data") for line in out_of(capsys, verb).splitlines()}
+        assert "image/contrast: after" in lines["pretext.Contrast"]
+        for name, needed in (("Pairs", "source"), ("Episodes", "data"), ("Generated", "generator")):
+            assert f"needs --data.{needed}" in lines[f"datamodules.{name}"]
+        assert "needs nothing" in lines["datamodules.Digits"]
+
     def test_what_a_class_takes_is_what_its_constructor_takes(self):
         for one in [*catalogue.tasks(), *catalogue.backbones(), *catalogue.data()]:
             package, name = one.name.split(".")
@@ -179,6 +206,13 @@ class TestHelp:
         assert "--help all" in lines[-1]
         assert len(set(filter(None, lines))) == len(list(filter(None, lines))), "a line stands twice"
 
+    def test_that_of_a_search_is_ours_too(self, capsys):
+        lines = out_of(capsys, "nas", "search", "--help").splitlines()
+        assert len(lines) <= 80
+        assert lines[0].startswith("usage: pretext nas search -c CONFIG | RUN")
+        assert any("--model.architecture.lr X" in line for line in lines)
+        assert "--help all" in lines[-1]
+
     def test_all_of_it_is_lightnings(self, capsys):
         with pytest.raises(SystemExit) as stop:
             main(["fit", "--help", "all"])
@@ -192,7 +226,12 @@ class TestHelp:
         """In a process of its own, which imports nothing but what the command line does."""
         (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 a picture")
         (tmp_path / "suite.yaml").write_text("boards: {}\n")
+        (tmp_path / "broken.yaml").write_text("model: [\n")
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "there").mkdir()
+        (tmp_path / "there" / "config.yaml").write_text("model: {}\n")
         wrong = [
+            ["nas", "search"],
             ["trian"],
             ["fit", "-c", "nowhere.yaml"],
             ["fit", "-c", "photo.jpg"],
@@ -202,6 +241,15 @@ class TestHelp:
             ["fit", "-c", "image/digits", "--trainer.max_step", "3"],
             ["fit", "-c", "image/digits", "--model.tasks.more", "pretext.Jigsav"],
             ["fit", "nowhere"],
+            *([verb] for verb in ("fit", "validate", "test", "predict")),
+            ["fit", "-c"],
+            ["fit", "-c", "broken.yaml"],
+            ["fit", "-c", "image/rotation", "--data.root", "empty"],
+            ["fit", "-c", "image/digits", "--data.sise", "16"],
+            ["fit", "-c", "image/digits", "--model.optim.optimizer", "AdamX"],
+            ["fit", "-c", "image/digits", "--data", "datamodule.Photos"],
+            ["probe", "there", "--data", "datamodules.Digit"],
+            ["probe", "there", "--data", "datamodules.Photos", "--data.root", "no"],
             ["bench", str(ROOT / "configs" / "image" / "rotation.yaml")],
             *(
                 [verb, "nowhere"]
@@ -217,7 +265,8 @@ for verb in VERBS:
             assert main(words) == 0, words
         except SystemExit as stop:
             assert stop.code == 0, words
-for words in (["configs"], ["tasks"], ["data"], ["backbones"], ["--help"], ["--version"]):
+lists = [[verb] for verb in ("configs", "tasks", "data", "backbones")]
+for words in (["nas", "search", "--help"], *lists, ["runs", {MADE!r}], ["--help"], ["--version"]):
     assert main(words) == 0, words
 for words in {wrong!r}:
     assert main(words) == 1, words

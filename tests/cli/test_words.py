@@ -10,6 +10,7 @@ from nets import TinyNet
 from PIL import Image
 
 from pretext.__main__ import main
+from pretext.cli import preflight
 from pretext.cli.parser import one_line
 from pretext.training.callbacks.online import _said
 from pretext.training.callbacks.progress import as_table
@@ -58,8 +59,15 @@ class TestNext:
         out = told(capsys, "fit", "-c", "tiny.yaml")
         run = "runs/tiny/0"
         assert out.splitlines()[-1] == f"run: {run}, step 2; look: pretext show {run}; measure: pretext probe {run}"
-        out = told(capsys, "fit", run)
-        assert out.splitlines()[-1].startswith(f"nothing to do: {run} is finished, at step 2; pretext fit {run} ")
+        assert main(["fit", run]) == 0
+        captured = capsys.readouterr()
+        (line,) = captured.out.splitlines()
+        assert line.startswith(f"nothing to do: {run} is finished, at step 2; pretext fit {run} ")
+        assert captured.err == ""
+
+    def test_a_copy_of_a_run(self, capsys):
+        out = told(capsys, "fit", "-c", "runs/tiny/0/config.yaml", "--name", "copy")
+        assert out.splitlines()[-1].startswith("run: runs/tiny/copy, step 2; ")
 
     def test_of_a_run(self, capsys):
         run = "runs/tiny/0"
@@ -128,13 +136,67 @@ def test_of_a_misspelt_run(said, meant, tmp_path, monkeypatch, capsys):
         (["fit", "-c", "suite.yaml"], "suite.yaml is a benchmark: pretext bench suite.yaml"),
         (["prob"], "unknown verb 'prob', did you mean probe"),
         (["tasks", "Rotatoin"], "did you mean Rotation?"),
+        (["fit", "-c", "tiny.yaml", "--data", "datamodule.Photos"], "did you mean datamodules.Photos?"),
+        (["fit", "-c", "tiny.yaml", "--data", "Photo"], "did you mean datamodules.Photos? See `pretext data`"),
+        (["fit", "-c", "tiny.yaml", "--trainer.callbacks+", "pretext.callbacks.Onlin"], "pretext.callbacks.Online?"),
+        (["fit", "-c", "tiny.yaml", "--model.optim.optimizer", "AdamX"], "did you mean torch.optim.Adam"),
+        (["fit", "-c", "tiny.yaml", "--data.sise", "16"], "did you mean --data.size? `pretext data Digits` lists"),
+        (["fit", "-c", "tiny.yaml", "--data.split.limt", "16"], "did you mean --data.split.limit?"),
+        (["fit", "-c", "tiny.yaml", "--model.tasks.turn.truns", "one"], "did you mean --model.tasks.turn.turns?"),
+        (["fit", "-c", "tiny.yaml", "--model.task.x", "pretext.Jigsaw"], "did you mean --model.tasks?"),
+        (["fit", "-c", "tiny.yaml", "--mdel.tasks.x", "pretext.Jigsaw"], "did you mean --model.tasks.x?"),
+        (["fit", "-c", "tiny.yaml", "--model.optim.warmpu", "0"], "did you mean --model.optim.warmup?"),
+        (
+            ["fit", "-c", "misspelt.yaml"],
+            "misspelt.yaml: model.tasks.turn.trun: Option 'trun' is not accepted by pretext",
+        ),
+        (["fit", "-c", "image/digits", "--model.backbone.nam", "x"], "`pretext backbones TorchVision` lists them"),
+        (["probe", "there", "--data", "datamodules.Digit"], "did you mean datamodules.Digits?"),
+        (["probe", "there", "--data.sise", "16"], "did you mean --data.size?"),
+        *(
+            (
+                [verb, "there", "--data", "datamodules.ImageFolder", "--data.root", "no"],
+                "--data.root no: there is no such",
+            )
+            for verb in ("fit", "validate", "show", "probe", "cluster")
+        ),
+        (
+            ["probe", "--backbone", "nets.TinyNet", "--data", "datamodules.Photos", "--data.root", "no"],
+            "no such folder",
+        ),
+        (["fit", "-c", "image/rotation", "--data.root", "empty"], "the folder of data, empty, is empty"),
+        (["fit"], "give a config, pretext fit -c CONFIG, or a run to go on with, pretext fit RUN"),
+        *(([verb], f"give a run before any option: pretext {verb} RUN") for verb in ("validate", "test", "predict")),
+        (["fit", "-c", "tiny.yaml", "--ckpt_path", "no.ckpt"], "--ckpt_path no.ckpt: there is no such file; `last`"),
+        (["bench", "list.yaml"], "list.yaml is a list; a config is a mapping"),
+        (["nas", "search"], "give a config, pretext nas search -c CONFIG"),
+        (["nas", "search", "-c", "nas/darts", "--data.root", "no"], "--data.root no: there is no such folder"),
+        (["fit", "-c", "tiny.yaml", "--name", "a", "--trainer.default_root_dir", "b"], "both say where the run goes"),
+        (["fit", "-c"], "-c wants a config behind it"),
+        (["fit", "-c", "broken.yaml"], "broken.yaml is no YAML of plain data: while parsing"),
     ],
 )
 def test_a_mistake_is_told_in_one_line_with_what_was_meant(words, said, capsys):
     Image.new("RGB", (8, 8)).save("photo.jpg")
     Path("suite.yaml").write_text("boards: {}\n")
+    Path("misspelt.yaml").write_text(TINY.replace("pretext.Rotation", "pretext.Rotation, init_args: {trun: one}"))
+    Path("broken.yaml").write_text("model: {backbone: [\n")
+    Path("list.yaml").write_text("- boards\n")
+    Path("empty").mkdir(exist_ok=True)
+    (Path("there") / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (Path("there") / "config.yaml").write_text(TINY)
+    (Path("there") / "checkpoints" / "last.ckpt").touch()
     (line,) = told(capsys, *words, code=1).splitlines()
     assert said in line
+
+
+def test_a_logger_whose_library_is_missing_is_told_by_our_extra(monkeypatch, capsys):
+    found = preflight.find_spec
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name in ("wandb", "mlflow") else found(name))
+    for name, extra in (("WandbLogger", "wandb"), ("MLFlowLogger", "mlflow")):
+        words = ("--trainer.logger", f"pytorch_lightning.loggers.{name}")
+        (line,) = told(capsys, "fit", "-c", "tiny.yaml", *words, code=1).splitlines()
+        assert line.endswith(f"{name} needs the library {extra}: pip install 'pretext-tasks[{extra}]'")
 
 
 @pytest.mark.parametrize(
@@ -172,6 +234,18 @@ class TestOddities:
         fine = {"x": {"rgb": torch.zeros(4, 3, 8, 32, 32), "audio": torch.zeros(4, 1, 7)}, "index": torch.arange(4)}
         assert list(questions(fine, 1)) == []
         assert list(questions((x, 1), 1)) == []  # what is no batch of ours
+
+    def test_one_file_of_two_pixels(self, capsys):
+        """It is resized to the canvas before a batch is made of it. Its validation has nothing to say."""
+        Path("pixels").mkdir()
+        for name in ("a", "b"):  # one to test on
+            Image.new("RGB", (2, 2)).save(f"pixels/{name}.png")
+        data = ("--data", "datamodules.Photos", "--data.root", "pixels", "--data.canvas", "16")
+        assert main(["fit", "-c", "tiny.yaml", "--name", "pixels", *data, "--data.split.test", "0.5"]) == 0
+        err = capsys.readouterr().err
+        assert "pretext: there is one item to train on" in err
+        assert "pretext: the files' pictures are 2 px wide or high" in err
+        assert "" not in err.splitlines()
 
     def test_files_that_cannot_be_read_are_counted(self, capsys):
         root = labelled_folder(Path("images"))

@@ -10,8 +10,9 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from nets import TinyNet
+from tolerance import NETWORK, assert_rounded
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import pretext
 from datamodules import Digits
@@ -19,7 +20,10 @@ from datamodules.options import Splitting
 from pretext import Augment, Loaders, Optim, Pretrainer, Rotation
 from pretext.__main__ import main
 from pretext.evaluation.flat import frame
+from pretext.training.networks import from_run
 from pretext.training.run import build, read
+from pretext.training.unwritten import read_plain
+from pretext.verbs.listing import steps_of
 
 QUICK = {"max_steps": 3, "max_epochs": -1, "accelerator": "cpu", "limit_val_batches": 1, "log_every_n_steps": 1}
 FAST = {"protocols": ("linear", "knn"), "dims": 16}
@@ -43,6 +47,19 @@ def pretrainer(**options):
     tasks = {"turn": Rotation, "again": partial(Rotation, turns="one")}
     optim = Optim(optimizer=partial(torch.optim.SGD, lr=0.05), schedule="constant")
     return Pretrainer(TinyNet(width=4), tasks, augment=Augment(crop=14), optim=optim, seed=3, **options)
+
+
+def small(folder):
+    """A config of one batch an epoch, for the command line."""
+    tasks = {"turn": {"class_path": "pretext.Rotation"}}
+    data = {"size": 16, "batch_size": 16, "split": {"limit": 16}}
+    config = {
+        "model": {"backbone": {"class_path": "nets.TinyNet"}, "tasks": tasks},
+        "data": {"class_path": "datamodules.Digits", "init_args": data},
+        "trainer": {"accelerator": "cpu", "max_epochs": 1, "limit_val_batches": 1},
+    }
+    (folder / "small.yaml").write_text(yaml.safe_dump(config))
+    return folder / "small.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +110,47 @@ def test_the_same_config_trains_the_same_weights_on_the_command_line(run, tmp_pa
 def test_a_run_goes_on_where_it_stopped(tmp_path):
     more = QUICK | {"max_steps": 4}
     straight = pretext.fit(pretrainer(), digits(), tmp_path / "straight", **more)
-    pretext.fit(pretrainer(), digits(), tmp_path / "parted", **QUICK)
+    begun = pretext.fit(pretrainer(), digits(), tmp_path / "parted", **QUICK).module
     with pytest.raises(FileExistsError, match="resume=True"):
         pretext.fit(pretrainer(), digits(), tmp_path / "parted", **more)
-    parted = pretext.fit(pretrainer(), digits(), tmp_path / "parted", resume=True, **more)
+    parted = pretext.fit(begun, digits(), tmp_path / "parted", resume=True, **more)  # in training mode again
     for name, value in straight.module.state_dict().items():
         assert torch.equal(value, parted.module.state_dict()[name]), name
     with (tmp_path / "parted" / "metrics.csv").open() as lines:
         steps = [int(row["step"]) for row in csv.DictReader(lines) if row["train/loss"]]
     assert steps == [0, 1, 2, 3]
+
+
+def test_a_start_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, y = colours(16)
+    sound = DataLoader(TensorDataset(x, y), batch_size=16)
+
+    def fails(said, data, folder=None, **options):
+        with pytest.raises(ValueError, match=said):
+            pretext.fit(pretrainer(), data, folder, **QUICK | options)
+        assert list(tmp_path.iterdir()) == []
+
+    fails("divide by 255", DataLoader(TensorDataset(x * 255, y), batch_size=16))
+    fails("NaN", DataLoader(TensorDataset(x * torch.nan, y), batch_size=16), "runs/mine")
+    fails("did you mean max_steps", sound, max_step=2)
+    untrained = pretext.fit(pretrainer(), {"train": sound, "test": sound}, accelerator="cpu", max_steps=0)
+    assert untrained.folder == Path("runs/python/0")
+    assert list(tmp_path.iterdir()) == []
+    assert pretext.probe(untrained, protocols=("knn",), dims=16).data["train"] == 16
+
+
+def test_training_says_what_is_ours_alone(tmp_path, capfd, caplog):
+    x, y = colours(16)
+    options = {"accelerator": "cpu", "max_epochs": 1, "enable_progress_bar": False}  # one batch: fewer than ten
+    run = pretext.fit(pretrainer(), DataLoader(TensorDataset(x, y), batch_size=16), tmp_path / "run", **options)
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines()[0].endswith(f"run {run.folder}")
+    assert all(line.startswith("  ") for line in told.err.splitlines()[1:])
+    assert [record.name for record in caplog.records if "lightning" in record.name] == []
+    assert main(["fit", "-c", str(small(tmp_path)), "--trainer.default_root_dir", str(tmp_path / "line")]) == 0
+    assert "logging interval" not in capfd.readouterr().err
 
 
 def test_a_probe_has_rows_and_shows_itself_as_a_table(run):
@@ -144,6 +193,39 @@ def test_loaders_and_plain_modules_are_taken(own):
     assert result.data == {"class": "Loaders", "train": 48, "test": 48, "classes": ["0", "1"]}
     assert pretext.show(own).file.stat().st_size > 1000
     assert pretext.write_report(own).is_file()
+
+
+def test_a_run_whose_config_cannot_be_built_is_used_as_it_is(own, tmp_path):
+    weights = {name: value.clone() for name, value in own.backbone.state_dict().items()}
+    loaded = pretext.load(own)
+    assert all(torch.equal(value, weights[name]) for name, value in loaded.backbone.state_dict().items())
+    assert loaded.inputs.canvas == own.module.inputs.canvas
+    pretext.probe(own, protocols="knn", dims=16)
+    assert any(row["kind"] == "trained" for row in pretext.compare(own).rows())
+    assert pretext.export(own, out=tmp_path / "net.safetensors").file.is_file()
+    tuned = pretext.fit(pretext.FineTune(run=own), own.data, tmp_path / "tuned", **QUICK)
+    assert "model.init_args.run" in read_plain(tmp_path / "tuned" / "config.yaml")["unwritten"]
+    assert not torch.equal(next(tuned.backbone.parameters()), next(own.backbone.parameters()))
+    assert all(torch.equal(value, weights[name]) for name, value in own.backbone.state_dict().items())
+
+
+def test_a_run_without_the_words_for_its_data_lacks_nothing_else(tmp_path):
+    x, y = colours(16)
+    loader = DataLoader(TensorDataset(x, y), batch_size=16)
+    run = pretext.fit(pretrainer(), {"train": loader, "test": loader}, tmp_path / "half", **QUICK)
+    loaded = pretext.load(run.folder).state_dict()  # as a new process has it: by its folder
+    assert all(torch.equal(value, loaded[name]) for name, value in run.module.state_dict().items())
+    assert pretext.probe(run.folder, (loader, loader), protocols=("knn",), dims=16).data["train"] == 16
+    other = ["--data", "datamodules.Digits", "--data.size", "16", "--data.split.limit", "50"]
+    assert from_run(run.folder, other)[1].data.size == 16  # as on the command line
+    assert pretext.predict(run.folder, (loader, loader), accelerator="cpu").values["pooled"].shape == (16, 8)
+    with pytest.raises(ValueError, match=r"data\.init_args\.train .*use other data"):
+        pretext.probe(run.folder)
+    with pytest.raises(ValueError, match="give a module of datamodules"):
+        pretext.cluster(run)
+    tuned = pretext.FineTune(run=run)
+    assert torch.equal(next(tuned.backbone.parameters()), next(run.backbone.parameters()))
+    assert repr(run) == f"Run({run.folder}: turn (Rotation), again (Rotation); step 3; TinyNet, 420 parameters)"
 
 
 def test_the_command_line_says_why_it_cannot_build_such_a_run(own, capsys):
@@ -197,7 +279,7 @@ def test_a_plain_module_and_any_data_module_are_probed(tmp_path):
 
 PLAIN = """
 import pytorch_lightning as pl, torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 class Plain(pl.LightningDataModule):
     def __init__(self, count: int = 16):
@@ -282,8 +364,73 @@ def test_loaders_yield_each_item_once_in_order():
     assert sum(len(batch["x"]) for batch in data.ordered("train", 8)) == 8
 
 
+def test_runs_are_listed_with_the_steps_that_they_took(run, own, tmp_path, capsys):
+    (found,) = pretext.runs(run.folder)
+    assert (found.folder, found.tasks, found.step) == (run.folder, ("turn", "again"), run.steps)
+    assert set(found.scores) == {"val/turn/accuracy", "val/again/accuracy"}
+    (run.folder / "metrics.csv").rename(tmp_path / "metrics.csv")  # as of a run that was too short to log anything
+    try:
+        assert main(["runs", str(run.folder)]) == 0
+        assert f"{run.folder}  step 3  " in capsys.readouterr().out
+        (summary,) = pretext.runs(run.folder)
+        assert (summary.step, summary.scores) == (3, {})
+    finally:
+        (tmp_path / "metrics.csv").rename(run.folder / "metrics.csv")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    assert steps_of(tmp_path / "other.ckpt") is None
+    (tmp_path / "torn.ckpt").write_bytes(b"PK")
+    assert steps_of(tmp_path / "torn.ckpt") is None
+
+
+def test_a_run_is_tested_and_predicts_from_memory_and_from_its_folder(run, own, capsys):
+    scores = pretext.test(run, accelerator="cpu")
+    assert scores == pretext.test(run.folder, accelerator="cpu")
+    assert {"test/loss", "test/turn/accuracy", "test/again/accuracy"} <= set(scores)
+    x, y = colours(20)
+    few = DataLoader(TensorDataset(x, y), batch_size=8)
+    said = pretext.predict(run, (few, few), accelerator="cpu")
+    with torch.no_grad():
+        pooled = run.backbone(run.module.inputs.centre(x)).pooled
+    assert torch.equal(said.index, torch.arange(20))
+    assert_rounded(said.values["pooled"], pooled, NETWORK)
+    assert set(pretext.test(own, (few, few), accelerator="cpu")) == {
+        "test/loss",
+        "test/turn/loss",
+        "test/turn/accuracy",
+    }
+
+
+class Endless(IterableDataset):
+    """Items one by one, of which nobody knows how many there are."""
+
+    def __iter__(self):
+        return iter(zip(*colours(), strict=True))
+
+
+def test_a_loader_without_a_length_is_taken(tmp_path):
+    loader = DataLoader(Endless(), batch_size=16)
+    run = pretext.fit(pretrainer(), loader, tmp_path / "run", max_epochs=1, accelerator="cpu")
+    assert run.steps == 3
+    assert pretext.probe(run, (loader, loader), protocols="knn", dims=16).data["train"] == 48
+    assert [row["board"] for row in pretext.compare([run]).rows()]
+
+
 def test_no_function_has_the_name_of_a_package():
     names = {p.name for p in Path(pretext.__file__).parent.iterdir() if p.is_dir() or p.suffix == ".py"}
     functions = {name for name in pretext.__all__ if callable(getattr(pretext, name)) and name.islower()}
-    assert {"fit", "probe", "show", "export", "compare", "bench", "evolve", "write_report", "load"} <= functions
+    known = {
+        "fit",
+        "load",
+        "test",
+        "predict",
+        "probe",
+        "show",
+        "export",
+        "compare",
+        "cluster",
+        "bench",
+        "evolve",
+        "runs",
+    }
+    assert known | {"write_report", "find_shortcuts", "reproduce", "axis"} == functions
     assert functions.isdisjoint(names | {f"{name}.py" for name in functions} & names)

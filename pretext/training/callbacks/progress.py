@@ -80,7 +80,8 @@ class Progress(ProgressBar):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if fits(trainer) and not trainer.sanity_checking and self.seconds != float("inf"):
             values = {k: v for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-            print(as_table({key: float(value) for key, value in values.items()}), file=sys.stderr, flush=True)
+            if values:  # of no held-out item there are none
+                print(as_table({key: float(value) for key, value in values.items()}), file=sys.stderr, flush=True)
 
     def _say(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch_idx: int) -> None:
         if isinstance(pl_module, Host):

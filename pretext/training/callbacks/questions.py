@@ -30,12 +30,16 @@ class Questions(pl.Callback):
     ) -> None:
         if not self._asked:
             self._asked = True
-            for question in questions(batch, trainer.num_training_batches):
+            side = getattr(getattr(trainer, "datamodule", None), "file_side", None)  # of files that were resized
+            for question in questions(batch, trainer.num_training_batches, side):
                 _ask(trainer, question)
 
 
-def questions(batch: Any, batches: float) -> Iterator[str]:
-    """Ask about a batch, a dict of `x` and `index`, which is one of so many."""
+def questions(batch: Any, batches: float, file_side: int | None = None) -> Iterator[str]:
+    """Ask about a batch, a dict of `x` and `index`, which is one of so many.
+
+    `file_side`: the shorter side of the pictures in their files, pixels, where it is known.
+    """
     if not isinstance(batch, dict) or not {"x", "index"} <= batch.keys():
         return
     if batches == 1 and len(batch["index"]) == 1:
@@ -43,6 +47,8 @@ def questions(batch: Any, batches: float) -> Iterator[str]:
     pictures = [leaf for leaf in leaves(batch["x"]) if leaf.ndim > 3]
     if pictures and (side := min(min(leaf.shape[-2:]) for leaf in pictures)) < SMALL:
         yield f"the pictures are {side} px wide or high: nothing can be seen in them. Is the canvas right?"
+    elif file_side is not None and file_side < SMALL:
+        yield f"the files' pictures are {file_side} px wide or high: nothing can be seen in them. Is the folder right?"
 
 
 def _ask(trainer: pl.Trainer, question: str) -> None:

@@ -51,6 +51,9 @@ class Record(pl.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, Board | History):
                 logger.begun = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say what is trained; of a run that is finished already nothing is, and this is not called."""
         if trainer.is_global_zero:
             trained = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
             print(f"{counted(trained)} parameters, run {trainer.default_root_dir}", file=sys.stderr)
