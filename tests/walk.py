@@ -47,6 +47,10 @@ tasks:
   edges: {task: {class_path: pretext.Edges}}
   keypoints: {task: {class_path: pretext.Keypoints}}
   super-resolution: {task: {class_path: pretext.SuperResolution}}
+  inpainting: {task: {class_path: pretext.Inpainting}}
+  the same: {task: {class_path: pretext.Autoencoding}}
+  edges again: {task: {class_path: pretext.Edges}}
+  keypoints again: {task: {class_path: pretext.Keypoints}}
 targets: [edges]
 training: {models: 2, subset: 50, steps: 2, batch: 4}
 correlations: {items: 20, steps: 2}
