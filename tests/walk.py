@@ -24,7 +24,7 @@ SMALL = {
     "audit": ["--budget", "1", "--data.batch_size", "8"],
     "reproduce": ["--scale", "0.00005"],
     "evolve": ["--candidates", "1", "--steps", "1", "--items", "160", "--probe", "false", "--data.batch_size", "8"],
-    "sample": ["--architectures", "2", "--steps", "2", "--seeds", "1", "--items", "40", "--calibration", "16"],
+    "sample": ["--architectures", "3", "--steps", "2", "--seeds", "1", "--items", "40", "--calibration", "16"],
     "search": STEPS,
 }
 HOURS = "benchmarks/transfer.yaml"
