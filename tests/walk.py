@@ -160,7 +160,8 @@ def words_of(line, where, data):
         shrink(Path(rest[0]))
     own = SMALL.get(rest[0] if verb == "nas" else verb, [])
     own = own[:2] if "--protocols" in rest else own  # those that the README names
-    own = [*own, "--data.queries", "3"] if "CIFAR10" in line and verb == "fit" else own  # of few items a class
+    if "CIFAR10" in line and verb == "fit":  # of few items a class
+        own = [*own, "--data.queries", "3", "--data.count.val", "0"]
     few = ["--data.batch_size", "4"] if verb == "fit" and "--data.root" in rest else []
     return [str(Path(sys.executable).parent / "pretext"), verb, *rest, *own, *few]
 
