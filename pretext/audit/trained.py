@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Generator
 
-from pretext.audit.lenses import destroyed
 from pretext.core.rng import rng
 from pretext.core.types import Puzzle, Task, Tree
 from pretext.training.batches import lawful
@@ -36,16 +36,14 @@ def control_scores(module: Pretrainer, loader: Iterable[Any]) -> dict[str, float
         x, items = module.inputs.centre(batch["x"]), items + size
         for name, task in module.tasks.items():
             assert isinstance(task, Task)  # ModuleDict forgets that its modules are tasks
-            key = (module.seed, "val", name, 0, 0, number)
-            if task.destroyed(task.pose(x, rng(module.device, *key)), rng(module.device, *key)) is not None:
-                grade = examined(module, (_posing(task), task.solve, task.grade), x, *key)
+            chance = rng(module.device, module.seed, "val", name, 0, 0, number)
+            puzzle = task.destroyed(task.pose(x, chance), chance)
+            if puzzle is not None:
+                grade = examined(module, (partial(_posed, puzzle), task.solve, task.grade), x)
                 for what, value in {"loss": grade.loss, **grade.scores}.items():
                     sums[f"{name}/{what}"] += size * float(value)
     return {name: total / items for name, total in sums.items()}
 
 
-def _posing(task: Task) -> Callable[[Tree, Generator], Puzzle]:
-    def pose(x: Tree, rng: Generator) -> Puzzle:
-        return destroyed(task, task.pose(x, rng), rng)
-
-    return pose
+def _posed(puzzle: Puzzle, x: Tree, rng: Generator) -> Puzzle:
+    return puzzle
