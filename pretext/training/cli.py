@@ -30,6 +30,7 @@ from pretext.training.loggers import Elsewhere, Paint, going_on
 from pretext.training.one_writer import only_writer
 from pretext.training.options import merged, todays
 from pretext.training.parser import Parser
+from pretext.training.precision import quick_precision
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.run import CONFIG, LAST, evaluates, find, link_seed
 from pretext.training.run_folder import RunFolder, home_of
@@ -163,7 +164,7 @@ class PretextCLI(LightningCLI):
         kwargs["callbacks"] = [*(config.callbacks or []), *watchers(self.command, lines), *elsewhere]
         kwargs["plugins"] = plugins(_listed(config.plugins), config.sync_batchnorm)
         kwargs["enable_checkpointing"] = False  # Checkpoint does it
-        return alone_with_signals(super().instantiate_trainer(**kwargs))
+        return quick_precision(alone_with_signals(super().instantiate_trainer(**kwargs)))
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run a verb; a run that is trained belongs to one process (of several ranks, to the first)."""

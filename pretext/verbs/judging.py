@@ -14,6 +14,7 @@ from pretext.core.errors import require
 from pretext.core.quiet import quiet
 from pretext.training.host import Host
 from pretext.training.loaders import Adapted, Loaders, taken
+from pretext.training.precision import quick_precision
 from pretext.training.trained import Run
 from pretext.verbs.opening import opened
 
@@ -95,5 +96,5 @@ def _ready(
         raise FileNotFoundError(f"{verb}: {folder} has no checkpoint; train it first with `pretext fit {folder}`")
     data = own if data is None else data
     require(data is not None, verb, "no data", "give some as the second argument")
-    lightning = pl.Trainer(**{**OPTIONS, "default_root_dir": str(folder), **trainer})
+    lightning = quick_precision(pl.Trainer(**{**OPTIONS, "default_root_dir": str(folder), **trainer}))
     return module.eval(), taken(data), lightning
