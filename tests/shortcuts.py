@@ -121,6 +121,11 @@ def framed(n, side=16, key=0):
     return x
 
 
+def sloping(n, side=16, key=0):
+    """Textures that grow brighter to the right, all over."""
+    return textures(n, side, 0, 96, key) + torch.arange(side, dtype=torch.uint8) * (160 // side)
+
+
 def dark(n, side=16, key=0):
     """Textures that are dark inside of a border that is not."""
     x = textures(n, side, key=key)

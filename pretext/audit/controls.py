@@ -40,6 +40,8 @@ class Control:
         posed: what becomes of the question.
         describe: the numbers that are shown instead of the question, by which no network sees it.
         against: what the data become instead for comparison; the network of the intact task is then scored on both.
+        beside: what is left instead for comparison, and trained on as well: it keeps content as this does, without the
+            trace. The share is then what this has beyond it.
         channels: of pictures, one of which it wants.
         content: whether it takes all content, which a task whose answer is made of pixels would not notice.
         kept: tells which share of what is shown it keeps, where that is not the same for all.
@@ -56,6 +58,7 @@ class Control:
     posed: Posed | None = None
     describe: Describe | None = None
     against: Loaded | None = None
+    beside: Control | None = None
     channels: tuple[int, ...] = ()
     content: bool = False
     kept: Callable[[Tree], float] | None = None
@@ -141,6 +144,7 @@ CONTROLS = (
         "d",
         "borders alone",
         posed=lenses.borders,
+        beside=Control("frame further in", "d", "a frame further in", posed=lenses.frames_further_in),
         kept=lenses.kept_by_borders,
         advice="crop without padding, and crop what a pose leaves at the edge",
         options=remedies.EDGES,

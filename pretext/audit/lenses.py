@@ -19,6 +19,7 @@ from pretext.ops.geometric import MEAN
 from pretext.ops.resample import resample
 
 BORDER = 16  # a border is so many times narrower than the picture, or the sound long
+INNER = 8  # the frame that borders are compared with begins at such a part of the side
 LENS = 0.03  # by which red is larger and blue smaller than green: more than by any lens, or a small budget misses it
 FINE, CONTRAST = 6, 3.0  # of the grain that shows it: lines in a pixel, and how much it is enhanced
 QUALITY = 30  # of JPEG: coarse, so that new blocks outdo those that were there
@@ -88,6 +89,11 @@ def borders(task: Task, puzzle: Puzzle, rng: Generator) -> Puzzle:
     return puzzle._replace(question=mapped(_framed, puzzle.question))
 
 
+def frames_further_in(task: Task, puzzle: Puzzle, rng: Generator) -> Puzzle:
+    """Keep a frame as wide as `borders` keep, an eighth further in: content, and nothing that a pose leaves outside."""
+    return puzzle._replace(question=mapped(_framed_further_in, puzzle.question))
+
+
 def blank(task: Task, puzzle: Puzzle, rng: Generator) -> Puzzle:
     """Show one grey, or silence."""
     return puzzle._replace(question=mapped(_empty, puzzle.question))
@@ -118,17 +124,47 @@ def kept_by_borders(question: Tree) -> float:
 
 def _framed(x: Tensor) -> Tensor:
     kept = x.clone()
-    kept[_inside(x)] = 0.0 if x.ndim == 3 else _mean_colour(x)
+    kept[_inside(x)] = _empty_of(x)
     return kept
 
 
-def _inside(x: Tensor) -> tuple[slice, ...]:
+def _framed_further_in(x: Tensor) -> Tensor:
+    further = _inside(x, INNER)
+    kept = _empty_of(x).expand_as(x).clone()
+    kept[further] = _framed_as(x[further], x)
+    return kept
+
+
+def _framed_as(part: Tensor, whole: Tensor) -> Tensor:
+    """Keep of the inside of a picture a frame as wide as that of the whole picture."""
+    kept, inside = part.clone(), [slice(None)] * part.ndim
+    for axis in _axes(whole):
+        edge = _edge(whole, axis, BORDER)
+        inside[axis] = slice(edge, max(edge, part.shape[axis] - edge))
+    kept[tuple(inside)] = _empty_of(whole)
+    return kept
+
+
+def _inside(x: Tensor, part: int = BORDER) -> tuple[slice, ...]:
     """Find what is not border: a sixteenth of each side, of sounds of their length, at least one pixel or sample."""
     inside = [slice(None)] * x.ndim
-    for axis in (-1,) if x.ndim == 3 else (-2, -1):
-        edge = max(1, x.shape[axis] // BORDER)
+    for axis in _axes(x):
+        edge = _edge(x, axis, part)
         inside[axis] = slice(edge, x.shape[axis] - edge)
     return tuple(inside)
+
+
+def _axes(x: Tensor) -> tuple[int, ...]:
+    return (-1,) if x.ndim == 3 else (-2, -1)
+
+
+def _edge(x: Tensor, axis: int, part: int) -> int:
+    return max(1, x.shape[axis] // part)
+
+
+def _empty_of(x: Tensor) -> Tensor:
+    """Return what is put where nothing is left: silence, or the batch's mean colour, (1, C, 1, ...)."""
+    return x.new_zeros([1] * x.ndim) if x.ndim == 3 else _mean_colour(x)
 
 
 def _mean_colour(x: Tensor) -> Tensor:

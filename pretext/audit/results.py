@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import hypot
 from typing import Any
 
 from pretext.evaluation.statistics.intervals import Interval, ratio
@@ -58,6 +59,7 @@ class Finding:
         note: why there is no score, or no verdict on it.
         seconds: that it took.
         against: what `score` is compared with instead of the intact one, where the trained network is but scored anew.
+        beside: score of what keeps content as it does, without the trace; `share` is then what it has beyond that.
         kept: share of what is shown that it keeps, where that depends on the task.
 
     """
@@ -72,6 +74,7 @@ class Finding:
     note: str = ""
     seconds: float = 0.0
     against: Score | None = None
+    beside: Score | None = None
     kept: float | None = None
 
     @property
@@ -142,7 +145,8 @@ class TaskAudit:
             return f"{worst.title}: beyond chance, though the intact task is not learnt; {worst.advice}"
         how = "answers most of it" if worst.verdict == ANSWERS else "answers part of it"
         share = f"{worst.share.value:.0%} ({worst.share.low:.0%} to {worst.share.high:.0%}) of the intact score"
-        return f"{worst.title}: {how}, {share}; {worst.advice}"
+        beyond = " beyond as much content" if worst.beside else ""
+        return f"{worst.title}: {how}, {share}{beyond}; {worst.advice}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -151,8 +155,8 @@ class TaskAudit:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> TaskAudit:
         """Read what `to_json` returned."""
-        kinds = {"score": Score, "against": Score, "share": Share}
-        read = [{**one, **{key: _read(kind, one[key]) for key, kind in kinds.items()}} for one in plain["findings"]]
+        kinds = {"score": Score, "against": Score, "beside": Score, "share": Share}
+        read = [{**one, **{key: _read(kind, one.get(key)) for key, kind in kinds.items()}} for one in plain["findings"]]
         findings = tuple(Finding(**one) for one in read)
         rest = {key: value for key, value in plain.items() if key not in ("verdict", "findings", "intact")}
         return cls(intact=_read(Score, plain["intact"]), findings=findings, **rest)
@@ -171,6 +175,18 @@ def share_of(score: Score, intact: Score, chance: float) -> Share | None:
     (one, of_one), (two, of_two) = score.over(chance), intact.over(chance)
     bounds = ratio(one, of_one, two, of_two)
     return None if bounds is None else Share(one / two, *bounds)
+
+
+def excess_share(score: Score, beside: Score, intact: Score, chance: float) -> Share | None:
+    """Divide what a control scores beyond another by what the intact task does beyond chance.
+
+    The two are trained apart, so that their difference has MOVER's interval of independent scores.
+    """
+    value, (two, of_two) = score.value - beside.value, intact.over(chance)
+    low = value - hypot(score.value - score.low, beside.high - beside.value)
+    high = value + hypot(score.high - score.value, beside.value - beside.low)
+    bounds = ratio(value, Interval(low, high), two, of_two)
+    return None if bounds is None else Share(value / two, *bounds)
 
 
 def lost_share(score: Score, against: Score, chance: float) -> Share | None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pretext.audit.controls import INTACT, Control
 from pretext.audit.marks import Marks
 from pretext.audit.plan import controls_of, exams
-from pretext.audit.results import Finding, Score, TaskAudit, judged, lost_share, share_of
+from pretext.audit.results import Finding, Score, TaskAudit, excess_share, judged, lost_share, share_of
 from pretext.audit.sitting import Exam, metric_of, sit
 from pretext.core.files import write_json
 from pretext.jobs.files import FileJob, finish, read_result
@@ -72,7 +72,8 @@ def _cells(exam: Exam, asked: Sequence[tuple[Control, str]], folder: Path, key: 
     """List what is trained for a task: it as it is, and on what each control leaves."""
     can = [control for control, refusal in asked if not refusal]
     swaps = tuple(control for control in can if control.swaps)
-    trained = [(WHOLE, swaps), *((control, ()) for control in can if not control.swaps)]
+    beside = [control.beside for control in can if control.beside]
+    trained = [(WHOLE, swaps), *((control, ()) for control in (*can, *beside) if not control.swaps)]
     return [
         Cell(exam, control, others, folder / f"{exam.name}-{control.name.replace(' ', '_')}-{key}.json")
         for control, others in trained
@@ -107,7 +108,8 @@ def _gathered(exam: Exam, asked: Sequence[tuple[Control, str]], cells: Sequence[
             findings.append(replace(blank, note=result.get("failed", "the intact task failed")))
         else:
             kept = None if control.kept is None else control.kept(puzzle.question)
-            findings.append(_finding(control, task, result, score, intact, chance, kept))
+            compared = results[control.beside.name] if control.beside else None
+            findings.append(_finding(control, task, result, compared, score, intact, chance, kept))
     note = str(whole.get("failed", ""))
     return TaskAudit(exam.name, _kind(task), metric, chance, intact, tuple(findings), held, trained, note)
 
@@ -116,6 +118,7 @@ def _finding(
     control: Control,
     task: Any,
     result: Mapping[str, Any],
+    compared: Mapping[str, Any] | None,
     of: Callable[[Mapping[str, Any]], Score],
     intact: Score,
     chance: float,
@@ -131,10 +134,13 @@ def _finding(
             return replace(blank, score=score, against=against, note=NOTHING_TO_LOSE)
         verdict = judged(share, score, chance)
         return replace(blank, score=score, against=against, share=share, verdict=verdict, advice=advice)
-    score = of(result["score"])
-    share = share_of(score, intact, chance)
-    verdict = judged(share, score, chance, kept)
-    return replace(blank, score=score, share=share, verdict=verdict, advice=advice, seconds=result["seconds"])
+    if compared is not None and "failed" in compared:
+        return replace(blank, note=compared["failed"])
+    score, beside = of(result["score"]), None if compared is None else of(compared["score"])
+    share = share_of(score, intact, chance) if beside is None else excess_share(score, beside, intact, chance)
+    verdict = judged(share, score, chance if beside is None else max(chance, beside.high), kept)
+    blank = replace(blank, score=score, beside=beside, share=share, verdict=verdict, advice=advice)
+    return replace(blank, seconds=result["seconds"] + (compared or {}).get("seconds", 0.0))
 
 
 def _kind(task: Any) -> str:

@@ -9,7 +9,8 @@ from pretext.report.table import Cell, Column, Row, Table, plain
 
 NOTE = (
     "Score: on held-out items. Share: of what the intact task scores beyond a blind guess (its interval is MOVER's); "
-    "in rows marked *, what the trained network loses where traces are moved. Intervals hold for all rows of a task at "
+    "in rows marked *, what the trained network loses where traces are moved; of borders, what they score beyond a "
+    "frame as wide further in, which keeps content as they do. Intervals hold for all rows of a task at "
     "once in 95 of 100 audits (Bonferroni), and words go by them: a control answers a task where its whole interval is "
     f"at least {HALF:.0%}, part of it from {SOME:.0%} on, and does not (no) where it is below; else it is unclear. "
     f"What keeps more than {MUCH:.0%} of what is shown keeps content, and is not accused."
@@ -58,4 +59,6 @@ def _row(audit: TaskAudit, one: Finding) -> Row:
     title = f"{one.title} *" if one.against else one.title
     if one.kept is not None:
         title += f" ({one.kept:.0%} of what is shown)"
+    if one.beside is not None:
+        title += f", against {one.beside.value:.1%} further in"
     return Row(["", one.letter, title, cell_of(one.score), share, one.verdict or one.note], "", audit.task)

@@ -20,6 +20,7 @@ from shortcuts import (
     dark,
     framed,
     fringed,
+    sloping,
     textures,
     tones,
     wedges,
@@ -30,7 +31,7 @@ from pretext.audit.controls import CONTROLS
 from pretext.audit.marks import REMOVED, Marks
 from pretext.audit.networks import Small
 from pretext.audit.plan import controls_of
-from pretext.audit.results import ANSWERS
+from pretext.audit.results import ANSWERS, NO
 from pretext.audit.run import NOTHING_TO_LOSE, WHOLE, examine
 from pretext.audit.sitting import Exam, Items, _batches, sit
 from pretext.core.rng import rng
@@ -49,7 +50,7 @@ def accused(found):
     return {one.name for one in found.findings if one.accused}
 
 
-EVERY = {"nothing", "noise", "constant", "borders", "moments", "spectrum", "aberration"}
+EVERY = {"nothing", "noise", "constant", "moments", "spectrum", "aberration"}
 PLANTED = [
     (Mirrored, framed, TinyNet, {"borders"}, 30),
     (Negative, dark, TinyNet, {"moments"}, 30),
@@ -66,9 +67,19 @@ def test_a_planted_shortcut_answers_and_nothing_else_does(task, data, backbone, 
     for one in found.findings:
         if one.name in names:
             assert one.verdict == ANSWERS, one
-            assert one.share.low > 0.9, one
+            assert one.share.low > (0.7 if one.beside else 0.9), one  # of a difference the interval is wider
     assert found.worst.title in found.verdict
     assert "answers most of it" in found.verdict
+
+
+def test_content_that_goes_on_to_the_border_is_no_trace_of_the_border(tmp_path):
+    """The border tells all of it, and a frame further in as well."""
+    found = examine(exam(Mirrored, sloping, steps=40, held=1024), tmp_path, "sloping")
+    borders = next(one for one in found.findings if one.name == "borders")
+    assert min(found.intact.value, borders.score.value, borders.beside.value) > 0.95, (found.intact, borders)
+    assert borders.verdict == NO, borders
+    row = next(row for row in rows_of(found) if str(row.cells[2]).startswith("borders"))
+    assert "further in" in str(row.cells[2])
 
 
 def test_one_colour_does_not_tell_which_view_is_of_the_same_image():

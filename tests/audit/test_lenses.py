@@ -55,6 +55,24 @@ def test_borders_keep_the_frame_of_pictures_and_the_ends_of_sounds():
     )
 
 
+def test_frames_further_in_are_as_wide_and_leave_the_border_out():
+    """Of 32 px a frame of two from the fifth on, of 160 samples ten from the twenty-first on, at either end."""
+    picture, sound = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 160) + 1
+    question = lenses.frames_further_in(None, Puzzle({"a": picture, "b": sound}, 0), draw()).question
+    kept = torch.zeros(32, 32, dtype=torch.bool)
+    kept[4:28, 4:28] = True
+    kept[6:26, 6:26] = False
+    assert torch.equal(question["a"][..., kept], picture[..., kept])
+    rest = question["a"][..., ~kept]
+    assert (rest == rest[:1, :, :1]).all()  # one colour
+    heard = torch.zeros(160, dtype=torch.bool)
+    heard[20:30] = heard[130:140] = True
+    assert torch.equal(question["b"], torch.where(heard, sound, 0.0))
+    tile = torch.rand(2, 3, 7, 7)
+    (left,) = lenses.frames_further_in(None, Puzzle({"a": tile}, 0), draw()).question.values()
+    assert (left == tile).all((0, 1)).sum() == 5**2 - 3**2
+
+
 def test_how_much_borders_keep_depends_on_the_size():
     """A pixel all round is 24 of the 49 of a tile of 7 px; two are 240 of the 1,024 of a picture of 32 px."""
     tile, picture, sound = torch.rand(2, 3, 7, 7), torch.rand(2, 3, 32, 32), torch.rand(2, 1, 160)

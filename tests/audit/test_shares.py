@@ -19,6 +19,7 @@ from pretext.audit.results import (
     Score,
     Share,
     TaskAudit,
+    excess_share,
     judged,
     lost_share,
     share_of,
@@ -60,6 +61,28 @@ def test_intervals_of_shares_hold_as_often_as_they_say():
     chances = torch.tensor([[one], [two]]).expand(2, draws)
     counts = torch.binomial(torch.full((2, draws), float(items)), chances, generator=rng("cpu", "shares")).long()
     shares = [share_of(score(a, items), score(b, items), chance) for a, b in counts.T.tolist()]
+    held = sum(share.low <= true <= share.high for share in shares) / draws
+    assert abs(held - 0.95) < 4 * (0.95 * 0.05 / draws) ** 0.5
+
+
+def test_what_a_control_has_beyond_another():
+    found = excess_share(score(700), score(600), score(750), 0.5)
+    assert found.value == pytest.approx(0.1 / 0.25)
+    assert found.low < found.value < found.high
+    assert excess_share(score(600), score(600), score(750), 0.5).value == 0
+    assert excess_share(score(700), score(500), score(750), 0.5).value == pytest.approx(
+        share_of(score(700), score(750), 0.5).value
+    )
+    assert excess_share(score(700), score(600), score(510), 0.5) is None
+
+
+def test_intervals_of_what_is_beyond_hold_as_often_as_they_say():
+    """Of 400 draws of three known scores, 95 % hold, within four standard errors."""
+    chance, (one, other, whole), items, draws = 0.25, (0.5, 0.45, 0.6), 1000, 400
+    chances = torch.tensor([[one], [other], [whole]]).expand(3, draws)
+    counts = torch.binomial(torch.full((3, draws), float(items)), chances, generator=rng("cpu", "beyond")).long()
+    shares = [excess_share(score(a, items), score(b, items), score(c, items), chance) for a, b, c in counts.T.tolist()]
+    true = (one - other) / (whole - chance)
     held = sum(share.low <= true <= share.high for share in shares) / draws
     assert abs(held - 0.95) < 4 * (0.95 * 0.05 / draws) ** 0.5
 
