@@ -26,4 +26,5 @@ def quick_precision(trainer: pl.Trainer, aloud: bool = True) -> pl.Trainer:
 
 def cpu_has_bfloat16() -> bool:
     """Tell whether convolutions in bfloat16 are faster than emulation; without oneDNN they never are."""
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    built = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return built and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
