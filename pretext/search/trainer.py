@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser
 
 from pretext.core.quiet import hush
 from pretext.training.callbacks import Divergence
+from pretext.training.overhead import lightened
 from pretext.training.precision import quick_precision
 
 QUIET = {
@@ -46,4 +47,4 @@ def quiet_trainer(options: Mapping[str, Any], steps: int, folder: Path) -> pl.Tr
         hush()
         trainer: pl.Trainer = parser.instantiate(parser.parse_object({"trainer": given})).trainer
     trainer.callbacks.append(Divergence())  # type: ignore[attr-defined]  # Lightning sets it outside the class
-    return quick_precision(trainer, aloud=False)  # each of many jobs would say it
+    return lightened(quick_precision(trainer, aloud=False))  # each of many jobs would say it

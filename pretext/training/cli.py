@@ -25,12 +25,11 @@ from pretext.core.yaml_file import read_yaml
 from pretext.training.callbacks import Checkpoint, Stagnation
 from pretext.training.companions import TRAINER, loggers, plugins, watchers
 from pretext.training.host import Host
-from pretext.training.interruption import alone_with_signals
 from pretext.training.loggers import Elsewhere, Paint, going_on
 from pretext.training.one_writer import only_writer
 from pretext.training.options import merged, todays
 from pretext.training.parser import Parser
-from pretext.training.precision import quick_precision
+from pretext.training.prepared import prepared
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.run import CONFIG, LAST, evaluates, find, link_seed
 from pretext.training.run_folder import RunFolder, home_of
@@ -164,7 +163,7 @@ class PretextCLI(LightningCLI):
         kwargs["callbacks"] = [*(config.callbacks or []), *watchers(self.command, lines), *elsewhere]
         kwargs["plugins"] = plugins(_listed(config.plugins), config.sync_batchnorm)
         kwargs["enable_checkpointing"] = False  # Checkpoint does it
-        return quick_precision(alone_with_signals(super().instantiate_trainer(**kwargs)))
+        return prepared(super().instantiate_trainer(**kwargs))
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run a verb; a run that is trained belongs to one process (of several ranks, to the first)."""

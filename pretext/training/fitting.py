@@ -23,10 +23,9 @@ from pretext.core.types import Backbone
 from pretext.training.callbacks import Checkpoint, Stagnation
 from pretext.training.companions import TRAINER, loggers, plugins, watchers
 from pretext.training.host import Host
-from pretext.training.interruption import alone_with_signals
 from pretext.training.loaders import taken
 from pretext.training.one_writer import only_writer
-from pretext.training.precision import quick_precision
+from pretext.training.prepared import prepared
 from pretext.training.run import CONFIG, LAST
 from pretext.training.run_folder import RunFolder
 from pretext.training.trained import Run
@@ -126,7 +125,7 @@ def _trainer(run: Path, options: dict[str, Any], resumed_at: int | None, config:
     own["callbacks"] = [*_listed(own.get("callbacks")), *more]
     own["plugins"] = plugins(_listed(own.get("plugins")), own.get("sync_batchnorm"))
     own["sync_batchnorm"] = bool(own.get("sync_batchnorm"))
-    return quick_precision(alone_with_signals(pl.Trainer(**own)))
+    return prepared(pl.Trainer(**own))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -21,6 +21,9 @@ from pretext.training.figures import Figures
 from pretext.training.inputs import InputPipeline
 from pretext.training.optimization import LearningRates, Optim
 
+HOOK = "_current_fx_name"
+"""In which hook a module is. Lightning sets it forty times a step; torch looks at each value whether it is a part."""
+
 
 def require_backbone(backbone: object, asker: str) -> None:
     """Refuse what is no backbone, and say what makes one of it."""
@@ -64,6 +67,12 @@ class Host(Built, pl.LightningModule, ABC):
         self.figures = Figures()
         self._looked = False  # at a batch
         self._networks = [m for m in inputs.backbone.modules() if isinstance(m, Backbone)]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == HOOK:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def setup(self, stage: str) -> None:
         self.execution.prepare(self.backbone)
