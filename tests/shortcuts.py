@@ -121,9 +121,11 @@ def framed(n, side=16, key=0):
     return x
 
 
-def sloping(n, side=16, key=0):
-    """Textures that grow brighter to the right, all over."""
-    return textures(n, side, 0, 96, key) + torch.arange(side, dtype=torch.uint8) * (160 // side)
+def halves(n, side=32, key=0):
+    """Textures whose left half is a little darker: every pixel tells as much as any other."""
+    x = textures(n, side, 64, 192, key)
+    x[..., : side // 2] -= 6
+    return x
 
 
 def dark(n, side=16, key=0):

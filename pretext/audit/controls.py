@@ -144,7 +144,7 @@ CONTROLS = (
         "d",
         "borders alone",
         posed=lenses.borders,
-        beside=Control("frame further in", "d", "a frame further in", posed=lenses.frames_further_in),
+        beside=Control("borders from within", "d", "borders from further in", posed=lenses.borders_from_within),
         kept=lenses.kept_by_borders,
         advice="crop without padding, and crop what a pose leaves at the edge",
         options=remedies.EDGES,

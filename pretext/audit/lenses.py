@@ -19,7 +19,7 @@ from pretext.ops.geometric import MEAN
 from pretext.ops.resample import resample
 
 BORDER = 16  # a border is so many times narrower than the picture, or the sound long
-INNER = 8  # the frame that borders are compared with begins at such a part of the side
+INNER = 8  # of what borders are compared with such a part of the side is taken from further in
 LENS = 0.03  # by which red is larger and blue smaller than green: more than by any lens, or a small budget misses it
 FINE, CONTRAST = 6, 3.0  # of the grain that shows it: lines in a pixel, and how much it is enhanced
 QUALITY = 30  # of JPEG: coarse, so that new blocks outdo those that were there
@@ -89,9 +89,13 @@ def borders(task: Task, puzzle: Puzzle, rng: Generator) -> Puzzle:
     return puzzle._replace(question=mapped(_framed, puzzle.question))
 
 
-def frames_further_in(task: Task, puzzle: Puzzle, rng: Generator) -> Puzzle:
-    """Keep a frame as wide as `borders` keep, an eighth further in: content, and nothing that a pose leaves outside."""
-    return puzzle._replace(question=mapped(_framed_further_in, puzzle.question))
+def borders_from_within(task: Task, puzzle: Puzzle, rng: Generator) -> Puzzle:
+    """Keep what `borders` do of pictures whose outer eighth is made of what lies further in, mirrored.
+
+    That shows as much content, without traces up to an eighth of the side wide. It lies at the edge, or a network would
+    not know its place as well: it tells that by the zeros that it pads with.
+    """
+    return puzzle._replace(question=mapped(lambda leaf: _framed(_mirrored_outwards(leaf)), puzzle.question))
 
 
 def blank(task: Task, puzzle: Puzzle, rng: Generator) -> Puzzle:
@@ -128,21 +132,14 @@ def _framed(x: Tensor) -> Tensor:
     return kept
 
 
-def _framed_further_in(x: Tensor) -> Tensor:
-    further = _inside(x, INNER)
-    kept = _empty_of(x).expand_as(x).clone()
-    kept[further] = _framed_as(x[further], x)
-    return kept
-
-
-def _framed_as(part: Tensor, whole: Tensor) -> Tensor:
-    """Keep of the inside of a picture a frame as wide as that of the whole picture."""
-    kept, inside = part.clone(), [slice(None)] * part.ndim
-    for axis in _axes(whole):
-        edge = _edge(whole, axis, BORDER)
-        inside[axis] = slice(edge, max(edge, part.shape[axis] - edge))
-    kept[tuple(inside)] = _empty_of(whole)
-    return kept
+def _mirrored_outwards(x: Tensor) -> Tensor:
+    for axis in _axes(x):
+        side, cut = x.shape[axis], _edge(x, axis, INNER)
+        places = torch.arange(side, device=x.device)
+        places = torch.where(places < cut, 2 * cut - 1 - places, places)
+        places = torch.where(places >= side - cut, 2 * (side - cut) - 1 - places, places)
+        x = x.index_select(axis, places.clamp(0, side - 1))
+    return x
 
 
 def _inside(x: Tensor, part: int = BORDER) -> tuple[slice, ...]:

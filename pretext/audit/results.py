@@ -145,7 +145,7 @@ class TaskAudit:
             return f"{worst.title}: beyond chance, though the intact task is not learnt; {worst.advice}"
         how = "answers most of it" if worst.verdict == ANSWERS else "answers part of it"
         share = f"{worst.share.value:.0%} ({worst.share.low:.0%} to {worst.share.high:.0%}) of the intact score"
-        beyond = " beyond as much content" if worst.beside else ""
+        beyond = " beyond content further in" if worst.beside else ""
         return f"{worst.title}: {how}, {share}{beyond}; {worst.advice}"
 
     def to_json(self) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def share_of(score: Score, intact: Score, chance: float) -> Share | None:
 def excess_share(score: Score, beside: Score, intact: Score, chance: float) -> Share | None:
     """Divide what a control scores beyond another by what the intact task does beyond chance.
 
-    The two are trained apart, so that their difference has MOVER's interval of independent scores.
+    The interval of the difference is MOVER's of independent scores; of scores on the same items it is too wide.
     """
     value, (two, of_two) = score.value - beside.value, intact.over(chance)
     low = value - hypot(score.value - score.low, beside.high - beside.value)

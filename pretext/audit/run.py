@@ -134,13 +134,33 @@ def _finding(
             return replace(blank, score=score, against=against, note=NOTHING_TO_LOSE)
         verdict = judged(share, score, chance)
         return replace(blank, score=score, against=against, share=share, verdict=verdict, advice=advice)
-    if compared is not None and "failed" in compared:
-        return replace(blank, note=compared["failed"])
-    score, beside = of(result["score"]), None if compared is None else of(compared["score"])
-    share = share_of(score, intact, chance) if beside is None else excess_share(score, beside, intact, chance)
-    verdict = judged(share, score, chance if beside is None else max(chance, beside.high), kept)
-    blank = replace(blank, score=score, beside=beside, share=share, verdict=verdict, advice=advice)
-    return replace(blank, seconds=result["seconds"] + (compared or {}).get("seconds", 0.0))
+    found = replace(blank, score=of(result["score"]), advice=advice, seconds=result["seconds"])
+    return _compared(found, compared, of, intact, chance) if compared else _judged(found, intact, chance)
+
+
+def _judged(found: Finding, intact: Score, chance: float) -> Finding:
+    assert found.score is not None
+    share = share_of(found.score, intact, chance)
+    return replace(found, share=share, verdict=judged(share, found.score, chance, found.kept))
+
+
+def _compared(
+    found: Finding,
+    compared: Mapping[str, Any],
+    of: Callable[[Mapping[str, Any]], Score],
+    intact: Score,
+    chance: float,
+) -> Finding:
+    """Judge a control by what it has beyond another, which keeps content as it does."""
+    if "failed" in compared:
+        return replace(found, note=f"nothing to compare with: {compared['failed']}")
+    assert found.score is not None
+    beside = of(compared["score"])
+    share = excess_share(found.score, beside, intact, chance)
+    # Without a share: what is beyond chance, but not beyond the other, is content.
+    kept = 1.0 if share is None and found.score.low <= beside.high else found.kept
+    seconds = found.seconds + compared["seconds"]
+    return replace(found, beside=beside, share=share, verdict=judged(share, found.score, chance, kept), seconds=seconds)
 
 
 def _kind(task: Any) -> str:

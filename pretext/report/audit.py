@@ -9,11 +9,11 @@ from pretext.report.table import Cell, Column, Row, Table, plain
 
 NOTE = (
     "Score: on held-out items. Share: of what the intact task scores beyond a blind guess (its interval is MOVER's); "
-    "in rows marked *, what the trained network loses where traces are moved; of borders, what they score beyond a "
-    "frame as wide further in, which keeps content as they do. Intervals hold for all rows of a task at "
-    "once in 95 of 100 audits (Bonferroni), and words go by them: a control answers a task where its whole interval is "
-    f"at least {HALF:.0%}, part of it from {SOME:.0%} on, and does not (no) where it is below; else it is unclear. "
-    f"What keeps more than {MUCH:.0%} of what is shown keeps content, and is not accused."
+    "in rows marked *, what the trained network loses where traces are moved; in rows that say what is scored further "
+    "in, what borders score beyond as much content from there. Intervals hold for all rows of a task at once in 95 of "
+    "100 audits (Bonferroni), and words go by them: a control answers a task where its whole interval is at least "
+    f"{HALF:.0%}, part of it from {SOME:.0%} on, and does not (no) where it is below; else it is unclear. What keeps "
+    f"more than {MUCH:.0%} of what is shown keeps content, and is not accused."
 )
 COLUMNS = (
     Column("Task", words=True),

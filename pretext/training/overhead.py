@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ContextDecorator
 
 import pytorch_lightning as pl
 import torch
@@ -11,14 +11,23 @@ from pytorch_lightning.profilers import PassThroughProfiler
 
 NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
 """Lightning sets it to 1, so that asking whether there is CUDA leaves a process that may fork."""
-_NOTHING = nullcontext()
+
+
+class _Nothing(ContextDecorator):
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
 class Unwatched(PassThroughProfiler):
-    """Watch nothing, at a sixth of the price: Lightning enters a context seventy times a step."""
+    """Watch nothing, and cheaply: Lightning enters a context of its profiler's seventy times a step."""
 
-    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]  # a generator there
-        return _NOTHING
+    nothing = _Nothing()
+
+    def profile(self, action_name: str) -> ContextDecorator:  # type: ignore[override]  # Lightning's makes a generator
+        return self.nothing
 
 
 def lightened(trainer: pl.Trainer) -> pl.Trainer:

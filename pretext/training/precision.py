@@ -16,7 +16,7 @@ def quick_precision(trainer: pl.Trainer, aloud: bool = True) -> pl.Trainer:
     There a step in bfloat16 takes about thirty times as long. Weights are float32 in both, so that a run can go on
     on another machine in the other. `bf16-true`, whose weights are not, stays.
     """
-    mixed = isinstance(trainer.strategy.precision_plugin, MixedPrecision) and trainer.precision == "bf16-mixed"
+    mixed = type(trainer.strategy.precision_plugin) is MixedPrecision and trainer.precision == "bf16-mixed"
     if mixed and isinstance(trainer.accelerator, CPUAccelerator) and not cpu_has_bfloat16():
         trainer.strategy.precision_plugin = Precision()
         if aloud and trainer.is_global_zero:

@@ -55,22 +55,38 @@ def test_borders_keep_the_frame_of_pictures_and_the_ends_of_sounds():
     )
 
 
-def test_frames_further_in_are_as_wide_and_leave_the_border_out():
-    """Of 32 px a frame of two from the fifth on, of 160 samples ten from the twenty-first on, at either end."""
+def test_borders_from_within_are_mirrored_at_an_eighth_of_the_side():
+    """Of 32 px the rows 0 and 1 show the rows 7 and 6, and so on all round; of 160 samples the first shows the 40th."""
     picture, sound = torch.rand(2, 3, 32, 32), torch.rand(2, 1, 160) + 1
-    question = lenses.frames_further_in(None, Puzzle({"a": picture, "b": sound}, 0), draw()).question
-    kept = torch.zeros(32, 32, dtype=torch.bool)
-    kept[4:28, 4:28] = True
-    kept[6:26, 6:26] = False
-    assert torch.equal(question["a"][..., kept], picture[..., kept])
-    rest = question["a"][..., ~kept]
+    question = lenses.borders_from_within(None, Puzzle({"a": picture, "b": sound}, 0), draw()).question
+    rows = torch.tensor([7, 6, 5, 4, *range(4, 28), 27, 26, 25, 24])
+    mirrored = picture[..., rows, :][..., rows]
+    edge = torch.ones(32, 32, dtype=torch.bool)
+    edge[2:-2, 2:-2] = False
+    assert torch.equal(question["a"][..., edge], mirrored[..., edge])
+    rest = question["a"][..., ~edge]
     assert (rest == rest[:1, :, :1]).all()  # one colour
-    heard = torch.zeros(160, dtype=torch.bool)
-    heard[20:30] = heard[130:140] = True
-    assert torch.equal(question["b"], torch.where(heard, sound, 0.0))
-    tile = torch.rand(2, 3, 7, 7)
-    (left,) = lenses.frames_further_in(None, Puzzle({"a": tile}, 0), draw()).question.values()
-    assert (left == tile).all((0, 1)).sum() == 5**2 - 3**2
+    assert torch.equal(question["b"][..., :10], sound[..., 30:40].flip(-1))
+    assert torch.equal(question["b"][..., -10:], sound[..., 120:130].flip(-1))
+    assert not question["b"][..., 10:-10].any()
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 7, 7), (2, 3, 4, 32, 32), (2, 3, 2, 2), (2, 3, 1, 1), (2, 1, 3), (2, 1, 8, 64)]
+)
+def test_borders_from_within_have_the_shape_of_whatever_is_shown(shape):
+    x = torch.rand(shape)
+    assert lenses.borders_from_within(None, Puzzle(x, 0), draw()).question.shape == shape
+
+
+def test_a_trace_as_wide_as_an_eighth_is_not_in_borders_from_within():
+    """One that is wider than a quarter, less the border, looks like content."""
+    picture = torch.full((2, 3, 32, 32), 0.5)
+    for width, there in ((4, False), (6, False), (7, True)):
+        traced = torch.ones_like(picture)
+        traced[..., width:-width, width:-width] = picture[..., width:-width, width:-width]
+        shown = lenses.borders_from_within(None, Puzzle(traced, 0), draw()).question
+        assert (shown == 1).any() == there
 
 
 def test_how_much_borders_keep_depends_on_the_size():

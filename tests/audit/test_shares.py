@@ -46,6 +46,21 @@ def test_a_known_intact_score_scales_the_interval():
     assert bounds == pytest.approx((0.2, 0.8))
 
 
+def test_a_negative_ratio_mirrors_the_positive_one():
+    second = Interval(0.02, 0.09)
+    low, high = ratio(0.2, Interval(0.1, 0.4), 0.04, second)
+    assert ratio(-0.2, Interval(-0.4, -0.1), 0.04, second) == pytest.approx((-high, -low))
+
+
+def test_bounds_lie_on_either_side_also_where_the_second_is_barely_known():
+    """Of a difference below 0 over an intact score that is hardly above chance the bounds had changed places."""
+    for one in (-0.3, -0.05, 0.0, 0.05, 0.3):
+        for below, above in ((0.01, 0.2), (0.2, 0.01)):
+            for two, of_two in ((0.02, Interval(0.001, 0.09)), (0.5, Interval(0.4, 0.6))):
+                found = ratio(one, Interval(one - below, one + above), two, of_two)
+                assert found.low <= one / two <= found.high
+
+
 def test_equal_doubt_about_the_second_bounds_as_fieller_does():
     """For symmetric limits MOVER is Fieller's: bounds r with (a - r b)^2 = d^2 (1 + r^2)."""
     a, b, d = 0.3, 0.6, 0.1
@@ -200,9 +215,12 @@ def test_the_verdict_names_the_worst_and_what_to_change():
 
 
 def test_results_survive_a_file():
-    known = finding("noise", Share(0.3, 0.2, 0.4), PART, against=score(700), seconds=1.5)
+    known = finding("noise", Share(0.3, 0.2, 0.4), PART, against=score(700), beside=score(600), seconds=1.5)
     every = audit(known, Finding("fade", "h", "fades", note="nothing of the kind is shown"))
     assert TaskAudit.from_json(json.loads(json.dumps(every.to_json()))) == every
+    old = every.to_json()
+    del old["findings"][0]["beside"]  # as files were before borders had something to be compared with
+    assert TaskAudit.from_json(old).findings[0] == replace(known, beside=None)
     failed = replace(every, intact=None, note="ValueError: no", findings=())
     assert TaskAudit.from_json(json.loads(json.dumps(failed.to_json()))) == failed
     assert failed.verdict == "not audited: ValueError: no"

@@ -35,6 +35,7 @@ def test_lightning_profiles_by_the_method_that_is_replaced() -> None:
     assert "profile" in vars(Unwatched)
     with Unwatched().profile("anything"), Unwatched().profile("within it"):
         pass
+    assert Unwatched().profile("of a function")(lambda: 3)() == 3
 
 
 @WITHOUT_CUDA

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
 from torch.utils.data import DataLoader, TensorDataset
 
 import pretext
@@ -37,6 +39,12 @@ def test_a_cpu_without_it_computes_in_float32(
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert quick_precision(trainer("bf16-mixed")).precision == "32-true"
     assert capsys.readouterr().err.endswith(LINE)
+
+    class Mine(MixedPrecision):
+        pass
+
+    mine = pl.Trainer(plugins=[Mine("bf16-mixed", "cpu")], accelerator="cpu", logger=False, enable_checkpointing=False)
+    assert type(quick_precision(mine).precision_plugin) is Mine
     for precision in ("bf16-true", "32-true"):
         assert quick_precision(trainer(precision)).precision == precision
     assert LINE not in capsys.readouterr().err
@@ -65,3 +73,4 @@ def test_networks_see_what_the_line_says(
     pretext.fit(module, images, tmp_path / "run", max_steps=1, precision="bf16-mixed", accelerator="cpu")
     assert set(seen) == {torch.float32}
     assert capsys.readouterr().err.count(LINE) == 1
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["precision"] == "32-true"

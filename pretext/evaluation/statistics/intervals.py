@@ -87,11 +87,13 @@ def ratio(one: float, of_one: Interval, two: float, of_two: Interval) -> Interva
     if of_two.low <= 0:
         return None
 
-    def bound(mine: float, theirs: float, sign: int) -> float:
+    def bound(mine: float, larger: float, smaller: float, sign: int) -> float:
+        theirs = larger if mine >= 0 else smaller  # a negative ratio is the further from 0, the smaller the second is
         inside = (one * two) ** 2 - mine * theirs * (2 * one - mine) * (2 * two - theirs)
         return (one * two + sign * sqrt(max(0.0, inside))) / (theirs * (2 * two - theirs))
 
-    return Interval(bound(of_one.low, of_two.high, -1), bound(of_one.high, of_two.low, 1))
+    low, high = of_two
+    return Interval(bound(of_one.low, high, low, -1), bound(of_one.high, low, high, 1))
 
 
 def accuracy_of(predictions: Tensor, answers: Tensor) -> dict[str, float]:

@@ -44,7 +44,8 @@ class Record(pl.Callback):
         run = Path(trainer.default_root_dir)
         file = run / "environment.json"
         first = json.loads(file.read_text()) if file.exists() else None  # a resumed run keeps how it began
-        write_json(file, first | {"resumed": self.command} if first else {**environment(), "command": self.command})
+        began = {**environment(), "precision": str(trainer.precision), "command": self.command}
+        write_json(file, first | {"resumed": self.command} if first else began)
         write_json(run / "chance.json", self._guesses)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
