@@ -30,10 +30,8 @@ NETWORK += ["--model.backbone.init_args", "{name: resnet18, stem: small, stem_st
 OPTIM = ["--model.optim.optimizer", "torch.optim.AdamW", "--model.optim.optimizer.init_args", "{lr: 0.002}"]
 ONE_TURN = ["--model.tasks.rotation.init_args.turns", "one"]
 WIDE = "extent: [0.75, 1.0]"  # a grid of half a photo often holds nothing but cloth
-FOUR_TILES = [
-    "--model.tasks.jigsaw.init_args",
-    f"{{grid: 2, permutations: 24, puzzles: 4, width: 128, cut: {{{WIDE}}}}}",
-]
+JIGSAW = f"{{grid: 2, permutations: 24, puzzles: 4, width: 128, cut: {{{WIDE}}}}}"
+FOUR_TILES = ["--model.tasks.jigsaw.init_args", JIGSAW]
 NINE_TILES = ["--model.tasks.position.init_args", f"{{jitter: 0.1, {WIDE}}}"]
 TASKS: dict[str, tuple[int, list[str]]] = {
     "rotation": (1500, [*NETWORK, *ONE_TURN]),
