@@ -32,7 +32,7 @@ ONE_TURN = ["--model.tasks.rotation.init_args.turns", "one"]
 WIDE = "extent: [0.75, 1.0]"  # a grid of half a photo often holds nothing but cloth
 JIGSAW = f"{{grid: 2, permutations: 24, puzzles: 4, width: 128, cut: {{{WIDE}}}}}"
 FOUR_TILES = ["--model.tasks.jigsaw.init_args", JIGSAW]
-NINE_TILES = ["--model.tasks.position.init_args", f"{{jitter: 0.1, {WIDE}}}"]
+NINE_TILES = ["--model.tasks.position.init_args", f"{{jitter: 0.1, pairs: centre, {WIDE}}}"]
 TASKS: dict[str, tuple[int, list[str]]] = {
     "rotation": (1500, [*NETWORK, *ONE_TURN]),
     "jigsaw": (2000, [*NETWORK, *FOUR_TILES]),
