@@ -142,11 +142,11 @@ def _mirrored_outwards(x: Tensor) -> Tensor:
     return x
 
 
-def _inside(x: Tensor, part: int = BORDER) -> tuple[slice, ...]:
+def _inside(x: Tensor) -> tuple[slice, ...]:
     """Find what is not border: a sixteenth of each side, of sounds of their length, at least one pixel or sample."""
     inside = [slice(None)] * x.ndim
     for axis in _axes(x):
-        edge = _edge(x, axis, part)
+        edge = _edge(x, axis, BORDER)
         inside[axis] = slice(edge, x.shape[axis] - edge)
     return tuple(inside)
 
