@@ -212,9 +212,12 @@ class Server:
         self._dying = [pid for pid in self._dying if os.waitpid(pid, os.WNOHANG)[0] == 0]
 
     def _blame(self, hand: _Hand, part: _Part, cause: str, sure: bool) -> None:
-        """Count the item that a worker was at as bad, or try it alone if something else may have been at fault."""
+        """Count the item that a worker was at as bad, or try it alone if something else may have been at fault.
+
+        Those before it are decoded once more: a worker writes all its rows at the end.
+        """
         at, _ = hand.status.read()
-        parts = [_Part(part.task, part.items[at + 1 :])] if part.items[at + 1 :] else []
+        parts = [_Part(part.task, items) for items in (part.items[:at], part.items[at + 1 :]) if items]
         if sure and part.items:
             part.task.causes[part.items[at][1]] = cause
         elif sure:

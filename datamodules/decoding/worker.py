@@ -18,7 +18,7 @@ from typing import Any, final
 from numpy.typing import NDArray
 
 from datamodules.bad_files import InPart, cause_of
-from datamodules.decoder import Decoder
+from datamodules.decoder import Decoder, Parts
 from datamodules.decoding.messages import Bad, Done, Job, Kept, receive, send
 from datamodules.keeping.records import Records
 
@@ -71,24 +71,36 @@ class Worker:
             return Done(0, {}, [])
         if self._born:
             _limit_memory(self._born + job.limits.memory)
-        kept: list[Kept] = []
-        for number, (slot, position, name, place) in enumerate(job.items):
+        keeper = Keeper(records)
+        try:
+            self._decode(job, keeper, files[0])
+        except Exception as error:  # no file's fault: there is no decoder, or no room for its rows
+            for _, position, *_ in job.items:
+                self._tell(position, error)
+        return Done(0, {}, keeper.put(), "" if records is None else records.failure)
+
+    def _decode(self, job: Job, keeper: Keeper, file: int) -> None:
+        """Decode all files of a job, and then write their rows in few calls of the system."""
+        decoder = self._decoder(job.decoder)
+        whole = decoder.blank(job.rows * len(job.items), job.pick)
+        for number, (_, position, name, place) in enumerate(job.items):
             self.status.write(number)
+            rows = {key: part[number * job.rows : (number + 1) * job.rows] for key, part in whole.items()}
+            path = keeper.turn_to(f"{job.root}/{name}", position, place)
             try:
-                decoder, path = self._decoder(job.decoder), f"{job.root}/{name}"
-                rows, keep = decoder.blank(job.rows, job.pick), Keeper(path, place, records)
-                remark = decoder.load(Path(path), position, job.pick, rows, keep)
+                remark = decoder.load(path, position, job.pick, rows, keeper)
             except Exception as error:  # the decoders raise many kinds at a broken file
-                if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-                    os._exit(OUT_OF_MEMORY)  # a fresh worker tells whether it was this file or what came before
-                send(self.server, Bad(position, cause_of(error)))
-                continue
-            for room in job.rooms:
-                _write(files[0], rows[room.name].data, room.offset + slot * room.size)
-            if remark is not None:
-                send(self.server, Bad(position, InPart(remark)))
-            kept += [(position, *found) for found in keep.done]
-        return Done(0, {}, kept, "" if records is None else records.failure)
+                self._tell(position, error)
+            else:
+                if remark is not None:
+                    send(self.server, Bad(position, InPart(remark)))
+        _write_rows(file, job, whole)
+
+    def _tell(self, position: int, error: Exception) -> None:
+        """Say that a file is bad; or end where memory is short: a fresh worker tells whether the file took it."""
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            os._exit(OUT_OF_MEMORY)
+        send(self.server, Bad(position, cause_of(error)))
 
     def _decoder(self, pickled: bytes) -> Decoder:
         if pickled not in self._decoders:
@@ -101,25 +113,53 @@ class Worker:
 
 @final
 class Keeper:
-    """What is kept of one file: found there, or put there once it is made."""
+    """What is kept of the files of a job: found there, or put there once all of them are made."""
 
-    def __init__(self, path: str, place: tuple[int, int] | None, records: Records | None) -> None:
-        self.path, self.place, self.records = path, place, records
-        self.done: list[tuple[int, int]] = []
-        """Offset and size of what was put there."""
+    def __init__(self, records: Records | None) -> None:
+        self.records = records
+        self._path, self._position = "", 0
+        self._place: tuple[int, int] | None = None
+        self._made: list[tuple[int, NDArray[Any], bytes]] = []
+
+    def turn_to(self, path: str, position: int, place: tuple[int, int] | None) -> Path:
+        """Go on with another file, which is kept at this offset and of this size, if it is."""
+        self._path, self._position, self._place = path, position, place
+        return Path(path)
 
     def __call__(self, make: Callable[[], NDArray[Any]], worth: Callable[[], bool] | None = None) -> NDArray[Any]:
         if self.records is None:
             return make()
-        if self.place is not None and (found := self.records.read(*self.place)) is not None:
+        if self._place is not None and (found := self.records.read(*self._place)) is not None:
             return found
-        key = self.records.key(self.path)  # of the file as it was before it was decoded
+        key = self.records.key(self._path)  # of the file as it was before it was decoded
         whole = make()
-        if worth is not None and not worth():
-            return whole
-        if (offset := self.records.append(whole, key)) is not None:
-            self.done.append((offset, whole.nbytes))
+        if worth is None or worth():
+            self._made.append((self._position, whole, key))
         return whole
+
+    def put(self) -> list[Kept]:
+        """Keep what was made and is not kept yet; tell where, of what there was room for."""
+        if self.records is None or not self._made:
+            return []
+        positions, arrays, keys = zip(*self._made, strict=True)
+        offsets = self.records.append(arrays, keys)
+        return [(*found, array.nbytes) for *found, array in zip(positions, offsets, arrays, strict=False)]
+
+
+def _write_rows(file: int, job: Job, whole: Parts) -> None:
+    """Write the rows of all items into a batch; where the slots of some follow one another, by one call.
+
+    Also those of bad files, which somebody else's rows will take the place of.
+    """
+    slots = [item[0] for item in job.items]
+    begin = 0
+    for end in range(1, len(slots) + 1):
+        if end < len(slots) and slots[end] == slots[end - 1] + 1:
+            continue
+        for room in job.rooms:
+            rows = whole[room.name][begin * job.rows : end * job.rows]
+            _write(file, rows.data, room.offset + slots[begin] * room.size)
+        begin = end
 
 
 def _write(file: int, data: memoryview, offset: int) -> None:

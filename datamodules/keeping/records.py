@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from hashlib import blake2b
@@ -58,24 +58,35 @@ class Records:
         found = np.frombuffer(os.pread(self.data, size, offset), np.uint8)
         return found if len(found) == size else None
 
-    def append(self, whole: NDArray[Any], key: bytes) -> int | None:
-        """Keep an array and return its offset; None if there is no room."""
+    def append(self, arrays: Sequence[NDArray[Any]], keys: Sequence[bytes]) -> list[int]:
+        """Keep arrays and return their offsets, of as many of them, from the first on, as there is room for.
+
+        All under one lock and by one call: many workers that each wait for others at every file are slower by far.
+        """
         if self.failure:
-            return None
+            return []
         try:
             with locked(self.data):
-                offset = os.fstat(self.data).st_size
-                if offset + whole.nbytes > self.limit:
-                    return None
-                os.ftruncate(self.data, offset + whole.nbytes)
-            if os.pwrite(self.data, np.ascontiguousarray(whole).data, offset) != whole.nbytes:
+                begin = end = os.fstat(self.data).st_size
+                offsets = []
+                for array in arrays:
+                    if end + array.nbytes > self.limit:
+                        break
+                    offsets.append(end)
+                    end += array.nbytes
+                if not offsets:
+                    return []
+                os.ftruncate(self.data, end)
+            arrays = arrays[: len(offsets)]
+            if os.pwritev(self.data, [np.ascontiguousarray(array).data for array in arrays], begin) != end - begin:
                 raise OSError("the disk is full")
             if self.index is not None:
-                os.write(self.index, entry(key, offset, whole.nbytes))
+                entries = zip(keys, offsets, arrays, strict=False)
+                os.write(self.index, b"".join(entry(key, offset, array.nbytes) for key, offset, array in entries))
         except OSError as error:
             self.failure = error.strerror or str(error)
-            return None
-        return offset
+            return []
+        return offsets
 
     def seal(self) -> None:
         """Bring the data to the disk, and say so."""

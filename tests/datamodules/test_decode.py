@@ -53,6 +53,16 @@ FILES = {
 }
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_picture_of_the_canvas_size_is_its_own_pixels(tmp_path, orientation):
+    image = photo(48, 48)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "square.png", exif=exif)
+    turned = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "square.png")))
+    assert (decode(tmp_path / "square.png", 48, MANY) == turned.transpose(2, 0, 1)).all()
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("canvas", [16, 60, 100])
 def test_a_canvas_is_what_pil_makes_of_the_file(tmp_path, name, canvas):

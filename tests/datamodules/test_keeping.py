@@ -178,7 +178,7 @@ records = Records(*open_store(folder), 10**10)
 print("ready", flush=True)
 for k in range(first, first + 2000):
     key = k.to_bytes(8, "little") + bytes(7) + b"x"
-    records.append(np.full(1000 + k, k % 251, np.uint8), key)
+    records.append([np.full(1000 + k, k % 251, np.uint8)], [key])
 """
 
 
@@ -213,6 +213,22 @@ def test_two_writers_of_whom_one_is_killed_leave_only_whole_records(tmp_path):
         os.close(file)
 
 
+def test_of_several_arrays_as_many_are_kept_as_there_is_room_for(tmp_path):
+    (tmp_path / "c").mkdir()
+    data, index = open_store(tmp_path / "c")
+    arrays = [np.full(size, size, np.uint8) for size in (100, 50, 200, 10)]
+    records = Records(data, index, HEADER + 200)
+    offsets = records.append(arrays, [bytes([k]) * 16 for k in range(1, 5)])
+    assert offsets == [HEADER, HEADER + 100]
+    assert [(records.read(HEADER, 100) == 100).all(), (records.read(HEADER + 100, 50) == 50).all()] == [True, True]
+    found = believed((tmp_path / "c" / INDEX).read_bytes(), os.fstat(data).st_size)
+    assert found[:, 2:4].tolist() == [[HEADER, 100], [HEADER + 100, 50]]
+    assert records.append(arrays[:1], [bytes(16)]) == []
+    assert not records.failure
+    for file in (data, index):
+        os.close(file)
+
+
 def test_a_disk_that_is_full_keeps_no_more_and_stops_nothing(photos, tmp_path, caplog):
     import resource
 
@@ -222,8 +238,8 @@ def test_a_disk_that_is_full_keeps_no_more_and_stops_nothing(photos, tmp_path, c
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (HEADER + 1500, hard))
     try:
-        assert records.append(np.zeros(1000, np.uint8), b"") == HEADER
-        assert records.append(np.zeros(1000, np.uint8), b"") is None
+        assert records.append([np.zeros(1000, np.uint8)], [b""]) == [HEADER]
+        assert records.append([np.zeros(1000, np.uint8)], [b""]) == []
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert records.failure
