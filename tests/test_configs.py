@@ -1,29 +1,29 @@
 """Every shipped config takes one real training step and opens with its command, cost and measured result."""
 
+import sys
 from pathlib import Path
 
-import media
-import numpy as np
 import pytest
 import torch
-from folders import labelled_folder
 from omegaconf import OmegaConf
-from pets import pets_folder
-from PIL import Image
-
-from datamodules import DataError
-from datamodules.generated.write import make
-from pretext import tasks
-from pretext.__main__ import main
-from pretext.search.nas.settings import read_comparison
-from pretext.search.settings import read_search
-from pretext.search.space import mixture
-from pretext.training.run import build, find, read, restore
-from pretext.transfer.task_transfer.networks import build as build_task_network
-from pretext.transfer.task_transfer.suite import read_task_suite
-from pretext.transfer.task_transfer.vectors import layout_of
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "benchmarks"))  # last: no script there hides a library or a file of these tests
+
+from gpu_parts.configs import options  # noqa: E402
+from gpu_parts.setting import Setting  # noqa: E402
+
+from datamodules import DataError  # noqa: E402
+from pretext import tasks  # noqa: E402
+from pretext.__main__ import main  # noqa: E402
+from pretext.search.nas.settings import read_comparison  # noqa: E402
+from pretext.search.settings import read_search  # noqa: E402
+from pretext.search.space import mixture  # noqa: E402
+from pretext.training.run import build, find, read, restore  # noqa: E402
+from pretext.transfer.task_transfer.networks import build as build_task_network  # noqa: E402
+from pretext.transfer.task_transfer.suite import read_task_suite  # noqa: E402
+from pretext.transfer.task_transfer.vectors import layout_of  # noqa: E402
+
 DATA = sorted((ROOT / "configs" / "data").glob("*.yaml"))  # what other configs are brought to a set of data with
 SUITES = sorted((ROOT / "configs" / "transfer").glob("*.yaml"))  # of tasks whose networks are predicted
 CONFIGS = [config for config in sorted((ROOT / "configs").rglob("*.yaml")) if config not in [*DATA, *SUITES]]
@@ -35,76 +35,10 @@ PICTURES = ["Autoencoding", "Denoising", "Edges", "Keypoints"]  # of one image; 
 GENERATORS = ["VAE"]
 
 
-def sounds(root):
-    """Write a second of noise in each of a few files of two classes."""
-    rng = np.random.default_rng(0)
-    for name in ("rain", "wind"):
-        (root / name).mkdir(parents=True)
-        for i in range(8):
-            media.write(root / name / f"{i}.wav", sound=rng.normal(0, 0.1, (1, 40_000)).astype(np.float32), rate=16_000)
-    return root
-
-
-def pairs(root):
-    """Write photos of one grey each, and how light each pixel is."""
-    for folder in ("images", "targets"):
-        (root / folder).mkdir(parents=True)
-    for k in range(16):
-        Image.new("RGB", (32, 32), (10 * k,) * 3).save(root / "images" / f"{k}.png")
-        np.save(root / "targets" / f"{k}.npy", np.full((32, 32), 10.0 * k, np.float32))
-    return root
-
-
-def captions(images):
-    """Say something of each photo."""
-    files = sorted(images.rglob("*.jpg"))
-    lines = [f"{file.relative_to(images)},a photo of a {file.parent.name}" for file in files]
-    (images / "captions.csv").write_text("\n".join(["file,caption", *lines]))
-    return images
-
-
-def trained(images, run):
-    """Train a network for a step, for configs that evaluate one."""
-    config = str(ROOT / "configs" / "image" / "rotation.yaml")
-    fast = ["--model.backbone.init_args.width", "0.25", "--trainer.max_steps", "1", "--data.batch_size", "4"]
-    rest = ["--data.root", str(images), "--trainer.default_root_dir", str(run), "--trainer.accelerator", "cpu"]
-    quiet = ["--trainer.limit_val_batches", "0", "--trainer.log_every_n_steps", "1"]
-    assert main(["fit", "-c", config, *fast, *rest, *quiet]) == 0
-    return run
-
-
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """A small set of real files for each data module that shipped configs use."""
-    root = tmp_path_factory.mktemp("data")
-    make(root / "videos", train=16, test=8, content=0)
-    images, audio = labelled_folder(root / "images"), sounds(root / "sounds")
-    pets = pets_folder(root / "pets")
-    found = {
-        "Clips": root / "videos",
-        "Sounds": audio,
-        "ImageFolder": images,
-        "Photos": images,
-        "CIFAR10": images,
-        "Bouncing": root,
-        "Captions": captions(images),
-    }
-    return found | {"Pets": pets, "PairedFiles": pairs(root / "pairs"), "run": trained(images, root / "run")}
-
-
-def options(config, folders):
-    content = read(config)
-    name = content["data"]["class_path"].removeprefix("datamodules.")
-    size = ["--data.batch_size", "4"]
-    if "class_path" in content["model"] and "backbone" not in content["model"].get("init_args", {}):
-        size += ["--model.run", str(folders["run"])]
-    if name == "Bouncing":
-        size += ["--data.train_videos", "16", "--data.test_videos", "8"]
-    if name == "Pairs":
-        masks = isinstance(content["data"]["init_args"]["source"], dict)
-        side, root = (".root", folders["Pets"]) if masks else ("", folders["ImageFolder"])
-        return [*size, f"--data.source{side}", str(root), f"--data.target{side}", str(root), "--data.val", "0.25"]
-    return [*size, "--data.root", str(folders[name]), "--data.val", "0.25"] if name in folders else size
+def setting(tmp_path_factory):
+    """Where a small set of real files is made for each data module that shipped configs use."""
+    return Setting(None, tmp_path_factory.mktemp("data"), dry=True, seconds=3600.0)
 
 
 ALIKE = {  # by folder: what another config trains too, or what differs from another by its task alone
@@ -127,7 +61,7 @@ def once(config):
 @pytest.mark.parametrize(
     "config", [once(config) for config in CONFIGS], ids=lambda f: str(f.relative_to(ROOT / "configs"))
 )
-def test_config_trains_a_step_and_loads_again(config, folders, tmp_path, capsys):
+def test_config_trains_a_step_and_loads_again(config, setting, tmp_path, capsys):
     run = tmp_path / "run"
     limits = [
         "--trainer.log_every_n_steps",
@@ -139,10 +73,8 @@ def test_config_trains_a_step_and_loads_again(config, folders, tmp_path, capsys)
         "--trainer.accelerator",
         "cpu",
     ]
-    assert (
-        main(["fit", "-c", str(config), "--trainer.default_root_dir", str(run), *limits, *options(config, folders)])
-        == 0
-    )
+    made = options(setting, config)
+    assert main(["fit", "-c", str(config), "--trainer.default_root_dir", str(run), *limits, *made]) == 0
     module, data = build(read(find(run) / "config.yaml"))
     assert data is not None
     weights = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)

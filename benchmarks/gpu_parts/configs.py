@@ -1,11 +1,13 @@
-"""One step of every shipped config on the device, on data that is made here."""
+"""One step of every shipped config on the device, on data that is made here; tests of the configs take it too."""
 
 from __future__ import annotations
 
 import wave
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -47,22 +49,28 @@ def step(setting: Setting, file: Path, clock: Clock, before: Answer) -> Answer:
 def options(setting: Setting, file: Path) -> list[str]:
     """Name data that is made here, in the place of what the config reads."""
     content = read(file)
-    small = ["--data.batch_size", "4", "--data.split.val", "0.25"]
     model = content["model"]
-    if "class_path" in model and "backbone" not in model.get("init_args", {}):
-        small += ["--model.run", str(trained(setting))]
+    evaluates = "class_path" in model and "backbone" not in model.get("init_args", {})
+    few = ["--data.batch_size", "4", *(["--model.run", str(trained(setting))] if evaluates else [])]
+    small = [*few, "--data.split.val", "0.25"]
     name = content["data"]["class_path"].removeprefix("datamodules.")
-    if name in ("ImageFolder", "Photos", "CIFAR10"):
-        return [*small, "--data.root", str(make_small(setting.out / "small", 24))]
-    if name == "Sounds":
-        return [*small, "--data.root", str(sounds(setting.out / "sounds"))]
-    if name == "Pets":
-        return [*small, "--data.root", str(pets(setting.out / "pets"))]
+    if name == "Pairs":
+        return [*small, *domains(setting, content["data"]["init_args"])]
     if name == "Bouncing":
         return [*small, "--data.root", str(setting.out / "videos"), *VIDEOS, *disk(setting)]
     if name == "Clips":
         return [*small, "--data.root", str(videos(setting.out / "videos")), *disk(setting)]
-    return ["--data.batch_size", "4"]
+    if name in MADE:
+        return [*small, "--data.root", str(MADE[name](setting.out))]
+    return few
+
+
+def domains(setting: Setting, given: dict[str, Any]) -> list[str]:
+    """Name the same data as both domains: of masks where the config has those, or of classes."""
+    masks = isinstance(given["source"], dict)
+    side, root = (".root", MADE["Pets"]) if masks else ("", MADE["ImageFolder"])
+    made = str(root(setting.out))
+    return [f"--data.source{side}", made, f"--data.target{side}", made]
 
 
 def disk(setting: Setting) -> list[str]:
@@ -123,6 +131,35 @@ def pets(root: Path, count: int = 12) -> Path:
     for name, lines in lists.items():
         (root / "annotations" / f"{name}.txt").write_text("".join(lines))
     return root
+
+
+def pairs(root: Path, count: int = 16) -> Path:
+    """Write photos of one grey each, and how light each pixel is."""
+    for folder in ("images", "targets"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        Image.new("RGB", (32, 32), (10 * number,) * 3).save(root / "images" / f"{number}.png")
+        np.save(root / "targets" / f"{number}.npy", np.full((32, 32), 10.0 * number, np.float32))
+    return root
+
+
+def captions(root: Path) -> Path:
+    """Write photos, and say something of each."""
+    images = make_small(root, 24)
+    files = sorted(path for path in (images / "train").rglob("*.*") if path.is_file())
+    lines = [f"{file.relative_to(images)},a photo of a {file.parent.name}" for file in files]
+    (images / "captions.csv").write_text("\n".join(["file,caption", *lines]))
+    return images
+
+
+MADE: dict[str, Callable[[Path], Path]] = {
+    **dict.fromkeys(("ImageFolder", "Photos", "CIFAR10"), lambda out: make_small(out / "small", 24)),
+    "Sounds": lambda out: sounds(out / "sounds"),
+    "Pets": lambda out: pets(out / "pets"),
+    "PairedFiles": lambda out: pairs(out / "pairs"),
+    "Captions": lambda out: captions(out / "captions"),
+}
+"""What writes the data of a data module into a folder."""
 
 
 def table(answers: dict[str, Answer]) -> list[str]:

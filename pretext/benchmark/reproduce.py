@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pretext.benchmark.each_epoch import EachEpoch, best_of
 from pretext.core.configs import PACKAGED
 from pretext.core.files import write_json
-from pretext.evaluation.probe import ProbePlan, probe_network
+from pretext.evaluation.probe import ProbePlan, place_in, probe_network
 from pretext.evaluation.protocol import Protocol
 from pretext.jobs.files import once
 from pretext.training.cli import PretextCLI
@@ -216,7 +216,7 @@ class Reproduction:
         readouts = self.publication.readouts
         networks, probed, run = from_run(self.folder / "run")
         plan = ProbePlan([readout.protocol for readout in readouts])
-        measured = probe_network(networks["trained"], probed, plan, run / "features", self.publication.name)
+        measured = probe_network(networks["trained"], probed, plan, place_in(run, probed.data), self.publication.name)
         stages = {row.stage: row for row in measured.rows}
         rows: list[list[Any]] = []
         for readout in readouts:

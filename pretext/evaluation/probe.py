@@ -89,6 +89,13 @@ class ProbePlan(NamedTuple):
     """Generated views of each test picture, averaged with it."""
 
 
+class Place(NamedTuple):
+    """Where features are kept, and the fingerprints of the splits, for which a look at every file is taken: once."""
+
+    folder: Path
+    prints: Mapping[Split, str]
+
+
 class ProbedSet(NamedTuple):
     """A set as it is embedded."""
 
@@ -117,32 +124,37 @@ def probe_run(
 
     """
     begin, plan = time.perf_counter(), plan or ProbePlan()
+    place = place_in(folder, probed.data)
     rows: list[StageRow] = []
     curves: dict[str, list[Point]] = {}
     for features, backbone in networks.items():
         sharing = None if crew is None else Sharing(crew, (None, features))
-        measured = probe_network(backbone, probed, plan, folder / "features", features, sharing)
+        measured = probe_network(backbone, probed, plan, place, features, sharing)
         rows += [replace(row, features=features) for row in measured.rows]
         for name, points in measured.curves.items():
             curves.setdefault(name, []).extend(replace(point, features=features) for point in points)
     seconds = round(time.perf_counter() - begin, 2)
     joined = {name: tuple(points) for name, points in curves.items()}
-    prints = {split: probed.data.fingerprint(split) for split in SPLITS}
-    about = {**facts(probed, plan, measured), "options": dict(probed.options) or None, "fingerprints": prints}
+    about = {**facts(probed, plan, measured), "options": dict(probed.options) or None, "fingerprints": place.prints}
     result = ProbeResult(tuple(rows), joined, **about, seconds=seconds, command=command)
     keep(result, folder)
     return result
+
+
+def place_in(folder: Path, data: Labelled) -> Place:
+    """Name the place for features in a folder, where all networks find the splits as they are now."""
+    return Place(folder / "features", {split: data.fingerprint(split) for split in SPLITS})
 
 
 def probe_network(
     backbone: Backbone,
     probed: ProbedData,
     plan: ProbePlan,
-    cache: Path | None,
+    place: Place | None,
     title: str,
     sharing: Sharing | None = None,
 ) -> Measured:
-    """Embed both splits, from the `cache` where they are there already, and measure every stage.
+    """Embed both splits, from their `place` where they are there already, and measure every stage.
 
     With `sharing`, which says for `assist` what of, most of it is embedded by other processes.
 
@@ -156,10 +168,10 @@ def probe_network(
 
     def look(split: Split, k: int | None = None) -> Embedded:
         _, batches, view, key = _set(probed, split, k, plan.ensemble)
-        place = None if cache is None else Cache(cache, probed.data.fingerprint(split), key)
+        cache = None if place is None else Cache(place.folder, place.prints[split], key)
         name, others = f"embedding {split}, {title}", None if sharing is None else sharing.of(split, k)
         how = partial(embed, dims=plan.dims, dtype=plan.dtype, title=name)
-        return how(backbone, batches, view, cache=place, sharing=others)
+        return how(backbone, batches, view, cache=cache, sharing=others)
 
     train, test = (look(split) for split in SPLITS)
     views = [look("train", k) for k in range(plan.views)]

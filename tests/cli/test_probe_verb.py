@@ -189,6 +189,18 @@ def test_what_is_not_asked_for_is_not_measured(trained, tmp_path):
         assert chosen["knn"]["validation"] == max(row["knn"]["validation"] for row in rows)
 
 
+def test_the_files_of_a_split_are_looked_at_once_for_all_networks(trained, tmp_path):
+    asked = []
+
+    class Counted(Relabelled):
+        def fingerprint(self, split):
+            asked.append(split)
+            return super().fingerprint(split)
+
+    probed(trained, Counted(), tmp_path, protocols=("knn",))
+    assert sorted(asked) == ["test", "train"]
+
+
 def test_augmented_views_are_fitted_too_and_tell_how_alike_they_are(run, trained, tmp_path):
     def noisy(x, generator):
         return view(x) + 0.3 * torch.randn(x.shape, generator=generator)
