@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 from av.container import InputContainer
 from av.stream import Discard
 
 from datamodules.errors import DataError
+
+_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+"""How tags that are no UTF-8 are read; PyAV 19 does so by itself, and knows the option no more."""
 
 
 def open_media(file: Path | BinaryIO, pictures: bool = True) -> InputContainer:
@@ -24,7 +27,7 @@ def open_media(file: Path | BinaryIO, pictures: bool = True) -> InputContainer:
         raise DataError("empty file")
     options = {} if pictures else {"skip_frame": "all"}
     name = str(file) if isinstance(file, Path) else file
-    return av.open(name, "r", options=options, metadata_errors="replace")
+    return av.open(name, "r", options=options, **_TAGS)
 
 
 def film_of(container: InputContainer) -> av.VideoStream:

@@ -24,8 +24,9 @@ def refuse_outside(
     ticks: NDArray[np.int64],
     packets: Packets,
     stamps: NDArray[np.int64],
+    until: int,
 ) -> None:
-    """Refuse times at which no frame is on show."""
+    """Refuse times at which no frame is on show; the last of all stays `until` a tick, if it does not end later."""
     if not len(stamps):
         raise DataError("no frames with time stamps")
     if ticks[0] < stamps[0]:
@@ -34,6 +35,6 @@ def refuse_outside(
         duration = max(packet.duration or 0 for packet in packets if packet.pts == stamps[-1])
         if duration == 0 and len(stamps) > 1:
             duration = int(np.diff(stamps).max())
-        if ticks[-1] > stamps[-1] + duration:
-            end = (stamps[-1] + duration) * tick
-            raise DataError(f"too short: ends at {end:.3f} s, before {times[-1]:.3f} s")
+        end = max(int(stamps[-1]) + duration, until)
+        if ticks[-1] > end:
+            raise DataError(f"too short: ends at {end * tick:.3f} s, before {times[-1]:.3f} s")

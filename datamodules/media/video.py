@@ -64,6 +64,10 @@ class Video:
         read_only(self._container, self._stream)
         self._tick = tick_of(self._stream)
         self._floor = int((self.begin - _BEFORE) / self._tick)
+        # A whole index leaves no doubt that the last frame is there, and the header says how long it stays: where FFmpeg 9
+        # writes a film that begins late, longer than its packet does.
+        whole = bool(len(self._stream.index_entries)) and not film.cut_off
+        self._until = int(self.end / self._tick) if whole else 0
 
     def _open(self) -> None:
         """Open the file, which is then read from its first packet on."""
@@ -127,7 +131,7 @@ class Video:
     ) -> Pixels | None:
         """Decode the frames on show at some ticks; None where the decoder leaves one of them out."""
         stamps = np.array(sorted(packet.pts for packet in packets if packet.pts is not None and not packet.is_discard))
-        refuse_outside(self._tick, times, ticks, packets, stamps)
+        refuse_outside(self._tick, times, ticks, packets, stamps, self._until)
         shown, inverse = np.unique(stamps[np.searchsorted(stamps, ticks, "right") - 1], return_inverse=True)
         squares, decoded = Squares(len(shown), canvas), 0
         for frame in self._decode(packets, shown.tolist(), skip):

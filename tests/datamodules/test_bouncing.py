@@ -25,7 +25,7 @@ FRAMES = SECONDS * FPS
 
 
 def thrown(name, number=0):
-    return balls.throw(name, np.random.default_rng([7, CLASSES.index(name), number]))
+    return balls.throw(name, np.random.default_rng([7, CLASSES.index(name), *np.atleast_1d(number).tolist()]))
 
 
 def many(count, key=0):

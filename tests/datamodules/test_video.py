@@ -49,8 +49,9 @@ def test_the_frame_on_show_is_the_last_whose_stamp_has_come(tmp_path, kind, begi
     asked.sort()
     with Video(path) as film:
         assert film.begin == pytest.approx(begin, abs=1e-3)
-        assert film.end == pytest.approx(times[-1] + 0.04, abs=1e-3)
+        assert film.end > times[-1] + 0.04 - 1e-3  # the header may say that the last frame stays longer
         assert film.sound is None
+        asked = np.append(asked, film.end - 0.001)
         shown = [number(picture) for picture in film.frames(asked, 48)]
     assert shown == (np.searchsorted(times, asked + 1e-6, "right") - 1).tolist()
 
