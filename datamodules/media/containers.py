@@ -27,7 +27,8 @@ def open_media(file: Path | BinaryIO, pictures: bool = True) -> InputContainer:
         raise DataError("empty file")
     options = {} if pictures else {"skip_frame": "all"}
     name = str(file) if isinstance(file, Path) else file
-    return av.open(name, "r", options=options, **_TAGS)
+    opened: InputContainer = av.open(name, "r", options=options, **_TAGS)
+    return opened
 
 
 def film_of(container: InputContainer) -> av.VideoStream:

@@ -64,8 +64,8 @@ class Video:
         read_only(self._container, self._stream)
         self._tick = tick_of(self._stream)
         self._floor = int((self.begin - _BEFORE) / self._tick)
-        # A whole index leaves no doubt that the last frame is there, and the header says how long it stays: where FFmpeg 9
-        # writes a film that begins late, longer than its packet does.
+        # By a whole index the last frame is there, and the header says how long it stays: longer than its packet, where
+        # FFmpeg 9 writes a film that begins late.
         whole = bool(len(self._stream.index_entries)) and not film.cut_off
         self._until = int(self.end / self._tick) if whole else 0
 
