@@ -119,8 +119,12 @@ def _pinned_part(x: Tensor) -> Tensor:
     """Copy by NumPy, in one thread: torch would share a batch out among threads that wait for cores that decode."""
     if x.is_cuda or x.is_pinned():
         return x
-    pages = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
-    np.copyto(pages.numpy(), x.numpy())
+    try:
+        plain = x.numpy()
+    except (RuntimeError, TypeError):  # bfloat16, or with a gradient
+        return x.pin_memory()
+    pages = torch.empty(x.shape, dtype=x.dtype, device="cpu", pin_memory=True)  # whatever device is the default
+    np.copyto(pages.numpy(), plain)
     return pages
 
 

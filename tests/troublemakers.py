@@ -1,6 +1,7 @@
 """Files whose decoder does what they say, for tests of the processes that decode; workers import this module."""
 
 import ctypes
+import errno
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.decoder import Decoder
+from datamodules.decoding import worker
 from datamodules.errors import DataError
 from datamodules.file_source import FileSource
 from datamodules.options import Reading
@@ -22,6 +24,19 @@ CAUSES = {  # what a file says -> what it is said to have done
     "eat": "needs more than 0.5 GiB of memory",
     "raise": "no good",
 }
+
+
+class Unwritable:
+    """Writes rows, but not the first time."""
+
+    def __init__(self, mark, write):
+        self.mark, self.write = mark, write
+
+    def __call__(self, *args):
+        if not self.mark.exists():
+            self.mark.touch()
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        self.write(*args)
 
 
 class Troublemakers(Decoder):
@@ -55,6 +70,9 @@ class Troublemakers(Decoder):
                 mark.touch()
                 os.kill(os.getpid(), signal.SIGSEGV)
             rows["rgb"][:] = int(text.split()[1])
+        elif text.startswith("full"):  # the rows of its job cannot be written the first time
+            rows["rgb"][:] = int(text.split()[1])
+            worker._write_rows = Unwritable(Path(file.parent, "done"), worker._write_rows)
         else:
             trouble(text)
 

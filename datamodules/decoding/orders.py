@@ -20,7 +20,13 @@ from datamodules.keeping.shelf import Shelf
 from datamodules.loader import Pick
 
 _AT_MOST = 16  # files of a job: so few that a batch is shared out, so many that messages cost nothing beside decoding
+_BYTES = 8 << 20  # of the rows of a job, which a worker holds until its end
 _ALIGN = 64  # bytes: where the rows of a modality begin
+
+
+def share(files: int, workers: int, size: int) -> int:
+    """Say how many files, each with so many bytes of rows, a worker gets at once of those that are in their hands."""
+    return max(1, min(_AT_MOST, _BYTES // size, files // workers))
 
 
 class Order(NamedTuple):
@@ -60,7 +66,9 @@ class Desk:
         shelf: Shelf | None,
     ) -> None:
         self.names, self.decoder, self.rows, self.buffers, self.shelf = names, decoder, rows, buffers, shelf
-        self._row = {name: (part.dtype, part.shape[1:]) for name, part in decoder.blank(1, pick).items()}
+        blank = decoder.blank(1, pick)
+        self._row = {name: (part.dtype, part.shape[1:]) for name, part in blank.items()}
+        self._bytes = max(1, rows * sum(part.nbytes for part in blank.values()))
         pickled, module = pickle.dumps(decoder), type(decoder).__module__
         there = os.path.abspath(root)  # noqa: PTH100  (links stay links; the server works in a folder of its own)
         self._job = Job(pickled, module, there, pick, rows, (), (), 1, limits, 0)
@@ -73,8 +81,7 @@ class Desk:
             return Order(positions, into, None)
         items = [item for item in self._items(positions) if not skipped(item[1])]
         workers = self._job.limits.workers
-        size = min(_AT_MOST, len(items) * (self.decoder.ahead + 1) // workers) if self.decoder.shared_out else 1
-        size = max(1, size)
+        size = share(len(items) * (self.decoder.ahead + 1), workers, self._bytes) if self.decoder.shared_out else 1
         job, shelf = self._job._replace(rooms=rooms), self.shelf
         files = [file] if shelf is None else [file, *shelf.files]
         job = job if shelf is None else job._replace(keep=shelf.limit)

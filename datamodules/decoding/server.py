@@ -122,7 +122,7 @@ class Server:
             part = self.queue.popleft()
             if part.suspect and idle:  # it gets a fresh one
                 self._dismiss(idle.pop())
-            hand = idle.pop() if idle and not part.suspect else self._hire()
+            hand = idle.pop() if idle and not part.suspect else self._hire(part.task)
             hand.part = part
             hand.status.write(0)
             try:
@@ -139,20 +139,20 @@ class Server:
         self._remove(hand)
         self._dying.append(hand.pid)
 
-    def _hire(self) -> _Hand:
-        """Fork a worker."""
+    def _hire(self, task: _Task) -> _Hand:
+        """Fork a worker, to work on a task."""
         mine, its = socket.socketpair()
         status = Status()
         pid = os.fork()
         if pid == 0:
-            self._become_worker(mine, its, status)
+            self._become_worker(mine, its, status, task)
         its.close()
         hand = _Hand(pid, mine, status)
         self.hands.append(hand)
         self._selector.register(mine, selectors.EVENT_READ, hand)
         return hand
 
-    def _become_worker(self, mine: socket.socket, its: socket.socket, status: Status) -> None:
+    def _become_worker(self, mine: socket.socket, its: socket.socket, status: Status, first: _Task) -> None:
         """Leave the server's sockets and files to the server, and work; never returns."""
         try:
             _die_with_parent()
@@ -160,8 +160,9 @@ class Server:
             for line in (mine, self.client, *(hand.line for hand in self.hands)):
                 line.close()
             self._selector.close()
-            for task in {part.task for part in [*self.queue, *(hand.part for hand in self.hands)] if part is not None}:
-                for file in task.files:
+            parts = [*self.queue, *(hand.part for hand in self.hands)]
+            for task in {first, *(part.task for part in parts if part is not None)}:
+                for file in task.files:  # those of its own task come with the job
                     os.close(file)
             Worker(its, status).run()
             os._exit(0)
@@ -214,9 +215,15 @@ class Server:
     def _blame(self, hand: _Hand, part: _Part, cause: str, sure: bool) -> None:
         """Count the item that a worker was at as bad, or try it alone if something else may have been at fault.
 
-        Those before it are decoded once more: a worker writes all its rows at the end.
+        Those before it are decoded once more: a worker writes all its rows at the end. If that was what failed, each is
+        tried by itself; and if it fails for one alone, that one counts as bad.
         """
         at, _ = hand.status.read()
+        if at >= len(part.items) > 1:
+            self._hurry([_Part(part.task, part.items[k : k + 1]) for k in range(len(part.items))])
+            self._finish(part)
+            return
+        at = min(at, max(0, len(part.items) - 1))
         parts = [_Part(part.task, items) for items in (part.items[:at], part.items[at + 1 :]) if items]
         if sure and part.items:
             part.task.causes[part.items[at][1]] = cause

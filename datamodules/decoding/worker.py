@@ -73,16 +73,19 @@ class Worker:
             _limit_memory(self._born + job.limits.memory)
         keeper = Keeper(records)
         try:
-            self._decode(job, keeper, files[0])
-        except Exception as error:  # no file's fault: there is no decoder, or no room for its rows
+            decoder = self._decoder(job.decoder)
+            whole = decoder.blank(job.rows * len(job.items), job.pick)
+        except Exception as error:  # there is no decoder, or no room for its rows
             for _, position, *_ in job.items:
                 self._tell(position, error)
+            return Done(0, {}, [])
+        self._decode(job, decoder, whole, keeper)
+        self.status.write(len(job.items))  # what comes now is no file's: where it fails or stalls, each is tried alone
+        _write_rows(files[0], job, whole)
         return Done(0, {}, keeper.put(), "" if records is None else records.failure)
 
-    def _decode(self, job: Job, keeper: Keeper, file: int) -> None:
-        """Decode all files of a job, and then write their rows in few calls of the system."""
-        decoder = self._decoder(job.decoder)
-        whole = decoder.blank(job.rows * len(job.items), job.pick)
+    def _decode(self, job: Job, decoder: Decoder, whole: Parts, keeper: Keeper) -> None:
+        """Decode all files of a job into its rows."""
         for number, (_, position, name, place) in enumerate(job.items):
             self.status.write(number)
             rows = {key: part[number * job.rows : (number + 1) * job.rows] for key, part in whole.items()}
@@ -94,7 +97,6 @@ class Worker:
             else:
                 if remark is not None:
                     send(self.server, Bad(position, InPart(remark)))
-        _write_rows(file, job, whole)
 
     def _tell(self, position: int, error: Exception) -> None:
         """Say that a file is bad; or end where memory is short: a fresh worker tells whether the file took it."""

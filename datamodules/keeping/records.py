@@ -82,7 +82,10 @@ class Records:
                 raise OSError("the disk is full")
             if self.index is not None:
                 entries = zip(keys, offsets, arrays, strict=False)
-                os.write(self.index, b"".join(entry(key, offset, array.nbytes) for key, offset, array in entries))
+                written = b"".join(entry(key, offset, array.nbytes) for key, offset, array in entries)
+                if (count := os.write(self.index, written)) != len(written):
+                    os.write(self.index, bytes(-count % ENTRY))  # so that what others write stands at whole entries
+                    raise OSError("the disk is full")
         except OSError as error:
             self.failure = error.strerror or str(error)
             return []

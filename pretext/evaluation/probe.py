@@ -124,6 +124,8 @@ def probe_run(
 
     """
     begin, plan = time.perf_counter(), plan or ProbePlan()
+    for backbone in networks.values():
+        _check(backbone, probed, plan)
     place = place_in(folder, probed.data)
     rows: list[StageRow] = []
     curves: dict[str, list[Point]] = {}

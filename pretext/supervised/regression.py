@@ -85,14 +85,15 @@ class Regression(Host):
         if self.shape:
             return
         require(hasattr(data, "ordered"), self, f"{type(data).__name__}", "give a data module of numbers")
-        y = torch.cat([_numbers(batch, self) for batch in islice(data.ordered("train"), BATCHES)])  # type: ignore[union-attr]  # just asked
-        axes = [axis for axis in range(y.ndim) if axis != 1]
-        known = (~y.isnan()).sum(axes)
-        middle = y.nansum(axes) / known.clamp(min=1)
-        off = y - middle.view(1, -1, *(1,) * (y.ndim - 2))
-        _begin(self, [y.shape[1], *(0,) * (y.ndim - 2)])
-        self.middle.copy_(middle)
-        self.spread.copy_((off.square().nansum(axes) / known.clamp(min=1)).sqrt().clamp(min=1e-6))
+        with torch.device("cpu"):  # Lightning makes the accelerator the default here, and data are drawn on the CPU
+            y = torch.cat([_numbers(batch, self) for batch in islice(data.ordered("train"), BATCHES)])  # type: ignore[union-attr]  # just asked
+            axes = [axis for axis in range(y.ndim) if axis != 1]
+            known = (~y.isnan()).sum(axes)
+            middle = y.nansum(axes) / known.clamp(min=1)
+            off = y - middle.view(1, -1, *(1,) * (y.ndim - 2))
+            _begin(self, [y.shape[1], *(0,) * (y.ndim - 2)])
+            self.middle.copy_(middle)
+            self.spread.copy_((off.square().nansum(axes) / known.clamp(min=1)).sqrt().clamp(min=1e-6))
 
     def configure_optimizers(self) -> Optimizer:
         return self.rates.optimizer(trained(self))

@@ -199,6 +199,9 @@ def test_the_files_of_a_split_are_looked_at_once_for_all_networks(trained, tmp_p
 
     probed(trained, Counted(), tmp_path, protocols=("knn",))
     assert sorted(asked) == ["test", "train"]
+    with pytest.raises(ValueError, match="there is no augmentation"):
+        probed(trained, Counted(), tmp_path, views=2)
+    assert len(asked) == 2  # what cannot be is told before files are looked at
 
 
 def test_augmented_views_are_fitted_too_and_tell_how_alike_they_are(run, trained, tmp_path):

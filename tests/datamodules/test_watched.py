@@ -18,6 +18,7 @@ from troublemakers import CAUSES, source
 
 from datamodules import ImageFolder, Photos, Reading, Splitting
 from datamodules.decoding.client import CLIENT
+from datamodules.decoding.orders import share
 
 ROOT = Path(__file__).parents[2]
 linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks /proc")
@@ -80,6 +81,32 @@ def test_a_file_that_a_fresh_process_decodes_is_not_to_blame(tmp_path):
     assert numbers(files.read([torch.arange(3)])) == [([0, 1, 2], [0, 1, 2])]
     assert not told
     assert (tmp_path / "done").exists()
+
+
+def test_rows_that_cannot_be_written_at_once_are_written_one_by_one_and_no_file_is_to_blame(tmp_path):
+    told = {}
+    files = source(tmp_path, ["0", "full 1", *map(str, range(2, 8))], told, workers=1)
+    assert numbers(files.read([torch.arange(8)])) == [([*range(8)], [*range(8)])]
+    assert not told
+    assert (tmp_path / "done").exists()
+
+
+def test_large_rows_are_shared_out_in_small_jobs():
+    assert share(files=512, workers=16, size=3 * 32 * 32) == 16
+    assert share(files=64, workers=16, size=3 * 32 * 32) == 4
+    assert share(files=512, workers=16, size=3 * 1500 * 1500) == 1  # one file in memory, as many workers as there are
+    assert share(files=4, workers=16, size=1) == 1
+
+
+@linux
+def test_a_worker_that_waits_has_no_batch_open(tmp_path):
+    CLIENT.close()  # so that one is forked for this very job
+    files = source(tmp_path, ["0", "1"], {}, workers=1)
+    assert numbers(files.read([torch.arange(2)])) == [([0, 1], [0, 1])]
+    (worker,) = children(server())
+    opened = Path(f"/proc/{worker}/fd")
+    # One is the lock by which large files are decoded one by one.
+    wait_until(lambda: sum("datamodules" in str(file.readlink()) for file in opened.iterdir()) <= 1, 5)
 
 
 @linux

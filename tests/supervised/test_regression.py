@@ -74,6 +74,16 @@ def test_numbers_that_colours_give_away_are_learnt_in_their_own_units(root, tmp_
     assert float((said - true)[~true.isnan()].square().mean().sqrt()) == pytest.approx(result["rmse"], rel=1e-3)
 
 
+def test_numbers_are_looked_at_on_the_cpu_though_lightning_makes_the_accelerator_the_default(root, tmp_path):
+    module = Regression(backbone=TinyNet(), optim=sgd)
+    trainer = pl.Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, enable_progress_bar=False)
+    trainer.datamodule, module.trainer = pairs(root, "mean"), trainer
+    trainer.datamodule.setup("fit")
+    with torch.device("meta"):
+        module.configure_model()
+    assert module.shape == [3]
+
+
 def test_a_frozen_backbone_keeps_every_byte_and_a_trained_one_does_not(root, tmp_path):
     for freeze in (True, False):
         torch.manual_seed(0)
