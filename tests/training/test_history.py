@@ -71,6 +71,18 @@ def test_a_full_disk_leaves_the_rows_that_were_there(tmp_path, monkeypatch):
     assert rows(tmp_path) == [row(0), row(1)]
 
 
+def test_only_a_checkpoint_waits_for_the_disk(tmp_path, monkeypatch):
+    history, waited = logged(tmp_path, range(2)), []
+    monkeypatch.setattr("os.fsync", lambda file: waited.append(rows(tmp_path)))
+    history.log_metrics({"loss": 1.0}, 2)
+    history.save()
+    assert len(rows(tmp_path)) == 3  # there for all to read, and for a training that is killed
+    assert not waited
+    for _ in range(2):
+        history.sync()
+    assert waited == [rows(tmp_path)]
+
+
 def test_a_run_that_begins_anew_has_no_rows_of_an_earlier_one(tmp_path):
     logged(tmp_path, range(5))
     logged(tmp_path, [0])

@@ -13,6 +13,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from pretext.core.checkpoint_file import read_checkpoint, write_checkpoint
+from pretext.training.callbacks.history import History
 from pretext.training.callbacks.revalidation import fits
 from pretext.training.host import Host
 from pretext.training.interruption import Interruption
@@ -146,6 +147,8 @@ class Checkpoint(pl.Callback):
             pl_module.figures.write(trainer)
         for logger in trainer.loggers:
             logger.save()  # first: a run resumed from here must find the metrics up to here
+            if isinstance(logger, History):
+                logger.sync()
         trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
 
 

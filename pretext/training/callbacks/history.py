@@ -36,6 +36,11 @@ class History(CSVLogger):
         if self._experiment is not None:
             super().save()
 
+    def sync(self) -> None:
+        """Wait until what was saved is on the disk."""
+        if isinstance(self._experiment, _Rows):
+            self._experiment.sync()
+
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
@@ -91,6 +96,7 @@ class _Rows(ExperimentWriter):
     def __init__(self, folder: str, resumed_at: int) -> None:
         super().__init__(folder)
         self._file = Path(self.metrics_file_path)
+        self._loose = False  # whether there are rows that may not be on the disk yet
         kept = _rows_before(self._file, resumed_at)
         if kept:
             self.metrics_keys = sorted(set().union(*kept))
@@ -110,9 +116,15 @@ class _Rows(ExperimentWriter):
         else:
             with self._file.open("ab") as file:
                 file.write(_lines(self.metrics_keys, self.metrics))
-                file.flush()
-                os.fsync(file.fileno())  # a checkpoint follows, whose steps must be in the file
+            self._loose = True
         self.metrics = []
+
+    def sync(self) -> None:
+        """Bring the rows to the disk, for which a step that is only logged does not wait."""
+        if self._loose:
+            with self._file.open("rb+") as file:
+                os.fsync(file.fileno())
+            self._loose = False
 
 
 def _rows_before(file: Path, step: int) -> list[Row]:
