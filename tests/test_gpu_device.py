@@ -29,7 +29,7 @@ def test_a_task_keeps_its_contract(name):
 
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     setting = Setting(None, tmp_path, dry=False, seconds=300)
-    answer = resume.compare(setting, True, Clock(float("inf")), {})
+    answer = resume.compare(setting, resume.EXACT, Clock(float("inf")), {})
     assert all(answer["same"].values())
 
 

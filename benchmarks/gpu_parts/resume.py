@@ -18,19 +18,19 @@ from gpu_parts.setting import Setting, last_lines
 
 Config = dict[str, Any]
 KILLS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM}
-EXACT, FREE = "deterministic", "as shipped"
+EXACT, FREE, RECORDED = "deterministic", "as shipped", "as shipped, recorded"
 EARLIEST = 5  # the step from which it may be killed
 PATIENCE = 120.0  # seconds that a process may take
 
 
 def part(setting: Setting) -> Part:
     """Make the part; a dry run compares once, on a processor all kernels are deterministic."""
-    least, kernels = setting.size(40.0, 1.0), setting.size((EXACT, FREE), (EXACT,))
-    asked = [Question(name, partial(compare, setting, name == EXACT), least) for name in kernels]
+    least, kernels = setting.size(40.0, 1.0), setting.size((EXACT, RECORDED, FREE), (EXACT,))
+    asked = [Question(name, partial(compare, setting, name), least) for name in kernels]
     return Part("resume", "killed and resumed on the device, bit for bit", 0.08, lambda: asked, table)
 
 
-def config(setting: Setting, exact: bool) -> Config:
+def config(setting: Setting, kernels: str) -> Config:
     """Two tasks, dropout-free, on scikit-learn's digits, a checkpoint at every fifth step."""
     net = {"name": "resnet18", "stem": "small", "stem_stride": 2, "width": setting.size(0.5, 0.125)}
     jigsaw = {"class_path": "pretext.Jigsaw", "init_args": {"grid": 2, "permutations": 24}}
@@ -39,19 +39,19 @@ def config(setting: Setting, exact: bool) -> Config:
             "backbone": {"class_path": "pretext.TorchVision", "init_args": net},
             "tasks": {"turn": {"class_path": "pretext.Rotation"}, "puzzle": jigsaw},
             "augment": {"class_path": "pretext.Augment", "init_args": {"crop": 28, "pad": 1}},
-            "execution": {"channels_last": True},
+            "execution": {"channels_last": True, "cuda_graphs": kernels == RECORDED},
         },
         "data": {"class_path": "datamodules.Digits", "init_args": {"size": 32, "batch_size": 64}},
         "trainer": {
             "max_epochs": setting.size(20, 1),
             "precision": "bf16-mixed",
-            "deterministic": "warn" if exact else False,
+            "deterministic": "warn" if kernels == EXACT else False,
         },
         "checkpoint": {"every_n_steps": EARLIEST},
     }
 
 
-def compare(setting: Setting, exact: bool, clock: Clock, before: Answer) -> Answer:
+def compare(setting: Setting, kernels: str, clock: Clock, before: Answer) -> Answer:
     """Train undisturbed, twice, and with two kinds of kill, all at the same time; compare the weights.
 
     Without deterministic kernels two undisturbed runs may differ already; then the others have nothing to equal.
@@ -61,8 +61,9 @@ def compare(setting: Setting, exact: bool, clock: Clock, before: Answer) -> Answ
         RuntimeError: a process failed.
 
     """
-    file = setting.write(f"resume-{exact}", config(setting, exact))
-    home = setting.out / "runs" / f"resume-{exact}"
+    name_of_files = f"resume-{kernels.replace(', ', '-').replace(' ', '-')}"
+    file = setting.write(name_of_files, config(setting, kernels))
+    home = setting.out / "runs" / name_of_files
     rmtree(home, ignore_errors=True)
     names = ("alone", *KILLS) if setting.dry else ("alone", "again", *KILLS)
     started = {name: begin(setting, file, home / name) for name in names}
@@ -72,7 +73,7 @@ def compare(setting: Setting, exact: bool, clock: Clock, before: Answer) -> Answ
     for name, process in started.items():
         finish(process, home / f"{name}.txt", max(clock.left(), PATIENCE))
     same = {name: equal(home / "alone", home / name) for name in names if name != "alone"}
-    if exact and not all(same.values()):
+    if kernels == EXACT and not all(same.values()):
         raise AssertionError(f"weights differ from those of the run that was left alone: {same}, killed at {killed}")
     return {
         "same": same,

@@ -37,6 +37,8 @@ class Case(NamedTuple):
     """Steps of the first epoch between which time is taken."""
     later: tuple[int, int] | None
     """Steps of a later epoch; None where every epoch decodes anew."""
+    recorded: bool = False
+    """Are the network's kernels recorded and replayed."""
 
 
 def network(kind: str, /, **options: Any) -> tuple[Callable[[], Backbone], Config]:
@@ -50,16 +52,22 @@ def cases(setting: Setting) -> dict[str, Case]:
         small = network("TorchVision", name="resnet18", stem="small", stem_stride=2, width=0.125)
         return {
             "RotNet's NIN, 32 px": Case(*network("NIN", width=0.1), 32, 32, 4, False, 16, (1, 3), (5, 7)),
+            "RotNet's NIN, 32 px, recorded": Case(
+                *network("NIN", width=0.1), 32, 32, 4, False, 16, (1, 3), (5, 7), recorded=True
+            ),
             "ResNet-18, 32 px, small stem": Case(*small, 32, 32, 4, False, 16, (1, 3), (5, 7)),
             "ResNet-50, 224 px": Case(*small, 64, 72, 4, True, 16, (1, 3), None),
             "does nothing, 8 images": Case(Nothing, NOTHING, 32, 32, 4, False, 16, (1, 3), (5, 7)),
         }
     nin = network("NIN", blocks=4)
     small = network("TorchVision", name="resnet18", stem="small")
+    files = (32, 32, 128, False, 20_000, (30, 150), (330, 450))  # CIFAR-10's
     large = network("TorchVision", name="resnet50")
     return {
-        "RotNet's NIN, 32 px": Case(*nin, 32, 32, 128, False, 20_000, (30, 150), (330, 450)),
-        "ResNet-18, 32 px, small stem": Case(*small, 32, 32, 128, False, 20_000, (30, 150), (330, 450)),
+        "RotNet's NIN, 32 px": Case(*nin, *files),
+        "RotNet's NIN, 32 px, recorded": Case(*nin, *files, recorded=True),
+        "ResNet-18, 32 px, small stem": Case(*small, *files),
+        "ResNet-18, 32 px, small stem, recorded": Case(*small, *files, recorded=True),
         "ResNet-50, 224 px": Case(*large, 224, 240, 64, True, 5_400, (15, 75), None),
         "does nothing, 8 images": Case(Nothing, NOTHING, 32, 32, 8, False, 4_000, (100, 450), (600, 950)),
     }
@@ -81,7 +89,7 @@ def measure(setting: Setting, name: str, case: Case, clock: Clock, before: Answe
     bare = [loop(setting, case, steps[1] - steps[0])]
     first, later, ratios, ratios_later = [], [], [], []
     for repeat in range(setting.size(2, 1)):
-        marks = framework(setting, f"steps-{name.split(',')[0]}-{repeat}", case)
+        marks = framework(setting, f"steps-{name.replace(',', '').replace(' ', '-')}-{repeat}", case)
         bare.append(loop(setting, case, steps[1] - steps[0]))
         around = statistics.mean(bare[-2:])
         first.append(marks.per_step(*case.first))
@@ -117,7 +125,7 @@ def model(case: Case) -> Config:
             "tasks": {"rotation": {"class_path": "pretext.Rotation"}},
             "augment": {"class_path": "pretext.Augment", "init_args": {"crop": case.crop, "pad": pad}},
             "optim": {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.01, "momentum": 0.9}}},
-            "execution": {"channels_last": True},
+            "execution": {"channels_last": True, "cuda_graphs": case.recorded},
         }
     }
 

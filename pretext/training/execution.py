@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pretext.core.tree import mapped
-from pretext.core.types import Tree
+from pretext.core.types import Backbone, Tree
+from pretext.training.recording import Recorded
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -24,12 +25,12 @@ class Execution:
         compile: compile the network with `torch.compile` (True or "backbone"), or beside it what each task poses,
             solves and grades ("step"), whose many small kernels it fuses. Compiled code may round otherwise, and
             parameters keep their names. The first step takes minutes.
-        cuda_graphs: let the compiler record the kernels of each compiled part and replay them, for nets so small that
-            the device waits for Python (`torch.compile`'s mode "reduce-overhead"). All batches need one shape. Without
-            CUDA it has no effect.
+        cuda_graphs: record the kernels of the network, or of each compiled part, and replay them, for nets so small
+            that the device waits for Python. It costs memory (`recording.Recorded`), or of compiled parts one shape for
+            all batches. Nothing is recorded without CUDA, nor of a network that is not compiled on several devices.
 
     Raises:
-        ValueError: `cuda_graphs` without anything that is compiled, or an unknown word for `compile`.
+        ValueError: an unknown word for `compile`.
 
     """
 
@@ -40,10 +41,6 @@ class Execution:
     def __post_init__(self) -> None:
         if self.compile not in (False, True, "backbone", "step"):
             raise ValueError(f"Execution: compile={self.compile!r}; choose false, true, backbone or step")
-        if self.cuda_graphs and not self.compile:
-            raise ValueError(
-                "Execution: cuda_graphs records compiled code, but nothing is compiled; set compile to backbone or step"
-            )
 
     def prepare(self, network: nn.Module) -> None:
         """Lay out the weights of a network and compile it, where this is asked for."""
@@ -52,6 +49,10 @@ class Execution:
                 parameter.data = _channels_last(parameter.data)
         if self.compile:
             network.compile(mode=self._mode)
+
+    def recorded(self, network: Backbone) -> Recorded | None:
+        """Record what is not compiled, where this is asked for (compiled kernels are recorded by the compiler)."""
+        return Recorded(network) if self.cuda_graphs and not self.compile else None
 
     def lay_out(self, x: Tree) -> Tree:
         """Lay out what the network reads."""
@@ -63,7 +64,7 @@ class Execution:
 
     def begin_step(self) -> None:
         """Say that a step begins: what was recorded for the last one may be written over."""
-        if self.cuda_graphs:
+        if self.cuda_graphs and self.compile:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # torch's
 
     @property

@@ -20,6 +20,7 @@ from pretext.training.execution import Execution
 from pretext.training.figures import Figures
 from pretext.training.inputs import InputPipeline
 from pretext.training.optimization import LearningRates, Optim
+from pretext.training.recording import Recorded
 
 HOOK = "_current_fx_name"
 """In which hook a module is. Lightning sets it forty times a step; torch looks at each value whether it is a part."""
@@ -66,6 +67,7 @@ class Host(Built, pl.LightningModule, ABC):
         self.seed = seed
         self.figures = Figures()
         self._looked = False  # at a batch
+        self._recorded: Recorded | None = None
         self._networks = [m for m in inputs.backbone.modules() if isinstance(m, Backbone)]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -76,12 +78,13 @@ class Host(Built, pl.LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         self.execution.prepare(self.backbone)
+        self._recorded = self.execution.recorded(self.backbone)
 
     def look(self, question: Tree) -> Seen:
         """Let the backbone see a question: the one place where it is called in training."""
         dtype = next(self.backbone.parameters()).dtype  # bfloat16 where the weights are
         question = mapped(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, question)
-        return self.backbone(self.execution.lay_out(question))
+        return (self._recorded or self.backbone)(self.execution.lay_out(question))
 
     def lawful(self, batch: Any) -> dict[str, Any]:
         """Bring what a user's own loader yields to a batch, and look at the first one. Raises as `batches.lawful`."""
@@ -126,6 +129,8 @@ class Host(Built, pl.LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.execution.begin_step()
+        if self._recorded:
+            self._recorded.begin(self.trainer.global_step)
         self.figures.begin(self.trainer)
         self.rates.set(self.trainer.optimizers[0], self.trainer.global_step)
         progress = self.rates.progress(self.trainer.global_step)

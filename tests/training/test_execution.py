@@ -8,11 +8,13 @@ import torch
 from nets import TinyNet
 from tolerance import rounding
 from torch import nn
+from torch.func import functional_call
 
 from pretext import Augment, Colorization, Contrast, Pretrainer, Rotation
 from pretext.core.rng import rng
 from pretext.training.execution import Execution
 from pretext.training.optimization import LearningRates, Optim, fuse
+from pretext.training.recording import Recorded, aliased, differentiated
 
 
 class Batches:
@@ -25,14 +27,14 @@ class Batches:
         return iter([{"x": self.x, "index": torch.arange(8)}] * 4)
 
 
-def trained(execution, accelerator="cpu", steps=3):
+def trained(execution, accelerator="cpu", steps=3, norm=False, **options):
     torch.manual_seed(0)
     tasks = {"turn": Rotation, "views": Contrast, "colour": Colorization}
     optim = Optim(lambda groups: torch.optim.SGD(groups, lr=0.01, momentum=0.9))
-    module = Pretrainer(TinyNet(norm=False), tasks, augment=Augment(crop=24), execution=execution, optim=optim)
+    module = Pretrainer(TinyNet(norm=norm), tasks, augment=Augment(crop=24), execution=execution, optim=optim)
     trainer = pl.Trainer(
-        max_steps=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0,
-        enable_model_summary=False, accelerator=accelerator, devices=1, log_every_n_steps=1,
+        **options, max_steps=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        limit_val_batches=0, enable_model_summary=False, accelerator=accelerator, devices=1, log_every_n_steps=1,
     )  # fmt: skip
     trainer.fit(module, Batches(), Batches())
     return module.cpu(), {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -60,17 +62,146 @@ def test_a_compiled_step_trains_the_same_under_the_same_names(cuda_graphs, tmp_p
     assert_alike(compiled, trained(Execution()))
 
 
+on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA")
+
+
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA")
-def test_recorded_kernels_train_the_same_on_a_device():
+@on_cuda
+def test_compiled_and_recorded_kernels_train_the_same_on_a_device():
     torch._dynamo.reset()
     compiled = trained(Execution(compile="step", cuda_graphs=True), "cuda", steps=6)
     assert_alike(compiled, trained(Execution(), "cuda", steps=6))
 
 
+@pytest.mark.cuda
+@on_cuda
+@pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}, {"gradient_clip_val": 0.1}], ids=str)
+@pytest.mark.parametrize("norm", [False, True])
+def test_recorded_kernels_train_the_same(norm, options):
+    """Each of three tasks looks at a shape of its own; where gradients are accumulated, twice a step."""
+    module, losses = trained(Execution(cuda_graphs=True), "cuda", 6, norm, **options)
+    recordings = module._recorded.recordings
+    assert len(recordings) == 3 * options.get("accumulate_grad_batches", 1)
+    assert_alike((module, losses), trained(Execution(), "cuda", 6, norm, **options))
+
+
+@pytest.mark.cuda
+@on_cuda
+class TestRecordedNetwork:
+    x = torch.rand(6, 3, 24, 24, generator=rng("cpu", "recorded"))
+
+    def gradients(self, see, network, loss):
+        network.zero_grad()
+        loss(see(self.x.cuda())).backward()
+        return {name: None if p.grad is None else p.grad.clone() for name, p in network.named_parameters()}
+
+    def test_each_step_has_its_own_gradients(self):
+        """One loss asks for the last stage, another for all: what no head asks for adds nothing."""
+        network = TinyNet().cuda()
+        recorded = Recorded(network)
+        losses = [
+            lambda seen: seen.pooled.square().sum(),
+            lambda seen: sum(stage.sum() for stage in seen.stages.values()),
+            lambda seen: seen.pooled.sum(),
+        ]
+        for step, loss in enumerate(losses):
+            recorded.begin(step)
+            ours = self.gradients(recorded, network, loss)
+            reference = self.gradients(network, network, loss)
+            torch.testing.assert_close(ours, reference)
+        assert len(recorded.recordings) == 1
+
+    def test_looks_of_one_step_do_not_write_over_each_other(self):
+        network = TinyNet().cuda()
+        recorded = Recorded(network)
+        both = lambda see: lambda x: (see(x).pooled, see(x.flip(-1)).pooled)  # noqa: E731
+        loss = lambda pair: (pair[0] * pair[1]).sum()  # noqa: E731
+        for step in range(2):
+            recorded.begin(step)
+            ours = self.gradients(both(recorded), network, loss)
+            torch.testing.assert_close(ours, self.gradients(both(network), network, loss))
+        assert len(recorded.recordings) == 2
+
+    def test_recording_leaves_no_trace(self):
+        torch.manual_seed(0)
+        network = TinyNet().cuda()
+        before = copy.deepcopy(network)
+        chance = torch.cuda.get_rng_state()
+        Recorded(network)(self.x.cuda())
+        assert torch.equal(torch.cuda.get_rng_state(), chance)
+        before(self.x.cuda())  # one pass, as the one that was replayed
+        for name, value in before.state_dict().items():
+            torch.testing.assert_close(network.state_dict()[name], value)
+
+    def test_a_network_that_is_thawed_is_recorded_anew(self):
+        network = TinyNet().cuda()
+        recorded = Recorded(network)
+        network.conv1.requires_grad_(False)
+        assert self.gradients(recorded, network, lambda seen: seen.pooled.sum())["conv1.0.weight"] is None
+        recorded.begin(1)
+        network.conv1.requires_grad_(True)
+        assert self.gradients(recorded, network, lambda seen: seen.pooled.sum())["conv1.0.weight"].any()
+
+    def test_a_copy_learns_for_itself(self):
+        recorded = Recorded(TinyNet().cuda())
+        recorded(self.x.cuda())
+        other = copy.deepcopy(recorded)
+        with torch.no_grad():
+            other.network.conv1[0].weight.zero_()
+        assert not torch.equal(other(self.x.cuda()).pooled, recorded(self.x.cuda()).pooled)
+
+    def test_evaluation_is_not_recorded(self):
+        recorded = Recorded(TinyNet().cuda())
+        with torch.no_grad():
+            recorded(self.x.cuda())
+        recorded.network.eval()
+        recorded(self.x.cuda())
+        assert not recorded.recordings
+
+    def test_a_network_that_waits_for_a_number_runs_as_it_is(self):
+        class Asks(TinyNet):
+            def forward(self, x):
+                return super().forward(x * x.max().item())
+
+        network = Asks().cuda()
+        recorded = Recorded(network)
+        with pytest.warns(UserWarning, match="cuda_graphs cannot record Asks, which runs as it is"):
+            ours = self.gradients(recorded, network, lambda seen: seen.pooled.sum())
+        torch.testing.assert_close(ours, self.gradients(network, network, lambda seen: seen.pooled.sum()))
+        recorded(self.x.cuda())  # without another word
+        assert not recorded.recordings
+
+
+def test_what_is_recorded_has_the_gradients_of_the_parameters():
+    """The passes themselves, on a CPU: new leaves on the same memory, and what autograd finds for the old ones."""
+    network = TinyNet()
+    network.conv1[0].weight.requires_grad_(False)
+    x = torch.rand(4, 3, 16, 16, requires_grad=True)
+    aliases = aliased(network)
+    assert all(aliases[name].data_ptr() == p.data_ptr() for name, p in network.named_parameters() if p.requires_grad)
+    seen = functional_call(network, aliases, (x,))
+    outputs = [*seen.stages.values(), seen.pooled, torch.zeros(1)]  # one without a gradient
+    grads = [torch.rand_like(out) for out in outputs]
+    found = differentiated(outputs, grads, [x, *aliases.values()])
+    assert all(p.grad is None for p in network.parameters())
+    reference = copy.deepcopy(network)
+    again = reference(leaf := x.detach().requires_grad_())
+    torch.autograd.backward([*again.stages.values(), again.pooled], grads[:-1])
+    expected = [leaf.grad, *(p.grad for p in reference.parameters() if p.requires_grad)]
+    torch.testing.assert_close(found, expected)
+    assert differentiated([torch.zeros(1)], [torch.ones(1)], [x]) == [None]
+
+
+def test_without_cuda_nothing_is_recorded():
+    module, losses = trained(Execution(cuda_graphs=True), norm=True)
+    assert not module._recorded.recordings
+    plain, expected = trained(Execution(), norm=True)
+    assert losses == expected
+    for name, value in plain.state_dict().items():
+        assert torch.equal(module.state_dict()[name], value)
+
+
 def test_what_cannot_be_is_refused():
-    with pytest.raises(ValueError, match=r"Execution: cuda_graphs records compiled code.*set compile"):
-        Execution(cuda_graphs=True)
     with pytest.raises(ValueError, match=r"Execution: compile='all'; choose"):
         Execution(compile="all")
 

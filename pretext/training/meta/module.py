@@ -77,7 +77,8 @@ class MetaLearner(Host):
         super().__init__(InputPipeline(own, augment, modality), optim, execution, seed)
         require(norm in (None, *NORMS), self, f"{norm=}", f"choose one of {', '.join(NORMS)}")
         require(clip >= 0, self, f"{clip=}", "give a norm, or 0")
-        require(not execution.compile, self, f"compile={execution.compile}", "leave it out: steps are functions here")
+        for name, asked in (("compile", execution.compile), ("cuda_graphs", execution.cuda_graphs)):
+            require(not asked, self, f"{name}={asked}", "leave it out: steps are functions here")
         self.automatic_optimization = False
         self.norm: Norm = norm or ("frozen" if run is not None else "group")
         self.tamed = tame(self.backbone, self.norm)

@@ -9,6 +9,7 @@ from tolerance import rounding
 from torch.nn.functional import cross_entropy, mse_loss
 
 from pretext import MAML, MLP, Informed, MetaLearner, SequenceLearner, Sound
+from pretext.training.execution import Execution
 from pretext.training.meta.informed import SCALE, prepare
 from pretext.training.meta.learner import Episodes, Network, Spec
 from pretext.training.meta.scores import figures, grade
@@ -206,6 +207,11 @@ def test_values_are_graded_by_their_squared_error():
         (lambda: SequenceLearner(width=6), "SequenceLearner: width=6"),
         (lambda: MetaLearner(), "MetaLearner: run=None, backbone=None; give --model.run RUN or --model.backbone CLASS"),
         (lambda: MetaLearner(backbone=TinyNet(), norm="layer"), "MetaLearner: norm='layer'; choose one of group"),
+        (lambda: MetaLearner(backbone=TinyNet(), execution=Execution(compile=True)), "compile=True; leave it out"),
+        (
+            lambda: MetaLearner(backbone=TinyNet(), execution=Execution(cuda_graphs=True)),
+            "cuda_graphs=True; leave it out",
+        ),
         (lambda: MLP(widths=()), r"MLP: inputs=1, widths=\(\)"),
         (lambda: MLP()(torch.zeros(2, 3)), r"MLP wants rows \(N, 1\), got \(2, 3\)"),
     ],
