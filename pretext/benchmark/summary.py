@@ -16,6 +16,9 @@ from pretext.evaluation.statistics.correlation import Correlation, spearman
 from pretext.evaluation.statistics.ranking import Figure, lies_above, mean_over_seeds, places
 from pretext.evaluation.verdict import best_row
 
+LEARNT = 0.05
+"""Of a blind guess's loss that training removed: below, what a control has left of it is a share of noise."""
+
 
 @dataclass(frozen=True)
 class CurveFigure:
@@ -142,7 +145,7 @@ def _entry(
         others={key: figure for key, figure in means.items() if figure},
         curves={own.name: points for own in curves if (points := _curve(done, own))},
         skill=mean_over_seeds([_alone((cell.pretext or {}).get("skill")) for cell in done], share=False),
-        control=mean_over_seeds([_alone((cell.pretext or {}).get("control")) for cell in done], share=False),
+        control=mean_over_seeds([_control(cell) for cell in done], share=False),
         seconds={part: figure.value for part, figure in _means(seconds, share=False).items()},
         failed=[f"seed {cell.seed}: {cell.reason}" for cell in cells if cell.failed],
         test=mean_over_seeds(_tested(cell) for cell in done),
@@ -171,6 +174,13 @@ def _means(seeds: Sequence[Mapping[str, Value | None]], share: bool) -> dict[str
 
 def _alone(value: float | None) -> Value | None:
     return None if value is None else Value(float(value), math.nan, math.nan)
+
+
+def _control(cell: CellResult) -> Value | None:
+    """Read what is left without the relation; None where hardly anything was learnt of which it could be a share."""
+    told = cell.pretext or {}
+    learnt = (told.get("skill") or 0.0) >= LEARNT
+    return _alone(told.get("control")) if learnt else None
 
 
 def _curve(cells: Sequence[CellResult], own: Description) -> list[CurveFigure]:

@@ -30,7 +30,7 @@ SKILL = (
 CONTROL = (
     "Control: what share of the pretext score above a blind guess is left when tiles, frames or sounds of other items "
     "take the places of an item's own: what needs no sight of how parts belong together. Below 0: heads that are sure "
-    "of themselves do worse there than a blind guess."
+    "of themselves do worse there than a blind guess. Left out below a skill of 0.05: it would be a share of noise."
 )
 OVER = {
     "seeds": "Student's t over seeds (what other seeds would give on the same test items)",

@@ -275,6 +275,8 @@ def test_what_is_left_without_the_relation_has_a_column_where_some_task_has_a_co
     assert [row.split("|")[at].strip() for row in (first, second)] == ["-", "0.87"]
     assert any("Control: what share" in row for row in shown)
     assert not any("Control" in row for row in plain_one)
+    cells[1]["pretext"].update(skill=0.04, control=38.5)  # as of a jigsaw that was hardly begun
+    assert not any("Control" in row for row in markdown([board(cells)]).splitlines())
 
 
 class TestText:
