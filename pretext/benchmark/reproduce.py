@@ -192,14 +192,18 @@ class Reproduction:
             return ["--trainer.max_epochs", str(round(share))]
         return ["--trainer.max_epochs", "1", "--data.split.limit", str(max(FEWEST, round(share * ITEMS)))]
 
+    def words(self, config: str, epochs: int, run: Path, more: tuple[str, ...] = ()) -> list[str]:
+        """Return the command that trains a config."""
+        fit = ["fit", "-c", str(CONFIGS / config), "--trainer.default_root_dir", str(run), *more]
+        return [*fit, *self.options, *self.amount(epochs)]
+
     def _once(self, name: str, make: Any) -> Any:
         return once(self.folder / f"{name}.json", make)
 
     def _train(self, config: str, epochs: int, run: Path, more: tuple[str, ...]) -> dict[str, float]:
         """Train a config, or go on where it stopped, and test it."""
-        fit = ["fit", "-c", str(CONFIGS / config), "--trainer.default_root_dir", str(run), *more]
         started = (run / LAST).exists()
-        PretextCLI(["fit", str(run)] if started else [*fit, *self.options, *self.amount(epochs)])
+        PretextCLI(["fit", str(run)] if started else self.words(config, epochs, run, more))
         tested = PretextCLI(["test", str(run)])
         return {name: float(value) for name, value in tested.trainer.callback_metrics.items()}
 

@@ -13,7 +13,7 @@ from datamodules.loader import Memory
 from pretext.__main__ import main
 from pretext.benchmark.each_epoch import best_of
 from pretext.benchmark.published.rotnet import ROTNET
-from pretext.benchmark.published.simclr import SIMCLR, AdamLinear, TenNeighbours
+from pretext.benchmark.published.simclr import NEIGHBOURS, SIMCLR, AdamLinear, TenNeighbours, fitted
 from pretext.benchmark.reproduce import CONFIGS, Reproduction
 from pretext.core.rng import rng
 from pretext.evaluation.embed import Embedded
@@ -53,6 +53,10 @@ class TestRotNet:
         assert (augment.crop, augment.pad, augment.border, augment.flip, augment.scale) == (32, 4, "zero", True, (1, 1))
         assert augment.colour == (0, 0, 0, 0, 0, 1)
         assert list(module.backbone.stages) == ["conv1", "conv2", "conv3", "conv4"]
+        assert read(CONFIGS / ROTNET.config)["model"]["backbone"]["init_args"] == {"blocks": 4, "init": "torch"}
+        command = Reproduction(ROTNET, tmp_path, ("--data.root", "images")).words(ROTNET.config, 200, tmp_path / "run")
+        run = ["--trainer.default_root_dir", str(tmp_path / "run")]
+        assert command == ["fit", "-c", str(CONFIGS / ROTNET.config), *run, "--data.root", "images"]  # and nothing else
 
     @pytest.mark.parametrize(
         ("judge", "epochs", "falls"), [(ROTNET.judges[0], 50, (20, 40, 45)), (ROTNET.judges[1], 100, (35, 70, 85))]
@@ -64,8 +68,10 @@ class TestRotNet:
         published = [0.1 * 0.2 ** sum(epoch >= fall for fall in falls) for epoch in range(epochs)]
         assert rates(module, epochs) == pytest.approx(published)
         assert sgd(module) == NESTEROV
-        assert (data.batch_size, data.val) == (128, 0)
-        assert (module.augment.crop, module.augment.pad, module.augment.border) == (32, 4, "zero")
+        assert (data.batch_size, data.val, data.limit, data.per_class) == (128, 0, None, None)
+        augment = module.augment
+        assert (augment.crop, augment.pad, augment.border, augment.flip) == (32, 4, "zero", True)
+        assert (augment.scale, augment.colour) == ((1, 1), (0, 0, 0, 0, 0, 1))
         assert (module.choose, module.kind) == (False, judge.config.removesuffix(".yaml").rsplit("_", 1)[1])
         assert module.dims == {"mlp": "whole", "conv": None}[module.kind]
         assert module.stages == ["conv1", "conv2", "conv3", "conv4"]
@@ -97,6 +103,7 @@ class TestRotNet:
         ]
         assert list(ROTNET.judges[0].published.values()) == [85.07, 89.06, 86.21, 61.73]
         assert ROTNET.published == {"rotation/accuracy": 93.65}
+        assert ROTNET.judges[1].published == {"conv2": 91.16}
 
 
 class TestSimCLR:
@@ -119,6 +126,28 @@ class TestSimCLR:
         assert (net.name, net.stem, net.stem_stride) == ("resnet18", "small", 1)
         x = torch.rand(1, 3, 4, 4)
         assert torch.equal(net.normalise(x), x)
+        assert (data.limit, NEIGHBOURS) == (None, 10)
+        assert [(readout.stage, readout.published) for readout in SIMCLR.readouts] == [
+            ("layer4", 83.2),
+            ("layer4", 85.6),
+        ]
+
+    def test_the_linear_readout_learns_as_published(self, monkeypatch):
+        """Adam at .01 with decay 5e-6, 500 epochs of batches of 512, the rate falling as a cosine: noted as it runs."""
+        seen = []
+
+        class Noted(torch.optim.Adam):
+            def step(self, closure=None):
+                group = self.param_groups[0]
+                seen.append((group["lr"], group["weight_decay"], group["betas"]))
+                return super().step(closure)
+
+        monkeypatch.setattr(torch.optim, "Adam", Noted)
+        fitted(torch.zeros(513, 2), torch.zeros(513, dtype=torch.long), 2, rng("cpu", 0))
+        assert len(seen) == 2 * 500  # a batch of 512 and one of one
+        cosine = [0.01 * 0.5 * (1 + np.cos(np.pi * epoch / 500)) for epoch in range(500)]
+        assert [rate for rate, _, _ in seen[::2]] == pytest.approx(cosine)
+        assert {(decay, betas) for _, decay, betas in seen} == {(5e-6, (0.9, 0.999))}
 
     def test_both_readouts_are_what_they_say(self):
         generator = torch.Generator().manual_seed(0)
