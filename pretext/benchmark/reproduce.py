@@ -28,7 +28,7 @@ FEWEST = 64  # items of a scaled run: below, batch norm and kNN have nothing to 
 ASKED = "asked.json"
 SAME = tuple(f"--data.{name}" for name in ("root", "cache", "num_workers"))
 SAME += tuple(f"--trainer.{name}" for name in ("accelerator", "devices", "logger", "log_every_n_steps"))
-SAME += ("--model.execution",)
+SAME += tuple(f"--model.execution.{name}" for name in ("channels_last", "cuda_graphs"))
 """Options that leave the experiment as it is, with all below them."""
 
 

@@ -78,7 +78,8 @@ class Backbone(Built, nn.Module, ABC):
     def advance(self, progress: float) -> None:
         """Take note of the share of all steps that is done, before each of them; NaN where the end is not known.
 
-        For what grows over training, such as drop path. Networks inside of this one are told by themselves.
+        For what grows over training, such as drop path. What is changed has to be a tensor that is written in place, or
+        recorded kernels keep its first value. Networks inside of this one are told by themselves.
         """
 
 

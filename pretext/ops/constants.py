@@ -18,7 +18,7 @@ def kept(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
     The compiler cannot look tables up: it takes all that are marked constant in a function for one (torch 2.14). So it
     traces how they are made, and computes them in the step, where it fuses them.
     """
-    cached = lru_cache(maxsize=256)(make)
+    cached = lru_cache(maxsize=None)(make)  # for good: a CUDA graph may read one without asking for it again
 
     def get(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         if torch.compiler.is_compiling():

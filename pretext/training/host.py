@@ -80,6 +80,9 @@ class Host(Built, pl.LightningModule, ABC):
         self.execution.prepare(self.backbone)
         self._recorded = self.execution.recorded(self.backbone)
 
+    def teardown(self, stage: str) -> None:
+        self._recorded = None  # it holds memory, and addresses of weights that now move
+
     def look(self, question: Tree) -> Seen:
         """Let the backbone see a question: the one place where it is called in training."""
         dtype = next(self.backbone.parameters()).dtype  # bfloat16 where the weights are

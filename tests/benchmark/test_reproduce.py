@@ -222,6 +222,7 @@ def test_options_that_change_the_experiment_make_it_no_reproduction(tmp_path):
 
     assert differs(1, "--data.root", "photos", "--trainer.accelerator=cpu", "--trainer.devices", "2") == ""
     assert differs(1, "--model.execution.cuda_graphs", "false", "--model.execution.channels_last=true") == ""
+    assert differs(1, "--model.execution.compile", "step") == "another --model.execution.compile"
     assert differs(0.5, "--data.root", "photos") == "0.5 of the published steps"
     assert differs(1, "--data.root=photos", "--data.batch_size", "32") == "another --data.batch_size"
     assert "another --model.seed, another --trainer.precision" in differs(
