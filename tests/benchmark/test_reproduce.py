@@ -132,6 +132,17 @@ class TestSimCLR:
             ("layer4", 85.6),
         ]
 
+    def test_the_loss_is_the_papers_and_no_share_of_it(self, tmp_path):
+        """Divided by a blind guess's it is another to SGD, whose weight decay then weighs seven times as much."""
+        module, data, _ = resolved(SIMCLR.config, "--data.root", str(tmp_path))
+        task = module.tasks["contrast"]
+        embeddings = torch.randn(2 * data.batch_size, 8, generator=rng("cpu", "published"))
+        grade = task.grade(embeddings, torch.arange(len(embeddings)) ^ 1)
+        similar = torch.nn.functional.normalize(embeddings) @ torch.nn.functional.normalize(embeddings).T / 0.5
+        similar.fill_diagonal_(-torch.inf)
+        ntxent = torch.nn.functional.cross_entropy(similar, torch.arange(len(embeddings)) ^ 1)
+        assert float(module._weighted({"contrast": grade})) == pytest.approx(float(ntxent), rel=1e-6)
+
     def test_the_linear_readout_learns_as_published(self, monkeypatch):
         """Adam at .01 with decay 5e-6, 500 epochs of batches of 512, the rate falling as a cosine: noted as it runs."""
         seen = []
