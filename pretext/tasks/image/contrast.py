@@ -30,8 +30,8 @@ class Contrast(Task):
     Two views of every image are drawn apart, on the device. Their colours have to differ: where they do not, the
     histogram alone tells most views of one image from those of others, and little else is learnt (the paper, 3.1).
 
-    The loss is the paper's NT-Xent divided by ln(2 N - 1), so that a blind guess costs 1 whatever the batch. To SGD with
-    weight decay that is another loss: for the paper's, give that number to `Fixed` as the task's weight. Views are
+    The loss is the paper's NT-Xent divided by ln(2 N - 1), so that a blind guess costs 1 whatever the batch. To an SGD
+    with weight decay that is another loss: for the paper's, give that number to `Fixed` as the task's weight. Views are
     compared within the batch, that of all devices in training: use as many images as fit, since the others are the
     wrong answers.
 
