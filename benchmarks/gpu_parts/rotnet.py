@@ -51,7 +51,7 @@ def sgd(setting: Setting, epochs: int, falls: Sequence[float], data: Config, **m
             "milestones": list(falls),
             "factor": 0.2,
         },
-        "execution": {"channels_last": True, "cuda_graphs": True},
+        "execution": {"channels_last": True},
     }
     inside = {**options, **model.pop("init_args", {})}
     whole = {**model, "init_args": inside} if "class_path" in model else {**model, **inside}
