@@ -1,6 +1,6 @@
 """Which tasks are answered without seeing? Every shipped task on the data that it is for, by `pretext audit`.
 
-Nine tasks of pictures on CIFAR-10 and on photos, those in time on arid6, those across modalities (and sound in time) on
+Thirteen tasks of pictures on CIFAR-10, nine of them on photos, those in time on arid6, those across modalities (and sound in time) on
 lrwar. What is finished stays in benchmarks/audit/<set>/<task>/ as small JSON and is not done again.
 
     python benchmarks/audit.py --root DATA [--only SET ...]      # DATA holds cifar10/, clothing10/, arid6/ and lrwar/
@@ -26,8 +26,9 @@ HERE = Path(__file__).resolve().parent
 CONFIGS, RESULTS = HERE.parent / "configs", HERE / "audit"
 PICTURES = ("rotation", "jigsaw", "relative_position", "inpainting", "colorization", "split_brain", "counting")
 PICTURES += ("super_resolution", "contrast")
+DRAWN = ("autoencoding", "denoising", "edges", "keypoints")
 TIME = ("rotation", "arrow_of_time", "clip_order", "odd_one_out", "shuffle_and_learn", "future_prediction")
-TIME += ("reconstruction", "colorization", "order_of_frames")
+TIME += ("reconstruction", "colorization", "order_of_frames", "shuffle_and_learn_frames")
 ACROSS = ("alignment", "alignment_contrastive", "embed", "cross_modal_prediction", "distillation")
 SHORT = {"nothing": "nothing", "noise": "noise", "constant": "colour", "destroyed": "destroyed", "borders": "border"}
 SHORT |= {"moments": "means", "blocks": "phase", "blocks shifted": "shift", "spectrum": "resize"}
@@ -52,7 +53,7 @@ def _videos(name: str, **more: object) -> dict[str, object]:
 
 
 SETS = {
-    "cifar10": Set("image", PICTURES, {"data.root": "cifar10", "data.split.limit": 6000, "data.split.val": 0.17}, 150),
+    "cifar10": Set("image", PICTURES + DRAWN, {"data.root": "cifar10", "data.split.limit": 6000, "data.split.val": 0.17}, 150),
     "clothing10": Set("image/photos", PICTURES, {"data.root": "clothing10", "data.split.val": 0.25}, 80),
     "arid6": Set("video", TIME, _videos("arid6"), 80),
     "lrwar": Set("audio_visual", ACROSS, _videos("lrwar", data__split__limit=450), 80),

@@ -17,7 +17,7 @@ from pretext.core.files import write_json
 from pretext.jobs.files import FileJob, finish, read_result
 from pretext.jobs.keys import key_of, with_contents
 
-VERSION = 2  # of what a cell's figures depend on besides its config
+VERSION = 3  # of what a cell's figures depend on besides its config
 WHOLE = Control(INTACT, "a", "the task as it is")
 SEED = "seed_everything"
 NOTHING_TO_LOSE = "the network has learnt nothing that it could lose"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import backward  # the same as loss.backward(), which torch gives no type
+from torch.utils.flop_counter import FlopCounterMode
 
 from pretext.audit.controls import GROUPS, OF_EACH, Control, Loaded
 from pretext.audit.marks import REMOVED, Marks
@@ -23,6 +24,7 @@ from pretext.training.inputs import InputPipeline
 
 RATE, MEASURED_RATE, DECAY = 3e-3, 1e-2, 0.01  # AdamW's, of networks and of those that read statistics
 MOST, FEWEST, VALUES = 128, 8, 600_000  # items of a step, at most so many that their questions hold so many values
+OPERATIONS = 2.5e9  # that the forward pass of a step takes at most: some heads cost many times what the network does
 PUZZLES, BATCHES = 256, 8  # held-out items sit again and again, until so many; in batches, so many if they have FEWEST
 ERROR = "error"  # a task's own loss, where something is added to it, such as an adversary's
 SCORES = (*OF_EACH, "ranking")  # shares in [0, 1] that tasks name; else the loss is taken
@@ -93,7 +95,18 @@ class Exam:
     def batch(self, puzzle: Puzzle, items: int) -> int:
         """Say how many items a step takes: as many as a processor has seconds for."""
         values = sum(leaf.numel() for leaf in leaves(puzzle.question)) / items
-        return max(min(FEWEST, self.items.sizes()[0]), min(MOST, int(VALUES / values), self.items.sizes()[0]))
+        most = min(MOST, int(VALUES / values), int(OPERATIONS / self.cost(puzzle, items)), self.items.sizes()[0])
+        return max(min(FEWEST, self.items.sizes()[0]), most)
+
+    def cost(self, puzzle: Puzzle, items: int) -> float:
+        """Count the floating-point operations of an item's forward pass, which are the same on every machine."""
+        _, loaded, _ = self.sample()
+        with torch.random.fork_rng(), torch.no_grad(), FlopCounterMode(display=False) as counted:
+            torch.manual_seed(seed_of("audit", "cost"))
+            net = in_shape_of(self.pattern, self.shown(loaded, puzzle), small).to(self.device).eval()
+            task = self.build(net).to(self.device).eval()
+            task.grade(task.solve(net(puzzle.question), puzzle.given), puzzle.answer)
+        return max(1.0, counted.get_total_flops() / items)
 
     def smallest_batch(self, puzzle: Puzzle, items: int) -> int:
         """Say how many items are scored together at least."""

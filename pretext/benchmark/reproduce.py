@@ -220,7 +220,8 @@ class Reproduction:
         """Measure the read-outs' protocols on the stored features of the whole sets."""
         readouts = self.publication.readouts
         networks, probed, run = from_run(self.folder / "run")
-        plan = ProbePlan([readout.protocol for readout in readouts])
+        asked = list(dict.fromkeys(readout.stage for readout in readouts))
+        plan = ProbePlan([readout.protocol for readout in readouts], stages=asked)
         measured = probe_network(networks["trained"], probed, plan, place_in(run, probed.data), self.publication.name)
         stages = {row.stage: row for row in measured.rows}
         rows: list[list[Any]] = []

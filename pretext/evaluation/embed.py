@@ -53,6 +53,19 @@ class Embedded(NamedTuple):
     labels: Tensor
     """(N,), or (0,) where the batches have no "y"."""
 
+    def only(self, stages: Sequence[str]) -> Embedded:
+        """Leave out the other stages.
+
+        Raises:
+            ValueError: there is no such stage.
+
+        """
+        if missing := [name for name in stages if name not in self.mean]:
+            raise ValueError(f"no stage {', '.join(missing)} among those of the backbone: {', '.join(self.mean)}")
+        return self._replace(
+            mean={name: self.mean[name] for name in stages}, grid={name: self.grid[name] for name in stages}
+        )
+
 
 class Cache(NamedTuple):
     """Where to keep features, and what names them besides backbone and pooling."""

@@ -87,6 +87,8 @@ class ProbePlan(NamedTuple):
     """bfloat16: embed under autocast."""
     ensemble: GeneratedViews | None = None
     """Generated views of each test picture, averaged with it."""
+    stages: Sequence[str] | None = None
+    """Those to measure, by default all."""
 
 
 class Place(NamedTuple):
@@ -173,7 +175,8 @@ def probe_network(
         cache = None if place is None else Cache(place.folder, place.prints[split], key)
         name, others = f"embedding {split}, {title}", None if sharing is None else sharing.of(split, k)
         how = partial(embed, dims=plan.dims, dtype=plan.dtype, title=name)
-        return how(backbone, batches, view, cache=cache, sharing=others)
+        every = how(backbone, batches, view, cache=cache, sharing=others)
+        return every if plan.stages is None else every.only(plan.stages)
 
     train, test = (look(split) for split in SPLITS)
     views = [look("train", k) for k in range(plan.views)]

@@ -214,6 +214,19 @@ def test_finished_cells_are_not_repeated(tmp_path, capsys):
     assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cells").glob("*.json")}.keys() == times.keys()
 
 
+def test_a_head_that_costs_more_than_its_network_gets_fewer_items():
+    class Heavy(Negative):
+        def solve(self, features, given):
+            wide = features.pooled[:, :1].expand(-1, 10_000)
+            return super().solve(features, given) + 0 * (wide @ torch.ones(10_000, 4_000)).sum()
+
+    light, heavy = (exam(build, dark) for build in (Negative, Heavy))
+    puzzle = light.sample()[2]
+    assert heavy.cost(puzzle, 8) - light.cost(puzzle, 8) == 2 * 10_000 * 4_000
+    assert light.batch(puzzle, 8) == 128
+    assert heavy.batch(puzzle, 8) == 31  # of 80 million each, 2.5 billion in all
+
+
 def test_sounds_are_not_asked_about_pictures(tmp_path):
     found = examine(exam(Backward, tones, TinySound, steps=1, held=64, train=64), tmp_path, "sound")
     notes = {one.name: one.note for one in found.findings if one.score is None}

@@ -221,6 +221,15 @@ def test_augmented_views_are_fitted_too_and_tell_how_alike_they_are(run, trained
         probed(trained, Digits(size=8), tmp_path, views=2)
 
 
+def test_stages_that_nobody_asks_for_are_not_measured(run, trained, tmp_path):
+    data, plan = ProbedData(Digits(size=8), view, "whole"), ProbePlan(("knn",), device="cpu", stages=["conv2"])
+    result = probe_run({"trained": trained}, data, tmp_path, "", plan)
+    assert list(of(result, "trained")) == ["conv2"]
+    assert result.stages[0].score("knn") == next(row for row in run[1].stages if row.stage == "conv2").score("knn")
+    with pytest.raises(ValueError, match="no stage layer4 among those of the backbone: conv1, conv2"):
+        probe_run({"trained": trained}, data, tmp_path, "", plan._replace(stages=["layer4"]))
+
+
 def test_views_of_a_held_out_item_are_held_out_too(trained, tmp_path):
     """Copies of an item on both sides would let a probe that learns items by heart look good on validation."""
 
