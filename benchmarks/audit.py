@@ -1,7 +1,7 @@
 """Which tasks are answered without seeing? Every shipped task on the data that it is for, by `pretext audit`.
 
-Thirteen tasks of pictures on CIFAR-10, nine of them on photos, those in time on arid6, those across modalities (and sound in time) on
-lrwar. What is finished stays in benchmarks/audit/<set>/<task>/ as small JSON and is not done again.
+Thirteen tasks of pictures on CIFAR-10, nine of them on photos, those in time on arid6, those across modalities (and
+sound in time) on lrwar. What is finished stays in benchmarks/audit/<set>/<task>/ as small JSON and is not done again.
 
     python benchmarks/audit.py --root DATA [--only SET ...]      # DATA holds cifar10/, clothing10/, arid6/ and lrwar/
     python benchmarks/audit.py --table                           # print what there is
@@ -53,7 +53,9 @@ def _videos(name: str, **more: object) -> dict[str, object]:
 
 
 SETS = {
-    "cifar10": Set("image", PICTURES + DRAWN, {"data.root": "cifar10", "data.split.limit": 6000, "data.split.val": 0.17}, 150),
+    "cifar10": Set(
+        "image", PICTURES + DRAWN, {"data.root": "cifar10", "data.split.limit": 6000, "data.split.val": 0.17}, 150
+    ),
     "clothing10": Set("image/photos", PICTURES, {"data.root": "clothing10", "data.split.val": 0.25}, 80),
     "arid6": Set("video", TIME, _videos("arid6"), 80),
     "lrwar": Set("audio_visual", ACROSS, _videos("lrwar", data__split__limit=450), 80),
