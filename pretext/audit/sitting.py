@@ -106,7 +106,8 @@ class Exam:
             net = in_shape_of(self.pattern, self.shown(loaded, puzzle), small).to(self.device).eval()
             task = self.build(net).to(self.device).eval()
             task.grade(task.solve(net(puzzle.question), puzzle.given), puzzle.answer)
-        return max(1.0, counted.get_total_flops() / items)
+        operations: int = counted.get_total_flops()
+        return max(1.0, operations / items)
 
     def smallest_batch(self, puzzle: Puzzle, items: int) -> int:
         """Say how many items are scored together at least."""
