@@ -227,6 +227,16 @@ def test_a_head_that_costs_more_than_its_network_gets_fewer_items():
     assert heavy.batch(puzzle, 8) == 31  # of 80 million each, 2.5 billion in all
 
 
+def test_a_task_that_cannot_be_graded_is_told_of(tmp_path, capsys):
+    class Broken(Negative):
+        def grade(self, prediction, answer):
+            raise ValueError("no such answer")
+
+    found = examine(exam(Broken, dark, steps=2), tmp_path, "broken")
+    assert "no such answer" in found.note
+    assert "audit toy: the task as it is failed" in capsys.readouterr().err.replace("\n", " ")
+
+
 def test_sounds_are_not_asked_about_pictures(tmp_path):
     found = examine(exam(Backward, tones, TinySound, steps=1, held=64, train=64), tmp_path, "sound")
     notes = {one.name: one.note for one in found.findings if one.score is None}
