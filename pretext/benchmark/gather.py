@@ -45,7 +45,21 @@ def finished(suite: Suite, folder: Path, board: str) -> list[CellResult]:
             for file in results[-1].compared or ():
                 users.setdefault(file, []).append(cell.name)
     baselines = {file: CellResult.from_json(read_result(folder / "cells" / board / file)) for file in users}
-    return results + _named(baselines, users)
+    return results + _named(*_distinct(baselines, users))
+
+
+def _distinct(
+    baselines: Mapping[str, CellResult], users: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, CellResult], dict[str, list[str]]]:
+    """Join baselines that agree in every figure, as of networks that differ in a part that is not probed."""
+    kept: dict[str, CellResult] = {}
+    theirs: dict[str, list[str]] = {}
+    for file, cell in baselines.items():
+        same = (one for one, other in kept.items() if other.rows and (other.kind, other.rows) == (cell.kind, cell.rows))
+        first = next(same, file)
+        kept.setdefault(first, cell)
+        theirs.setdefault(first, []).extend(users[file])
+    return kept, theirs
 
 
 def _named(baselines: Mapping[str, CellResult], users: Mapping[str, Sequence[str]]) -> list[CellResult]:

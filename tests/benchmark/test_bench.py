@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -73,6 +74,22 @@ def test_every_entry_is_trained_with_every_seed_and_compared(done):
     for cell in found:
         assert sum(row.chosen for row in cell.rows) == 1
         assert cell.failed is None
+
+
+def test_baselines_that_agree_in_every_figure_are_one(done, tmp_path):
+    """Networks of several modalities, of which one is probed, begin alike whatever the others are."""
+    file, out = done
+    shutil.copytree(out / "cells", tmp_path / "cells")
+    cells = tmp_path / "cells" / "digits"
+    wide = next(cell for cell in cells.glob("wide-0-*.json"))
+    plain = json.loads(wide.read_text())
+    (random,) = (name for name in plain["compared"] if name.startswith("=random"))
+    twin = json.loads((cells / random).read_text()) | {"architecture": "another"}
+    (cells / "=random-twin.json").write_text(json.dumps(twin))
+    other = [name.replace(random, "=random-twin.json") for name in plain["compared"]]
+    (cells / next(cells.glob("wide-1-*.json")).name).write_text(json.dumps(plain | {"seed": 1, "compared": other}))
+    found = [cell for cell in finished(read_suite(file), tmp_path, "digits") if cell.kind == "random"]
+    assert sorted(cell.entry for cell in found) == ["random", "random", "random, as wide"]
 
 
 def test_a_cell_says_what_its_run_scored_beside_a_blind_guess(done):
