@@ -49,6 +49,7 @@ class TestRotNet:
         assert rates(module, 200) == pytest.approx([0.1] * 60 + [0.02] * 60 + [0.004] * 40 + [0.0008] * 40)
         assert sgd(module) == NESTEROV
         assert (data.batch_size, data.val, data.limit) == (128, 0, None)
+        assert (list(module.tasks), module.tasks["rotation"].turns) == (["rotation"], "all")
         augment = module.augment
         assert (augment.crop, augment.pad, augment.border, augment.flip, augment.scale) == (32, 4, "zero", True, (1, 1))
         assert augment.colour == (0, 0, 0, 0, 0, 1)
