@@ -35,7 +35,7 @@ test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	said=$$(mktemp); $(BIN)/mypy > $$said 2>&1 & types=$$!; \
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile; tests=$$?; \
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile -o faulthandler_exit_on_timeout=true; tests=$$?; \
 	wait $$types; types=$$?; cat $$said; rm $$said; test $$types = 0 -a $$tests = 0
 
 # Other processors, played by this one: no vectors, AVX2, and as many threads as four cores would take (in one process).
