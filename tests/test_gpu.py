@@ -9,20 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))  # last: no script there hides a library or a file of these tests
 
 import gpu  # noqa: E402
-from gpu_parts import contract, rotnet  # noqa: E402
+from gpu_parts import contract, rotnet, simclr  # noqa: E402
 from gpu_parts.photos import make_photos, picture  # noqa: E402
+from gpu_parts.setting import Setting  # noqa: E402
 from schedule import Book, Clock, Part, Question, work  # noqa: E402
 
 from pretext import tasks  # noqa: E402
+from pretext.benchmark.reproduce import CONFIGS  # noqa: E402
 from pretext.core.rng import rng  # noqa: E402
 from pretext.core.tree import leaves  # noqa: E402
-from pretext.training.optimization import Optim, learning_rate  # noqa: E402
 
 FACTS = {"about": {"device": "an accelerator"}, "start": {"command": "first"}}
 
@@ -132,14 +134,34 @@ def test_answers_of_another_device_are_not_mixed(tmp_path):
         Book(tmp_path / "gpu.json", {**FACTS, "about": {"device": "another one"}})
 
 
-def test_rates_fall_where_rotnets_do():
-    """0.1, 0.02, 0.004, 0.0008 to epochs 60, 120, 160, 200; a fifth of the epochs has them a fifth as long."""
-    falls = tuple(rotnet.shares(rotnet.FALLS, rotnet.EPOCHS))
-    optim = Optim(schedule="steps", warmup=0.0, milestones=falls, factor=0.2)
-    for scale in (1, 5):
-        epochs = rotnet.EPOCHS // scale
-        got = [rotnet.RATE * learning_rate(epoch * 20 // scale, epochs, optim) for epoch in range(10)]
-        assert got == pytest.approx([0.1] * 3 + [0.02] * 3 + [0.004] * 2 + [0.0008] * 2)
+def flat(config, path=()):
+    """Name every leaf of a config by its path."""
+    if not isinstance(config, dict):
+        return {".".join(path): config}
+    return {name: leaf for key, part in config.items() for name, leaf in flat(part, (*path, key)).items()}
+
+
+@pytest.mark.parametrize(
+    ("made", "file"),
+    [
+        (lambda setting: rotnet.rotation(setting, 50), "rotnet_cifar10.yaml"),
+        (lambda setting: rotnet.judging(setting, "mlp", 50), "rotnet_cifar10_mlp.yaml"),
+        (lambda setting: rotnet.judging(setting, "conv", 50), "rotnet_cifar10_conv.yaml"),
+        (simclr.config, "simclr_cifar10.yaml"),
+    ],
+)
+def test_what_is_published_is_trained_as_its_config_says_on_a_device_too(made, file, tmp_path):
+    (tmp_path / "cifar10" / "train").mkdir(parents=True)
+    ours = flat(made(Setting(tmp_path, tmp_path, False, 100)))
+    theirs = flat(yaml.safe_load((CONFIGS / file).read_text()))
+    assert theirs.keys() <= ours.keys()
+    differs = {name for name in ours if ours[name] != theirs.get(name)}
+    speed = {"trainer.precision", "trainer.enable_progress_bar", "checkpoint.every_n_steps"}
+    assert differs - {"data.init_args.root", "trainer.max_epochs"} <= speed | {
+        "model.execution.channels_last",
+        "model.init_args.execution.channels_last",
+        "model.init_args.run",
+    }
 
 
 def test_every_task_has_a_case():

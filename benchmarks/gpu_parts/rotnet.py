@@ -1,29 +1,28 @@
 """RotNet's training on CIFAR-10, scaled to the time there is, judged as its authors judge it.
 
-https://arxiv.org/abs/1803.07728. All 50,000 images; crop and flip, then four turns of each; SGD with Nesterov's
-momentum 0.9, weight decay 5e-4, rates 0.1, 0.02, 0.004, 0.0008 to epochs 60, 120, 160, 200 of 200. On the frozen
-network, with crop and flip: an MLP on each block (50 epochs, the rate falls at 20, 40, 45), and a block of convolutions
-(100 epochs, at 35, 70, 85). Where the time is short all epochs are scaled by one factor, which is decided once.
+https://arxiv.org/abs/1803.07728. The configs of configs/published in bfloat16; where the time is short all epochs are
+scaled by one factor, which is decided once, and with them the epochs in which the rate falls.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from schedule import UNFINISHED, Answer, Clock, Part, Question
 
 from gpu_parts.long_run import GRACE, advance, pace
+from gpu_parts.published import published
 from gpu_parts.setting import Setting
+from pretext.benchmark.published.rotnet import BLOCKS, ROTNET
+from pretext.benchmark.reproduce import ITEMS
 
 Config = dict[str, Any]
-EPOCHS, FALLS = 200, (60, 120, 160)
-JUDGES = {"mlp": (50, (20, 40, 45)), "conv": (100, (35, 70, 85))}
-PAPER = {"mlp": (85.07, 89.06, 86.21, 61.73)}
-IMAGES, BATCH = 50_000, 128
-RATE = 0.1
+JUDGES = dict(zip(("mlp", "conv"), ROTNET.judges, strict=False))
+"""Those of all labels."""
+SMALL = {"model": {"backbone": {"init_args": {"width": 0.1}}}}
+BATCH = 128
 TRAINING = 2 / 3  # of the time; the judges have the rest
 
 
@@ -39,51 +38,18 @@ def part(setting: Setting) -> Part:
     return Part("rotnet", "RotNet's schedule scaled to the time", 0.34, lambda: asked, table, ordered=True)
 
 
-def sgd(setting: Setting, epochs: int, falls: Sequence[float], data: Config, **model: Any) -> Config:
-    """Make a config that trains as RotNet's code does, whatever it trains; the rate falls at shares of all epochs."""
-    optimizer = {"lr": RATE, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
-    options = {
-        "augment": {"class_path": "pretext.Augment", "init_args": {"crop": 32, "pad": 4, "border": "zero"}},
-        "optim": {
-            "optimizer": {"class_path": "torch.optim.SGD", "init_args": optimizer},
-            "schedule": "steps",
-            "warmup": 0.0,
-            "milestones": list(falls),
-            "factor": 0.2,
-        },
-        "execution": {"channels_last": True},
-    }
-    inside = {**options, **model.pop("init_args", {})}
-    whole = {**model, "init_args": inside} if "class_path" in model else {**model, **inside}
-    root = {"root": str(setting.cifar), "batch_size": setting.size(BATCH, 4)}
-    return {
-        "model": whole,
-        "data": {"class_path": "datamodules.CIFAR10", "init_args": {**root, **data}},
-        "trainer": {"max_epochs": epochs, "enable_progress_bar": True, "precision": "bf16-mixed"},
-        "checkpoint": {"every_n_steps": IMAGES // BATCH},
-    }
-
-
-def shares(falls: Sequence[int], of: int) -> list[float]:
-    """Turn the epochs in which a rate falls into shares of all epochs."""
-    return [epoch / of for epoch in falls]
-
-
 def rotation(setting: Setting, epochs: int) -> Config:
-    """Make the config of the pretext training; the split of the dry run is small."""
-    split = {"val": 0.0, "limit": setting.size(None, 16)}
-    tasks = {"rotation": {"class_path": "pretext.Rotation"}}
-    backbone = {"class_path": "pretext.NIN", "init_args": {"blocks": 4, "width": setting.size(1.0, 0.1)}}
-    return sgd(setting, epochs, shares(FALLS, EPOCHS), {"split": split}, backbone=backbone, tasks=tasks)
+    """Make the config of the pretext training."""
+    return published(setting, ROTNET.config, epochs, 4, SMALL)
 
 
 def plan(setting: Setting, clock: Clock, before: Answer) -> Answer:
     """Measure a step, and decide the number of epochs for all starts."""
     seconds = pace(setting, "rotnet", rotation(setting, 1), setting.size(BATCH, 4))
-    each = seconds * (IMAGES // BATCH)
+    each = seconds * (ITEMS // BATCH)
     time_left = clock.left() + 0.85 * setting.seconds * (setting.starts - 1)
-    epochs = setting.size(max(5, min(EPOCHS, int((TRAINING * time_left - 2 * GRACE) / each))), 2)
-    return {"epochs": epochs, "of": EPOCHS, "step_ms": 1e3 * seconds, "epoch_s": each, "starts": setting.starts}
+    epochs = setting.size(max(5, min(ROTNET.epochs, int((TRAINING * time_left - 2 * GRACE) / each))), 2)
+    return {"epochs": epochs, "of": ROTNET.epochs, "step_ms": 1e3 * seconds, "epoch_s": each, "starts": setting.starts}
 
 
 def train(setting: Setting, clock: Clock, before: Answer) -> Answer:
@@ -101,12 +67,12 @@ def accuracy(setting: Setting, clock: Clock, before: Answer) -> Answer:
 
 def judge(setting: Setting, kind: str, clock: Clock, before: Answer) -> Answer:
     """Train classifiers on all four blocks at once, in at most as many epochs as the authors, and test them."""
-    whole, _ = JUDGES[kind]
+    whole = JUDGES[kind].epochs
     name = f"rotnet-{kind}"
     if "epochs" not in before:
         seconds = pace(setting, name, judging(setting, kind, 1), setting.size(BATCH, 4))
         share = 0.5 if kind == "mlp" else 1.0  # the convolutions come last
-        room = int((share * clock.left() - 2 * GRACE) / (seconds * IMAGES / BATCH))
+        room = int((share * clock.left() - 2 * GRACE) / (seconds * ITEMS / BATCH))
         before = {"epochs": setting.size(max(3, min(whole, room)), 1), "of": whole, "step_ms": 1e3 * seconds}
     epochs = int(before["epochs"])
     answer = {**before, **advance(setting, name, judging(setting, kind, epochs), clock)}
@@ -119,12 +85,9 @@ def judge(setting: Setting, kind: str, clock: Clock, before: Answer) -> Answer:
 
 
 def judging(setting: Setting, kind: str, epochs: int) -> Config:
-    """Make the config of a judge: it trains on all images and reads the whole map; the last epoch counts."""
-    whole, falls = JUDGES[kind]
-    options = {"run": str(setting.out / "runs" / "rotnet"), "head": kind, "choose": False}
-    options |= {"dims": "whole"} if kind == "mlp" else {}
-    split = {"split": {"val": 0.0, "limit": setting.size(None, 16)}}
-    return sgd(setting, epochs, shares(falls, whole), split, class_path="pretext.LinearProbe", init_args=options)
+    """Make the config of a judge, which gets its network from the run."""
+    run = {"run": str(setting.out / "runs" / "rotnet")}
+    return published(setting, JUDGES[kind].config, epochs, 4, {}, run)
 
 
 def kept(setting: Setting, question: str) -> Answer:
@@ -149,6 +112,6 @@ def table(answers: dict[str, Answer]) -> list[str]:
         if "blocks" in (answer := answers.get(f"judge {kind}", {})):
             cells = [f"{100 * value[1]:.2f} ({value[0]:,} values)" for value in answer["blocks"].values()]
             lines.append(f"| {kind} | {answer['epochs']} of {answer['of']} | {' | '.join(cells)} |")
-        if kind in PAPER:
-            lines.append(f"| {kind}, the paper | 50 | {' | '.join(f'{value:.2f}' for value in PAPER[kind])} |")
+        theirs = [f"{value:.2f}" if (value := JUDGES[kind].published.get(block)) else "-" for block in BLOCKS]
+        lines.append(f"| {kind}, the paper | {JUDGES[kind].epochs} | {' | '.join(theirs)} |")
     return lines

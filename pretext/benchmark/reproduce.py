@@ -26,8 +26,8 @@ CONFIGS = PACKAGED / "published"
 ITEMS = 50_000  # of CIFAR-10's training set, all of which the published runs use
 FEWEST = 64  # items of a scaled run: below, batch norm and kNN have nothing to work on
 ASKED = "asked.json"
-SAME = tuple(f"--data.{name}" for name in ("root", "cache", "num_workers"))
-SAME += tuple(f"--trainer.{name}" for name in ("accelerator", "devices", "logger", "log_every_n_steps"))
+SAME: tuple[str, ...] = ("--data.root", "--data.download", "--checkpoint")
+SAME += tuple(f"--trainer.{name}" for name in ("accelerator", "logger", "log_every_n_steps", "enable_progress_bar"))
 SAME += tuple(f"--model.execution.{name}" for name in ("channels_last", "cuda_graphs"))
 """Options that leave the experiment as it is, with all below them."""
 
@@ -148,7 +148,8 @@ class Reproduction:
         for judge in publication.judges:
             rows += self._judged(judge, own)
         if publication.readouts:
-            rows += [Row(*row) for row in self._once("readouts", self._read_out)]
+            read = partial(read_out, publication, own)
+            rows += [Row(*row) for row in self._once("readouts", read)]
         write_json(self.folder / "reproduce.json", {**self._facts, "rows": [row._asdict() for row in rows]})
         return rows
 
@@ -216,23 +217,23 @@ class Reproduction:
         rows, best = json.loads((run / "score.json").read_text(encoding="utf-8"))["rows"], best_of(run)
         return [_judged_row(judge, row, best.get(row["stage"])) for row in rows]
 
-    def _read_out(self) -> list[list[Any]]:
-        """Measure the read-outs' protocols on the stored features of the whole sets."""
-        readouts = self.publication.readouts
-        networks, probed, run = from_run(self.folder / "run")
-        asked = list(dict.fromkeys(readout.stage for readout in readouts))
-        plan = ProbePlan([readout.protocol for readout in readouts], stages=asked)
-        measured = probe_network(networks["trained"], probed, plan, place_in(run, probed.data), self.publication.name)
-        stages = {row.stage: row for row in measured.rows}
-        rows: list[list[Any]] = []
-        for readout in readouts:
-            own = readout.protocol.description
-            score = stages[readout.stage].score(own.name)
-            value = None if score is None else score.value("accuracy")
-            if value is not None:
-                bounds = [100 * bound for bound in (value.value, value.low, value.high)]
-                rows.append([own.title, readout.stage, *bounds, readout.published])
-        return rows
+
+def read_out(publication: Publication, folder: Path) -> list[Row]:
+    """Measure a publication's read-outs on the features that a finished run gives the whole sets."""
+    networks, probed, run = from_run(folder)
+    asked = list(dict.fromkeys(readout.stage for readout in publication.readouts))
+    plan = ProbePlan([readout.protocol for readout in publication.readouts], stages=asked)
+    measured = probe_network(networks["trained"], probed, plan, place_in(run, probed.data), publication.name)
+    stages = {row.stage: row for row in measured.rows}
+    rows = []
+    for readout in publication.readouts:
+        own = readout.protocol.description
+        score = stages[readout.stage].score(own.name)
+        value = None if score is None else score.value("accuracy")
+        if value is not None:
+            ours, low, high = (100 * bound for bound in (value.value, value.low, value.high))
+            rows.append(Row(own.title, readout.stage, ours, low, high, readout.published))
+    return rows
 
 
 def _judged_row(judge: Judge, row: Mapping[str, Any], best: float | None) -> Row:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pretext.audit.sitting import SCORES as SHARES
 from pretext.audit.trained import control_scores
 from pretext.benchmark.cells import Cell
 from pretext.benchmark.suite import Entry, Options, in_place
@@ -110,8 +111,8 @@ def pretext_skill(
         controls: as `logged`, "turn/loss", on puzzles without the relation that they ask about.
 
     Returns:
-        {"skill", "scores", "chance", "controls", "control" (what of the accuracy above a blind guess, or of the loss
-        removed, is left in the controls)}; None where no task has a blind guess.
+        {"skill", "scores", "chance", "controls", "control" (what of the accuracy or ranking above a blind guess, or of
+        the loss removed where there is neither, is left in the controls)}; None where no task has a blind guess.
 
     """
     if not chance:
@@ -129,8 +130,8 @@ def _kept(
     task: str, scores: Mapping[str, float], guesses: Mapping[str, float], controls: Mapping[str, float]
 ) -> float | None:
     """Say what share of a task's score above a blind guess its controls have; None where there is nothing above."""
-    name = next(name for name in (f"{task}/accuracy", f"{task}/loss") if name in guesses)
-    sign = 1 if name.endswith("accuracy") else -1
+    name = next(name for name in (f"{task}/{score}" for score in (*SHARES, "loss")) if name in guesses)
+    sign = -1 if name.endswith("/loss") else 1
     above, left = (sign * (found[name] - guesses[name]) for found in (scores, controls))
     return left / above if above > 0 else None
 

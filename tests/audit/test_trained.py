@@ -49,3 +49,11 @@ def test_the_share_that_is_left_is_of_what_lies_above_a_blind_guess():
     assert found["control"] == pytest.approx((0.1 / 0.4 + 0.2 / 0.4) / 2)  # of c nothing lies above
     assert found["skill"] == pytest.approx((0.5 + 0.4 + 0) / 3)
     assert "control" not in pretext_skill(logged, chance, {})
+
+
+@pytest.mark.parametrize("score", ["accuracy", "balanced_accuracy", "ranking"])
+def test_a_score_that_a_task_names_counts_and_not_its_loss(score):
+    """A loss far above a blind guess's is a network that is sure and wrong, which is no share of anything."""
+    chance = {"a": {"loss": 0.69, score: 0.5}}
+    logged, controls = {"val/a/loss": 0.4, f"val/a/{score}": 0.9}, {"a/loss": 3.0, f"a/{score}": 0.6}
+    assert pretext_skill(logged, chance, controls)["control"] == pytest.approx(0.1 / 0.4)

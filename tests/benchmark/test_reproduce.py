@@ -39,13 +39,18 @@ def sgd(module):
     return {key: options[key] for key in ("momentum", "nesterov", "weight_decay")}
 
 
+def alone(epochs):
+    """Return the trainer's options: on several devices a batch would be as many times as large."""
+    return {"max_epochs": epochs, "devices": 1}
+
+
 NESTEROV = {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 
 
 class TestRotNet:
     def test_trains_as_published(self, tmp_path):
         module, data, trainer = resolved(ROTNET.config, "--data.root", str(tmp_path))
-        assert trainer == {"max_epochs": 200} == {"max_epochs": ROTNET.epochs}
+        assert trainer == alone(200) == alone(ROTNET.epochs)
         assert rates(module, 200) == pytest.approx([0.1] * 60 + [0.02] * 60 + [0.004] * 40 + [0.0008] * 40)
         assert sgd(module) == NESTEROV
         assert (data.batch_size, data.val, data.limit) == (128, 0, None)
@@ -65,7 +70,7 @@ class TestRotNet:
     def test_judges_as_published(self, judge, epochs, falls, tmp_path):
         options = ["--model.backbone", "pretext.NIN", "--data.root", str(tmp_path)]
         module, data, trainer = resolved(judge.config, *options)
-        assert trainer == {"max_epochs": epochs} == {"max_epochs": judge.epochs}
+        assert trainer == alone(epochs) == alone(judge.epochs)
         published = [0.1 * 0.2 ** sum(epoch >= fall for fall in falls) for epoch in range(epochs)]
         assert rates(module, epochs) == pytest.approx(published)
         assert sgd(module) == NESTEROV
@@ -86,7 +91,7 @@ class TestRotNet:
         for judge in few:
             options = ["--model.backbone", "pretext.NIN", "--data.root", str(tmp_path), *judge.options]
             module, data, trainer = resolved(judge.config, *options)
-            assert trainer == {"max_epochs": judge.epochs} == {"max_epochs": 100}
+            assert trainer == alone(judge.epochs) == alone(100)
             published = [0.1 * 0.2 ** sum(epoch >= fall for fall in (35, 70, 85)) for epoch in range(100)]
             assert rates(module, 100) == pytest.approx(published)
             assert (sgd(module), module.kind, module.stages, module.choose) == (NESTEROV, "conv", ["conv2"], False)
@@ -110,7 +115,7 @@ class TestRotNet:
 class TestSimCLR:
     def test_trains_as_published(self, tmp_path):
         module, data, trainer = resolved(SIMCLR.config, "--data.root", str(tmp_path))
-        assert trainer == {"max_epochs": 100} == {"max_epochs": SIMCLR.epochs}
+        assert trainer == alone(100) == alone(SIMCLR.epochs)
         cosine = [0.06 * 512 / 256 * 0.5 * (1 + np.cos(np.pi * epoch / 100)) for epoch in range(100)]
         assert rates(module, 100) == pytest.approx(cosine)
         assert sgd(module) == {"momentum": 0.9, "nesterov": False, "weight_decay": 5e-4}
@@ -232,7 +237,9 @@ def test_options_that_change_the_experiment_make_it_no_reproduction(tmp_path):
     def differs(scale, *options):
         return Reproduction(ROTNET, tmp_path, options, scale).differs
 
-    assert differs(1, "--data.root", "photos", "--trainer.accelerator=cpu", "--trainer.devices", "2") == ""
+    assert differs(1, "--data.root", "photos", "--trainer.accelerator=cpu", "--data.download", "true") == ""
+    assert differs(1, "--checkpoint.every_n_steps", "50", "--trainer.enable_progress_bar=false") == ""
+    assert differs(1, "--trainer.devices", "4") == "another --trainer.devices"  # so many times larger batches
     assert differs(1, "--model.execution.cuda_graphs", "false", "--model.execution.channels_last=true") == ""
     assert differs(1, "--model.execution.compile", "step") == "another --model.execution.compile"
     assert differs(0.5, "--data.root", "photos") == "0.5 of the published steps"
