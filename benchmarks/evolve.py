@@ -6,10 +6,9 @@ Start it twice to use two cores (OMP_NUM_THREADS=1), start it again to go on. DA
 
 Two studies, `configs/evolve/elo.yaml` on lrwar (its probes on arid6, as the paper trains on one set of videos and
 measures on another) and `configs/evolve/images.yaml` on CIFAR-10. Every searcher gets as many candidates, each as many
-steps; successive halving, on pictures, three times as many of which a third goes on at each rung. What they found is
-then trained anew for longer, beside the fittest single task and equal weights, with two seeds, and probed by
-`pretext bench`; of the videos once more with the weights of the distillations at 0. At last equal weights are trained
-for what a search cost as well. The fitness sees no label, and nothing is chosen by the probes.
+steps. What they found is then trained anew for longer, beside the fittest single task and equal weights, with two
+seeds, and probed by `pretext bench`; of the videos once more with the weights of the distillations at 0. At last equal
+weights are trained for what a search cost as well. The fitness sees no label, and nothing is chosen by the probes.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ from yaml import safe_dump, safe_load
 SEARCHERS = {"video": ("random", "cmaes"), "images": ("random", "tournament", "cmaes")}
 CANDIDATES = 20
 SEEDS = [0, 1]
-HALVING, HALVED = 3, 60  # of so many candidates a third goes on
 
 
 class Study(NamedTuple):
@@ -78,11 +76,8 @@ def studies(root: Path, cache: Path) -> dict[str, Study]:
 
 def search(name: str, study: Study, out: Path) -> None:
     """Run every search of a study, one after the other; several processes share each."""
-    kinds: dict[str, list[str]] = {kind: ["--searcher", kind] for kind in SEARCHERS[name]}
-    if name == "images":
-        kinds["halving"] = ["--searcher", "random", "--halving", str(HALVING), "--candidates", str(HALVED)]
-    for kind, options in kinds.items():
-        own = ["--candidates", str(CANDIDATES), "--steps", str(study.steps), *options]
+    for kind in SEARCHERS[name]:
+        own = ["--candidates", str(CANDIDATES), "--steps", str(study.steps), "--searcher", kind]
         must(
             ["evolve", "-c", study.config, *study.options, *own, "--out", str(out / kind), "--study", f"{name}-{kind}"]
         )
