@@ -116,8 +116,8 @@ def undistilled(configs: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, di
 
 def compare(name: str, study: Study, out: Path) -> None:
     """Train what was found for longer, and probe it."""
-    configs = best_configs(out)
-    configs |= dict(undistilled(configs))
+    found = best_configs(out)
+    configs = {**found, **dict(undistilled(found))}
     with FileLock(out / "suite.lock"):
         (out / "found").mkdir(exist_ok=True)
         entries: dict[str, Any] = {}
@@ -125,6 +125,7 @@ def compare(name: str, study: Study, out: Path) -> None:
             file = out / "found" / f"{kind.replace(' ', '-').replace(',', '')}.yaml"
             file.write_text(safe_dump(config, sort_keys=False))
             entries[kind] = {"config": str(file), "modality": "rgb" if name == "video" else None}
+            entries[kind] |= {} if kind in found else {"seeds": SEEDS[:1]}
         entries["supervised"] = {"config": "configs/evaluation/supervised.yaml", "options": study.supervised}
         if name == "images":
             whole = {"trainer.max_steps": study.final + CANDIDATES * study.steps}
