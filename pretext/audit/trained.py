@@ -21,7 +21,8 @@ from pretext.training.pretrainer import Pretrainer
 def control_scores(module: Pretrainer, loader: Iterable[Any]) -> dict[str, float]:
     """Grade each task's heads on puzzles without their relation (`Task.destroyed`), over the items of a loader.
 
-    Puzzles are those of validation. Tasks without a control are left out, and so are batches of a single item.
+    Puzzles are those of validation. Left out are tasks without a control, those of weight 0, which validation does not
+    ask either, and batches of a single item.
     `module` is in evaluation mode.
 
     Returns:
@@ -35,6 +36,8 @@ def control_scores(module: Pretrainer, loader: Iterable[Any]) -> dict[str, float
             continue
         x, items = module.inputs.centre(batch["x"]), items + size
         for name, task in module.tasks.items():
+            if name in module.weighting.off:
+                continue
             assert isinstance(task, Task)  # ModuleDict forgets that its modules are tasks
             chance = rng(module.device, module.seed, "val", name, 0, 0, number)
             puzzle = task.destroyed(task.pose(x, chance), chance)

@@ -1,5 +1,7 @@
 """What trained heads still answer when the relation is gone: a column of benchmarks."""
 
+from functools import partial
+
 import pytest
 import pytorch_lightning as pl
 from nets import TinyNet
@@ -8,6 +10,7 @@ from datamodules import Digits, Splitting
 from pretext import Jigsaw, Pretrainer, Rotation
 from pretext.audit.trained import control_scores
 from pretext.benchmark.train import pretext_skill
+from pretext.nn.weighting import Fixed
 
 
 class Unharmed(Rotation):
@@ -19,10 +22,10 @@ class Unharmed(Rotation):
 
 @pytest.fixture(scope="module")
 def validated():
-    """Validate three tasks; one has a control that harms nothing, one none."""
+    """Validate three tasks, and one of weight 0; one has a control that harms nothing, one none."""
     data = Digits(size=16, batch_size=60, split=Splitting(limit=300, val=0.4))
-    tasks = {"turn": Rotation, "same": Unharmed, "jigsaw": lambda net: Jigsaw(net, permutations=4)}
-    module = Pretrainer(TinyNet(), tasks, seed=3)
+    tasks = {"turn": Rotation, "same": Unharmed, "jigsaw": lambda net: Jigsaw(net, permutations=4), "off": Unharmed}
+    module = Pretrainer(TinyNet(), tasks, partial(Fixed, weights={"off": 0}), seed=3)
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
     (scores,) = trainer.validate(module, datamodule=data, verbose=False)
     return scores, control_scores(module.eval(), data.val_dataloader())
@@ -34,6 +37,13 @@ def test_a_control_that_harms_nothing_scores_what_validation_scored(validated):
         assert controls[name] == pytest.approx(scores[f"val/{name}"], rel=1e-5)
     assert not [name for name in controls if name.startswith("turn")]
     assert {"jigsaw/loss", "jigsaw/accuracy"} <= set(controls)
+
+
+def test_a_task_of_weight_0_is_asked_as_little_as_in_validation(validated):
+    scores, controls = validated
+    assert not [name for name in (*scores, *controls) if name.split("/")[-2:-1] == ["off"]]
+    guesses = {name: {"loss": 9.0, "accuracy": -1.0} for name in ("turn", "same", "jigsaw", "off")}
+    assert pretext_skill(scores, guesses, controls)["control"] is not None
 
 
 def test_tiles_of_other_items_are_what_the_control_shows(validated):
