@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from shared import as_trained
 from torch import nn
 
 from pretext import TorchVision
@@ -78,7 +79,7 @@ def bare(crop: int, stem: str, stride: int, images: int, steps: int) -> list[flo
     times = []
     for _ in range(steps):
         start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16):
+        with as_trained():
             loss = nn.functional.cross_entropy(head(backbone(x).pooled), y)
         optimizer.zero_grad()
         loss.backward()

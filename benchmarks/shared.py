@@ -16,7 +16,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from pretext.__main__ import main as pretext
 from pretext.core.rng import rng, seed_of
 from pretext.training.optimization import learning_rate
+from pretext.training.precision import cpu_has_bfloat16
 from pretext.training.pretrainer import Pretrainer
+
+
+def as_trained() -> torch.autocast:
+    """Return the context in which `bf16-mixed` computes on this processor: float32 where it has no fast bfloat16."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bfloat16())
 
 
 def must(args: list[str]) -> None:
@@ -54,7 +60,7 @@ def train_on_labels(module: Pretrainer, data: Any, steps: int, images: int) -> N
         assert module.augment is not None
         generator = rng("cpu", module.seed, "supervised", "augment", step)
         x = module.augment(canvases, generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with as_trained():
             loss = nn.functional.cross_entropy(head(module.look(x).pooled), labels)
         optimizer.zero_grad()
         loss.backward()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from shared import as_trained
 from torch.utils.flop_counter import FlopCounterMode
 
 from pretext.core.rng import rng
@@ -130,7 +131,7 @@ def together(repeats: int, images: int = 64, side: int = 32) -> str:
     times: dict[str, list[float]] = {"all": [], "backbone": []}
     for _ in range(repeats + 2):
         start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16):
+        with as_trained():
             x = module.train_input(canvas, 0)
             grades = {name: module.exam(task, x, "benchmark", name) for name, task in module._tasks()}
             module._weighted(grades).backward()  # type: ignore[no-untyped-call]  # torch's
@@ -139,7 +140,7 @@ def together(repeats: int, images: int = 64, side: int = 32) -> str:
         questions = [pose(task, x).question for _, task in module._tasks()]
         start = time.perf_counter()
         for question in questions:
-            with torch.autocast("cpu", torch.bfloat16):
+            with as_trained():
                 features = module.look(question)
             ends = [*features.stages.values(), features.pooled]
             torch.autograd.backward(ends, [torch.ones_like(end) for end in ends])
@@ -158,7 +159,7 @@ def _step(module: Pretrainer, task: Task, x: torch.Tensor) -> dict[str, float]:
     puzzle = pose(task, x)
     marks["pose"] = time.perf_counter() - start
     start = time.perf_counter()
-    with torch.autocast("cpu", torch.bfloat16):
+    with as_trained():
         features = module.look(puzzle.question)
     ends = [*features.stages.values(), features.pooled]
     torch.autograd.backward(ends, [torch.ones_like(end) for end in ends])
@@ -167,7 +168,7 @@ def _step(module: Pretrainer, task: Task, x: torch.Tensor) -> dict[str, float]:
         {k: v.detach().requires_grad_() for k, v in features.stages.items()}, features.pooled.detach().requires_grad_()
     )
     start = time.perf_counter()
-    with torch.autocast("cpu", torch.bfloat16):
+    with as_trained():
         prediction = task.solve(seen, puzzle.given)
     marks["solve"] = time.perf_counter() - start
     tensors = prediction if isinstance(prediction, tuple) else (prediction,)
@@ -180,7 +181,7 @@ def _step(module: Pretrainer, task: Task, x: torch.Tensor) -> dict[str, float]:
     marks["solve"] += time.perf_counter() - start
     module.zero_grad()
     start = time.perf_counter()
-    with torch.autocast("cpu", torch.bfloat16):
+    with as_trained():
         module.exam(task, x, "benchmark").loss.backward()
     marks["all"] = time.perf_counter() - start
     module.zero_grad()
