@@ -39,5 +39,5 @@ def published(
     }
     dry = {"data": {"init_args": {"batch_size": batch, "split": {"limit": 16}}}}
     merged = OmegaConf.merge(config, added, *([dry, small] if setting.dry else []))
-    whole: Config = OmegaConf.to_container(merged)  # type: ignore[assignment]
+    whole: Config = OmegaConf.to_container(merged)  # type: ignore[assignment]  # of a mapping, so a dict
     return whole

@@ -121,7 +121,8 @@ def pretext_skill(
     guesses = {f"{task}/{name}": value for task, of in chance.items() for name, value in of.items()}
     known = {name: guesses[name] for name in scores if name in guesses}
     removed = [1 - scores[f"{task}/loss"] / chance[task]["loss"] for task in chance if f"{task}/loss" in scores]
-    kept = [_kept(task, scores, guesses, controls) for task in chance if f"{task}/loss" in controls]
+    both = scores.keys() & controls.keys()  # an earlier version has controls of tasks of weight 0, without scores
+    kept = [_kept(task, scores, guesses, controls) for task in chance if f"{task}/loss" in both]
     about = {"controls": dict(controls), "control": _mean(value for value in kept if value is not None)}
     return {"skill": _mean(removed), **(about if kept else {}), "scores": scores, "chance": known}
 

@@ -67,3 +67,11 @@ def test_a_score_that_a_task_names_counts_and_not_its_loss(score):
     chance = {"a": {"loss": 0.69, score: 0.5}}
     logged, controls = {"val/a/loss": 0.4, f"val/a/{score}": 0.9}, {"a/loss": 3.0, f"a/{score}": 0.6}
     assert pretext_skill(logged, chance, controls)["control"] == pytest.approx(0.1 / 0.4)
+
+
+def test_what_an_earlier_version_stored_of_a_task_of_weight_0_counts_for_nothing():
+    chance = {"a": {"loss": 2.0, "accuracy": 0.25}, "off": {"loss": 1.0, "accuracy": 0.5}}
+    logged = {"val/a/loss": 1.0, "val/a/accuracy": 0.65}
+    controls = {"a/loss": 3.0, "a/accuracy": 0.35, "off/loss": 1.0, "off/accuracy": 0.5}
+    found = pretext_skill(logged, chance, controls)
+    assert (found["skill"], found["control"]) == (pytest.approx(0.5), pytest.approx(0.1 / 0.4))
