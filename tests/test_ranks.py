@@ -11,7 +11,7 @@ import torch
 from every_task import cases
 from forked import call, ended
 from safetensors.torch import load_file
-from two_ranks import both, evaluate, probe, train
+from two_ranks import both, evaluate, own, probe, train
 
 import pretext
 from pretext.core.types import Task
@@ -53,7 +53,7 @@ def one(tmp_path_factory):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("one")
-    found = {**train(folder, 1), "evaluated": evaluate(folder, 1)}
+    found = {**train(folder, 1), "evaluated": evaluate(folder, 1), "own": own(1)}
     probe(folder)
     torch.set_num_threads(threads)
     return folder, found
@@ -109,7 +109,7 @@ def columns(folder):
 
 
 def test_validation_and_online_have_the_numbers_of_one_process(two, one):
-    """70 items are 5 batches: of two ranks one has three and the other two, and looks at the last once more."""
+    """71 items are 5 batches: of two ranks one has three and the other two, and looks at the last once more."""
     ours, theirs = columns(two), columns(one[0])
     assert ours.keys() == theirs.keys() > {"val/turn/accuracy", "val/views/loss", "val/large/psnr_gain", "val/loss"}
     assert {"online/conv2/knn", "online/conv2/rankme"} < ours.keys()
@@ -140,13 +140,23 @@ def test_predictions_are_those_of_one_process_in_one_file(two, one):
     assert not list(two.glob("run/features-*"))
 
 
-@pytest.mark.parametrize("name", ["one label", "several labels", "stages", "masks"])
+@pytest.mark.parametrize("name", ["one label", "several labels", "stages", "masks", "numbers", "domains"])
 def test_evaluators_have_the_scores_of_one_process(two, found, one, name):
     folder, alone = one
     for rank in found:
         assert rank["evaluated"][name] == pytest.approx(alone["evaluated"][name], rel=1e-6)
     ours, theirs = (json.loads((place / name / "score.json").read_text()) for place in (two, folder))
     assert ours == theirs  # intervals too, which depend on the order of the items
+
+
+@pytest.mark.parametrize("name", ["counted", "one batch", "endless"])
+def test_loaders_of_a_users_own_are_dealt_by_whole_batches(found, one, name):
+    """Not as Lightning's sampler deals them: item by item, with some twice."""
+    expected = one[1]["own"][name]
+    for rank in found:
+        assert rank["own"][name] == pytest.approx(expected, rel=1e-6)
+    assert expected["items"] == {"counted": 35, "one batch": 4, "endless": 20}[name]
+    assert expected["out of order"] == 0
 
 
 def test_a_probe_in_shards_is_that_of_one_process_to_the_last_digit(two, found, one):

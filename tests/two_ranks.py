@@ -16,9 +16,11 @@ from labelled_sets import Labelled, colours
 from nets import TinyNet
 from pets import pets_folder
 from torch import distributed, nn
+from torch.utils.data import DataLoader, TensorDataset
 
+from datamodules import Pairs
 from datamodules.images.pets import Pets
-from pretext import FineTune, LinearProbe, Pretrainer, Rotation, Segmentation
+from pretext import Adaptation, FineTune, LinearProbe, Loaders, Pretrainer, Regression, Rotation, Segmentation
 from pretext.__main__ import main
 from pretext.core.ranks import gathered, gathered_rows, mean, together, total, world
 from pretext.core.rng import rng
@@ -26,6 +28,7 @@ from pretext.core.tree import mapped
 from pretext.testing.ranks import gradients_of, whole_of
 from pretext.training.callbacks import Checkpoint
 from pretext.training.cli import PretextCLI
+from pretext.verbs.judging import predict
 
 
 def without_norm(module):
@@ -105,7 +108,7 @@ model:
   optim: {optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.0}}}
 data:
   class_path: datamodules.Digits
-  init_args: {size: 16, batch_size: 16, split: {limit: 200, val: 0.35}}
+  init_args: {size: 16, batch_size: 16, split: {limit: 200, val: 0.355}}
 trainer:
   max_epochs: 1
   accelerator: cpu
@@ -141,6 +144,8 @@ def evaluate(folder, devices):
         "several labels": (FineTune, Labelled(several, several, "abc", val=0.5)),
         "stages": (LinearProbe, Labelled(several, several, "abc", val=0.5)),
         "masks": (Segmentation, pets(folder)),
+        "numbers": (Regression, Labelled(numbers(75), numbers(75), val=0.5)),
+        "domains": (Adaptation, Pairs(*(Labelled(d, d, "abc", val=0.5) for d in domains()), batch_size=16)),
     }
     for name, (kind, source) in data.items():
         torch.manual_seed(5)
@@ -156,6 +161,48 @@ def evaluate(folder, devices):
         trainer.test(module, source, verbose=False)
         said[name] = logged | {key: float(value) for key, value in trainer.callback_metrics.items()}
     return said
+
+
+def numbers(count):
+    """Pictures, and two numbers of each, some of which nobody knows."""
+    x, y = colours(count)
+    y = y[:, :2].float() + x.float().mean((1, 2, 3))[:, None]
+    return x, torch.where(torch.arange(count)[:, None] % 7 == 0, torch.nan, y)
+
+
+def domains():
+    """Two domains of one class an item, of other sizes."""
+    for key, count in enumerate((75, 53)):
+        yield colours(count, key)[0], torch.randint(3, (count,), generator=rng("cpu", "classes", key))
+
+
+def own(devices):
+    """Validate, test and predict on plain loaders of a user's own, one of which nobody knows the length of."""
+    torch.manual_seed(7)
+    module = Pretrainer(TinyNet(norm=False), {"turn": partial(Rotation, turns="one")})
+    said = {}
+    for name, loader in {"counted": few(35, shuffle=True), "one batch": few(4), "endless": Stream()}.items():
+        trainer = pl.Trainer(devices=devices, accelerator="cpu", **QUIET)
+        data = Loaders(loader, loader)
+        trainer.validate(module, data, verbose=False)
+        logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        trainer.test(module, data, verbose=False)
+        said[name] = logged | {key: float(value) for key, value in trainer.callback_metrics.items()}
+        rows = predict(module, data, devices=devices, accelerator="cpu", enable_progress_bar=False).index
+        said[name]["out of order"] = float((rows != torch.arange(len(rows))).sum())
+        said[name]["items"] = float(len(rows))
+    return said
+
+
+def few(count, **options):
+    return DataLoader(TensorDataset(colours(count)[0]), batch_size=4, **options)
+
+
+class Stream:
+    """Batches of which nobody knows how many there are."""
+
+    def __iter__(self):
+        return iter(colours(20)[0].split(4))
 
 
 def pets(folder):
@@ -200,7 +247,7 @@ def both(folder):
     """Do everything with the other rank, and leave what was found in the folder."""
     rank = int(os.environ["RANK"])
     distributed.init_process_group("gloo")
-    found = {**train(folder, 2), "evaluated": evaluate(folder, 2), "timed": timed(folder, rank)}
+    found = {**train(folder, 2), "evaluated": evaluate(folder, 2), "own": own(2), "timed": timed(folder, rank)}
     first, os.environ["MASTER_PORT"] = os.environ["MASTER_PORT"], os.environ["NEXT_PORT"]  # of a launch of its own
     try:
         probe(folder)

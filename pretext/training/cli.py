@@ -25,6 +25,7 @@ from pretext.core.yaml_file import read_yaml
 from pretext.training.callbacks import Checkpoint, Stagnation
 from pretext.training.companions import TRAINER, loggers, plugins, watchers
 from pretext.training.host import Host
+from pretext.training.loaders import taken
 from pretext.training.loggers import Elsewhere, Paint, going_on
 from pretext.training.one_writer import only_writer
 from pretext.training.options import merged, todays
@@ -151,6 +152,7 @@ class PretextCLI(LightningCLI):
         """Build all; loggers go on with what they began."""
         with going_on(self.config[self.subcommand].trainer.logger, self.run_dir):
             super().instantiate_classes()
+        self.datamodule = None if self.datamodule is None else taken(self.datamodule)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Add logs, progress and record unless the config says otherwise."""

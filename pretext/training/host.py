@@ -116,8 +116,12 @@ class Host(Built, pl.LightningModule, ABC):
 
     def number_of(self, batch_idx: int) -> int:
         """Number an evaluation batch among those of all ranks, to which they are dealt in turn."""
-        ranks = 1 if self._trainer is None else self._trainer.world_size
-        return batch_idx * ranks + self.global_rank
+        return batch_idx * self.ranks + self.global_rank
+
+    @property
+    def ranks(self) -> int:
+        """How many processes train or evaluate together."""
+        return 1 if self._trainer is None else self._trainer.world_size
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["canvas"] = self.inputs.canvas

@@ -7,19 +7,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from hashlib import blake2b
-from itertools import islice
 from typing import Any, Literal, final
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from pretext.core.built import Built
 from pretext.core.errors import require
-from pretext.training.batches import lawful
+from pretext.training.in_order import Dealt, InOrder, counted
 
 Split = Literal["train", "test"]
+BATCH_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+HOOKS = (*BATCH_HOOKS, "state_dict", "load_state_dict", "teardown", "on_exception")
 WANTED = "give a DataLoader, a LightningDataModule, or pretext.Loaders(train, val, test)"
 
 
@@ -46,17 +48,18 @@ class _Own(Built, pl.LightningDataModule, ABC):
         return self._needed("train")
 
     def val_dataloader(self) -> Any:
-        return _or_none(self.loader("val"))
+        loader = self.loader("val")
+        return iter(()) if loader is None else Dealt(loader)  # Lightning warns at an empty list
 
     def test_dataloader(self) -> Any:
-        return self._needed("test")
+        return Dealt(self._needed("test"))
 
     def predict_dataloader(self) -> Any:
-        return self._needed("test")
+        return self.test_dataloader()
 
     def ordered(self, split: Split, items: int | None = None) -> Iterable[dict[str, Any]]:
-        """Go through a split, each item once, in the data set's own order where there is one."""
-        return _InOrder(_unshuffled(self._needed(split)), items)
+        """Go through a split, each item once, in the data set's own order where there is one, as `InOrder` does."""
+        return InOrder(self._needed(split), items)
 
     def fingerprint(self, split: Split) -> str:
         """Hash all that `ordered(split)` yields; goes through it once."""
@@ -112,27 +115,39 @@ class Loaders(_Own):
 
 @final
 class Adapted(_Own):
-    """Any LightningDataModule, so that what it loads can be probed.
+    """Any LightningDataModule, so that what it loads can be probed, and is dealt to several processes by whole batches.
 
     Args:
         module: the data module; its `test_dataloader` is what probes are tested on, without one its `val_dataloader`.
+            Its hooks on batches are called in training and testing; probing takes what its loaders yield.
 
     """
 
     def __init__(self, module: pl.LightningDataModule) -> None:
         super().__init__()
         self.module = module
+        self.prepare_data_per_node = module.prepare_data_per_node
         self._ready: set[str] = set()
+        for hook in HOOKS:  # only where it is defined: Lightning asks the data before it asks the network
+            if is_overridden(hook, module, pl.LightningDataModule):
+                setattr(self, hook, getattr(module, hook))
+
+    def prepare_data(self) -> None:
+        """Let the module prepare, once; of several processes Lightning asks one on each machine."""
+        if "prepared" not in self._ready:
+            self.module.prepare_data()
+            self._ready.add("prepared")
 
     def loader(self, split: Literal["train", "val", "test"]) -> Any:
         stage = "test" if split == "test" else "fit"
         if stage not in self._ready:
-            self.module.prepare_data()
+            if self.trainer is None:
+                self.prepare_data()
+            self.module.trainer = self.trainer
             self.module.setup(stage)
             self._ready.add(stage)
         hook = f"{split}_dataloader"
-        base = getattr(pl.LightningDataModule, hook)
-        return None if getattr(type(self.module), hook) is base else getattr(self.module, hook)()
+        return getattr(self.module, hook)() if is_overridden(hook, self.module, pl.LightningDataModule) else None
 
 
 def taken(data: Any) -> pl.LightningDataModule:
@@ -174,50 +189,8 @@ def _check_loader(name: str, loader: Any) -> None:
     require(hasattr(loader, "__iter__") and not isinstance(loader, str), "data", f"{name} is {loader!r}", WANTED)
     once = isinstance(loader, Iterator)
     require(not once, "data", f"{name} can be gone through once only", WANTED)
-    require(_length(loader) != 0, "data", f"{name} has no batch", "look at its items, batch_size and drop_last")
-
-
-def _length(loader: Any) -> int | None:
-    """Count batches; None where nobody knows, as of a DataLoader of an IterableDataset."""
-    try:
-        return len(loader)
-    except TypeError:
-        return None
-
-
-def _unshuffled(loader: Any) -> Any:
-    """Go through a loader's items in their own order, without random sampling, where it has a data set with one."""
-    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or loader.batch_size is None:
-        return loader
-    return DataLoader(
-        loader.dataset, loader.batch_size, shuffle=False, num_workers=loader.num_workers, collate_fn=loader.collate_fn
-    )
-
-
-class _InOrder:
-    """Batches with the numbers of their items in the whole split, up to so many items."""
-
-    def __init__(self, loader: Any, items: int | None) -> None:
-        self.loader, self.items = loader, items
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        seen = 0
-        for loaded in islice(self.loader, len(self)):
-            batch = lawful(loaded)
-            size = len(batch["index"])
-            yield {**batch, "index": torch.arange(seen, seen + size)}
-            seen += size
-
-    def __len__(self) -> int:
-        if _length(self.loader) is None:
-            self.loader = list(self.loader)  # an iterable of unknown length: kept, as it is gone through again
-        if self.items is None or not isinstance(self.loader, DataLoader):
-            return len(self.loader)
-        return min(len(self.loader), -(-self.items // (self.loader.batch_size or 1)))
-
-
-def _or_none(loader: Any) -> Any:
-    return iter(()) if loader is None else loader  # Lightning warns at an empty list
+    empty = counted(loader) and len(loader) == 0
+    require(not empty, "data", f"{name} has no batch", "look at its items, batch_size and drop_last")
 
 
 def _leaves(x: Any) -> Iterator[Tensor]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -74,14 +74,16 @@ class Recorded:
         """Record; what cannot be recorded is told once, and runs as it is from then on: speed alone is at stake."""
         try:
             self.recordings[key] = Recording(self.network, x)
+            return True
         except RuntimeError as error:
-            self.refused = True
-            self.recordings.clear()  # they hold memory that the plain passes need
-            first = error.__context__ or error  # ending a recording that broke off raises anew
-            why = f"Execution: cuda_graphs cannot record {type(self.network).__name__}: {str(first).splitlines()[0]}"
-            _recover(why)
-            rank_zero_warn(f"{why}. It runs as it is")
-        return not self.refused
+            first = str(error.__context__ or error)  # ending a recording that broke off raises anew
+        # Only here does nothing hold what was half recorded any more, as the error's traceback did.
+        self.refused = True
+        self.recordings.clear()  # they hold memory that the plain passes need
+        why = f"Execution: cuda_graphs cannot record {type(self.network).__name__}: {first.partition(chr(10))[0]}"
+        _recover(why)
+        rank_zero_warn(f"{why}. It runs as it is")
+        return False
 
     def _state(self) -> tuple[Hashable, ...]:
         """Tell what trains, and where it lies: fine-tuning may thaw a network part by part."""
@@ -107,6 +109,7 @@ class Recording:
         self.sources = [p for p in network.parameters() if p.requires_grad]
         self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         self._unused = False  # is there a look whose gradients were not asked for yet
+        self._reached: dict[tuple[bool, ...], list[bool]] = {}
         enabled, dtype = _cast()
         # A weight that autocast keeps would stay this step's.
         with _traceless(network), torch.autocast("cuda", dtype, enabled, cache_enabled=False):
@@ -146,7 +149,7 @@ class Recording:
                 own.zero_()
         self._spare()
         self._backward.replay()
-        reached = self._reached(tuple(grad is not None for grad in grads))
+        reached = self.reached(tuple(grad is not None for grad in grads))
         return [
             grad.detach() if grad is not None and is_reached else None
             for grad, is_reached in zip(self._found, reached, strict=True)
@@ -159,10 +162,12 @@ class Recording:
             if kept is not None and own is not None and kept.data_ptr() == own.data_ptr():
                 parameter.grad = kept.clone()
 
-    def _reach(self, asked: tuple[bool, ...]) -> list[bool]:
+    def reached(self, asked: tuple[bool, ...]) -> list[bool]:
         """Tell which parts the outputs with a gradient reach: others have none, or an optimiser would move them."""
-        own = [way for way, is_asked in zip(self._ways, asked, strict=True) if is_asked]
-        return [any(way[part] for way in own) for part in range(len(self._found))]
+        if asked not in self._reached:
+            own = [way for way, is_asked in zip(self._ways, asked, strict=True) if is_asked]
+            self._reached[asked] = [any(way[part] for way in own) for part in range(len(self._found))]
+        return self._reached[asked]
 
     def _warm_up(self, network: Backbone) -> None:
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's
@@ -176,7 +181,6 @@ class Recording:
                 with torch.autocast("cuda", enabled=False):  # as Lightning takes the backward pass
                     self._ways = ways(outputs, [*self.inputs, *aliases.values()])
         torch.cuda.current_stream().wait_stream(stream)
-        self._reached = lru_cache(None)(self._reach)
 
     def _record(self, network: Backbone) -> None:
         aliases = aliased(network)
@@ -269,6 +273,7 @@ def _traceless(network: Backbone) -> Iterator[None]:
 def _recover(why: str) -> None:
     """Try what would fail later if torch still thought that it records, as before torch 2.13 or so it may."""
     chance = torch.cuda.get_rng_state()
+    gc.collect()  # graphs of autograd may hold each other
     try:
         torch.cuda.empty_cache()
         torch.rand(1, device="cuda")

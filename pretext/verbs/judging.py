@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 
 from pretext.core.errors import require
 from pretext.core.quiet import quiet
+from pretext.training.callbacks.predictions import Collected
 from pretext.training.host import Host
-from pretext.training.loaders import Adapted, Loaders, taken
+from pretext.training.loaders import taken
 from pretext.training.precision import quick_precision
 from pretext.training.trained import Run
 from pretext.verbs.opening import opened
@@ -32,7 +32,7 @@ class Predicted:
     """What a network says of items.
 
     Args:
-        index: numbers (N,) of the items; of plain loaders as they come.
+        index: numbers (N,) of the items, in the data's own order.
         values: {"pooled": (N, D)}, or "pooled.rgb" ... of several modalities; of an evaluator {"logits": (N, K)} or its
             like.
 
@@ -81,10 +81,10 @@ def predict(run: Run | Host | str | Path, data: Any = None, **trainer: Any) -> P
 
     """
     module, data, lightning = _ready("predict", run, data, trainer)
-    batches: Any = lightning.predict(module, datamodule=data)
-    columns = {key: torch.cat([batch[key].cpu() for batch in batches]) for key in batches[0]}
-    index = columns.pop("index")
-    return Predicted(torch.arange(len(index)) if isinstance(data, Loaders | Adapted) else index, columns)
+    lightning.callbacks.append(collected := Collected())  # type: ignore[attr-defined]  # Lightning sets it outside the class
+    lightning.predict(module, datamodule=data, return_predictions=False)
+    columns = collected.columns()
+    return Predicted(columns.pop("index"), columns)
 
 
 def _ready(

@@ -1,6 +1,8 @@
 """How training is run changes its speed, not what is learnt: compiled parts, recorded kernels, fused optimisers."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import pytorch_lightning as pl
@@ -12,6 +14,7 @@ from torch.func import functional_call
 
 from pretext import Augment, Colorization, Contrast, Pretrainer, Rotation
 from pretext.core.rng import rng
+from pretext.training import recording
 from pretext.training.execution import Execution
 from pretext.training.optimization import LearningRates, Optim, fuse
 from pretext.training.recording import Recorded, aliased, apart, differentiated, ways
@@ -257,6 +260,44 @@ class TestWhatIsRecorded:
         one, other, _ = apart(shared)
         assert one.data_ptr() != other.data_ptr()
         torch.testing.assert_close([one, other], [torch.full((3,), 2.0)] * 2)
+
+
+@pytest.fixture
+def no_collection():
+    """Only what nothing refers to any more goes, as on a device between two steps."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_what_was_half_recorded_is_gone_before_the_network_runs_as_it_is(monkeypatch, no_collection):
+    """After an error of memory its memory is what the plain pass needs."""
+    half, held = [], []
+
+    class Breaks(recording.Recording):
+        def __init__(self, network, x):
+            self.memory = torch.ones(3)
+            half.append(weakref.ref(self))
+            raise RuntimeError("CUDA out of memory\nand more")
+
+    monkeypatch.setattr(recording, "Recording", Breaks)
+    monkeypatch.setattr(recording, "_recover", lambda why: held.append(half[0]()))  # which asks a device
+    recorded = Recorded(TinyNet())
+    with pytest.warns(UserWarning, match=r"cannot record TinyNet: CUDA out of memory\. It runs as it is"):
+        assert not recorded._record("key", torch.zeros(2, 3, 24, 24))
+    assert held == [None]
+    assert recorded.refused
+
+
+def test_a_recording_goes_with_the_last_that_knows_it(no_collection):
+    made = object.__new__(recording.Recording)
+    made._ways, made._found, made._reached = [[True, False], [True, True]], [None, None], {}
+    assert made.reached((True, False)) == [True, False]
+    assert made.reached((True, True)) == made.reached((True, True)) == [True, True]
+    gone = weakref.ref(made)
+    del made
+    assert gone() is None
 
 
 def test_without_cuda_nothing_is_recorded():

@@ -15,11 +15,8 @@ from pretext.core.ranks import in_turn
 from pretext.training.batches import lawful
 
 
-class Predictions(pl.Callback):
-    """Write pooled features (N, D) and indices (N,) of all items, in order, to `features.safetensors` of the run.
-
-    They are called `pooled`, or `pooled.rgb`, `pooled.audio` ... where the backbone has several modalities.
-    """
+class Collected(pl.Callback):
+    """Collects what `predict` says of all items, in order, on every rank."""
 
     def __init__(self) -> None:
         self._batches: list[dict[str, Tensor]] = []
@@ -33,11 +30,22 @@ class Predictions(pl.Callback):
         if not lawful(batch).get("spare"):
             self._batches.append({key: value.cpu() for key, value in outputs.items()})
 
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def columns(self) -> dict[str, Tensor]:
+        """Join the batches of all ranks; all of them must ask."""
         batches = in_turn(self._batches)
+        return {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
+
+
+class Predictions(Collected):
+    """Write pooled features (N, D) and indices (N,) of all items, in order, to `features.safetensors` of the run.
+
+    They are called `pooled`, or `pooled.rgb`, `pooled.audio` ... where the backbone has several modalities.
+    """
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        columns = self.columns()
         if not trainer.is_global_zero:
             return
-        columns = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
         file = Path(trainer.default_root_dir) / "features.safetensors"
         with whole(file) as draft:
             save_file(columns, draft)
