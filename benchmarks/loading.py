@@ -42,6 +42,8 @@ from torchvision.transforms.v2 import functional
 from datamodules import ImageFolder, Reading, Splitting
 from datamodules.decoding.client import CLIENT
 from datamodules.draws import held_out, shuffled
+from datamodules.images.canvases import Decoding
+from datamodules.images.nvjpeg import plain_jpeg
 from datamodules.keeping.records import key_of
 from pretext.views.augment import Augment
 
@@ -145,8 +147,8 @@ def beside(folder: Path, options: argparse.Namespace) -> None:
     table("a step and its batch, ms", times, "nothing is decoded", digits=2)
 
 
-def python(folder: Path, options: argparse.Namespace) -> None:
-    """Measure what an image costs the thread that takes the batches."""
+def python(folder: Path, files: list[Path], options: argparse.Namespace) -> None:
+    """Measure what an image costs the thread that takes the batches, or those that read for a CUDA device."""
     costs: Speeds = {"decoded anew": [], "kept in memory": [], "kept on disk": []}
     with TemporaryDirectory() as disk:
         loaders = {name: module(folder, options, cache) for name, cache in zip(costs, (0, "memory", disk), strict=True)}
@@ -157,6 +159,10 @@ def python(folder: Path, options: argparse.Namespace) -> None:
                 start = time.thread_time()
                 images = count(data.train_dataloader())
                 costs[name].append((time.thread_time() - start) / images * 1e6)
+            start = time.thread_time()
+            for file in files:
+                plain_jpeg(file, Decoding(options.canvas))
+            costs.setdefault("read for a CUDA device", []).append((time.thread_time() - start) / len(files) * 1e6)
     table("us of the training process's thread per image", costs, None)
 
 
@@ -281,7 +287,7 @@ def main() -> None:
     run = {
         "core": lambda: core(folder, files, options),
         "beside": lambda: beside(folder, options),
-        "python": lambda: python(folder, options),
+        "python": lambda: python(folder, files, options),
         "epochs": lambda: epochs(folder, options),
         "readers": lambda: readers(folder, options),
         "index": index,

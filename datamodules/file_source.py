@@ -14,11 +14,15 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.bad_files import BadFiles
@@ -61,8 +65,8 @@ class FileSource(Source):
         disk: Disk = DISK,
     ) -> None:
         self.root, self.names, self.y, self.decoder, self.reading = root, names, y, decoder, reading
-        self.on_bad = on_bad
         self.pick: Pick = "centre"
+        self._none_bad = partial(BadFiles, root, names, reading.max_bad, decoder.advice, on_bad)
         self._bad = self._none_bad()
         self._buffers: dict[int, Buffers] = {}
         size = None if decoder.picture is None else math.prod(decoder.picture)
@@ -92,43 +96,70 @@ class FileSource(Source):
         return digest.hexdigest()
 
     def read(self, plan: Sequence[Tensor], pool: Tensor | None = None) -> Iterator[Batch]:
-        return _Pass(self, self._bad if self.decoder.stays_bad else self._none_bad(), pool).run(plan)
+        return self.begin(pool).run(plan)
 
-    def desk(self) -> Desk:
+    def begin(self, pool: Tensor | None = None, coming: NDArray[np.bool_] | None = None) -> Pass:
+        """Begin one pass; `coming`: which files, (N,), are known to be decoded in it, by default all."""
+        return Pass(self, self._bad if self.decoder.stays_bad else self._none_bad(), pool, coming)
+
+    def desk(self, coming: NDArray[np.bool_] | None = None) -> Desk:
         """Make what hands files to the workers, for one pass."""
         reading = self.reading
         limits = Limits(reading.processes, reading.time_limit, round(reading.memory_limit * 2**30))
-        shelf = self._keeping.shelf()
+        shelf = self._keeping.shelf(coming)
         return Desk(self.root, self.names, self.decoder, self.pick, self.rows, limits, self._buffers, shelf)
-
-    def _none_bad(self) -> BadFiles:
-        return BadFiles(self.root, self.names, self.reading.max_bad, self.decoder.advice, self.on_bad)
 
 
 @final
-class _Pass:
-    """One pass through a plan."""
+class Pass:
+    """One pass over files, through a plan or batch by batch, for which what is kept is opened once, at its first batch.
 
-    def __init__(self, source: FileSource, bad: BadFiles, pool: Tensor | None) -> None:
-        self.source, self.bad, self.pool = source, bad, pool
+    Args:
+        source: the files.
+        bad: those of them that are known to be bad.
+        pool: sorted positions of the items that may replace bad ones, if they are to be replaced.
+        coming: which files, (N,), are known to be decoded, so that room is made for what is kept of them; None: all.
+
+    """
+
+    def __init__(
+        self, source: FileSource, bad: BadFiles, pool: Tensor | None, coming: NDArray[np.bool_] | None
+    ) -> None:
+        self.source, self.bad, self.pool, self.coming = source, bad, pool, coming
+        self._desk: Desk | None = None
+        self._open: dict[int, Order] = {}
 
     def run(self, plan: Sequence[Tensor]) -> Iterator[Batch]:
         """Yield one batch for each tensor of positions, while workers decode the next ones."""
         orders: deque[Order] = deque()
-        desk = self.source.desk()
-        try:
+        with closing(self):  # also when the pass is left before its end
             for positions in plan:
-                orders.append(desk.order(positions, self.bad.__contains__))
+                orders.append(self.order(positions))
                 if len(orders) > self.source.decoder.ahead:
-                    yield from self._serve(desk, orders.popleft())
+                    yield from self.serve(orders.popleft())
             while orders:
-                yield from self._serve(desk, orders.popleft())
-        finally:  # also when the pass is left before its end
-            desk.cancel(orders)
-            desk.seal()
+                yield from self.serve(orders.popleft())
 
-    def _serve(self, desk: Desk, order: Order) -> Iterator[Batch]:
+    def order(self, positions: Tensor) -> Order:
+        """Let the workers decode a batch."""
+        if self._desk is None:
+            self._desk = self.source.desk(self.coming)
+        order = self._desk.order(positions, self.bad.__contains__)
+        self._open[id(order)] = order
+        return order
+
+    def close(self) -> None:
+        """Drop what nobody waits for any more, and bring to the disk what was kept."""
+        if self._desk is not None:
+            self._desk.cancel(list(self._open.values()))
+            self._open.clear()
+            self._desk.seal()
+
+    def serve(self, order: Order) -> Iterator[Batch]:
         """Wait for a batch and yield it, bad items replaced or left out; or nothing, if no item of it is left."""
+        desk = self._desk
+        assert desk is not None
+        del self._open[id(order)]
         self.bad.note(desk.collect(order))
         positions, into, rows = order.positions, order.into, self.source.rows
         if self.bad.causes and not all(good := [position not in self.bad for position in positions.tolist()]):

@@ -71,7 +71,7 @@ def decode(path: Path, canvas: int, max_pixels: int, whole: bool = False) -> Pix
         Exception: whatever the decoders raise at a corrupt or truncated file.
 
     """
-    data = _content(path)
+    data = content(path)
     header = _read_header(data, max_pixels)
     with _one_by_one() if header.size > _LARGE else nullcontext():
         # True: turn it as its EXIF orientation says
@@ -100,7 +100,7 @@ def side_of(path: Path) -> int | None:
         return None
 
 
-def _content(path: Path) -> Pixels:
+def content(path: str | Path) -> Pixels:
     """Read a file whole, with fewer calls of the system than NumPy takes: small pictures decode in as much time."""
     file = os.open(path, os.O_RDONLY)
     try:

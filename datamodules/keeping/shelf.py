@@ -108,8 +108,11 @@ class Keeping:
         self._disk = root, settings, limit, paths
         return self
 
-    def shelf(self) -> Shelf | None:
-        """Open the shelf, with what other processes have added meanwhile; None if nothing is kept."""
+    def shelf(self, coming: NDArray[np.bool_] | None = None) -> Shelf | None:
+        """Open the shelf, with what other processes have added meanwhile; None if nothing is kept.
+
+        `coming`: which files, (count,), are known to come; nothing that others keep goes for the sake of the rest.
+        """
         if self._disk is not None:
             root, settings, limit, paths = self._disk
             folder = folder_of(root, settings)
@@ -120,7 +123,7 @@ class Keeping:
                 self._keys = keys[self._order]
             if not self._shelf.failed and (self._shelf.offsets < 0).any():
                 self._find(self._shelf)
-                self._shelf.limit = self._room(self._shelf, folder, limit)
+                self._shelf.limit = self._room(self._shelf, folder, limit, coming)
         elif self._shelf is None and self.memory:
             self._shelf = Shelf.in_memory(self.count, self.memory)
         return self._shelf
@@ -139,9 +142,9 @@ class Keeping:
         shelf.offsets[positions] = entries[mine, 2].astype(np.int64)
         shelf.sizes[positions] = entries[mine, 3].astype(np.int64)
 
-    def _room(self, shelf: Shelf, folder: Path, limit: int) -> int:
+    def _room(self, shelf: Shelf, folder: Path, limit: int, coming: NDArray[np.bool_] | None) -> int:
         """Make room for what is missing, as far as the limit allows; return the size that the data may reach."""
-        missing = int((shelf.offsets < 0).sum())
+        missing = int((shelf.offsets[slice(None) if coming is None else coming] < 0).sum())
         entries = (missing + 1) * ENTRY  # of the index: one more for the seal
         wanted = limit // _SHARE if self.size is None else missing * self.size + entries
         used = size_of(folder.parent)
