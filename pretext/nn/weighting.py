@@ -47,7 +47,8 @@ class Fixed(Weighting):
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
         weights = self.weights
-        return torch.stack([x if weights[name] == 1 else weights[name] * x for name, x in losses.items()]).sum()
+        each = [x if weights[name] == 1 else weights[name] * x for name, x in losses.items()]
+        return each[0] if len(each) == 1 else torch.stack(each).sum()
 
 
 class Uncertainty(Weighting):

@@ -83,5 +83,6 @@ def _single(value: Tensor) -> Tensor:
 
 def _tell(trainer: pl.Trainer, figures: Mapping[str, Tensor]) -> None:
     """Let other callbacks see the figures of this step, as if Lightning had logged them."""
-    trainer.callback_metrics.update(figures)
-    trainer.logged_metrics.update(figures)
+    shown = trainer._logger_connector  # not by the trainer's properties, which go through all that was logged before
+    shown._callback_metrics.update(figures)
+    shown._logged_metrics.update(figures)

@@ -13,6 +13,17 @@ NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
 """Lightning sets it to 1, so that asking whether there is CUDA leaves a process that may fork."""
 
 
+HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
+"""What Lightning calls in every step, of every callback."""
+
+
 class _Nothing(ContextDecorator):
     def __enter__(self) -> None:
         pass
@@ -31,13 +42,22 @@ class Unwatched(PassThroughProfiler):
 
 
 def lightened(trainer: pl.Trainer) -> pl.Trainer:
-    """Take what is not needed off a trainer: a profiler that nobody asked for, and the search for a driver.
+    """Take what is not needed off a trainer: a profiler that nobody asked for, idle hooks, the search for a driver.
 
     Where there is no CUDA, AdamW would look for NVIDIA's library on the disk in every step (torch 2.14 with Lightning's
     setting), to learn whether a CUDA graph is being recorded.
     """
     if type(trainer.profiler) is PassThroughProfiler:  # type: ignore[attr-defined]  # Lightning sets it outside the class
         trainer.profiler = Unwatched()  # type: ignore[attr-defined]
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        _idle(callback)
     if not torch.cuda.is_available():
         os.environ[NVML] = "0"
     return trainer
+
+
+def _idle(callback: pl.Callback) -> None:
+    """Let Lightning pass by the hooks of a step that a callback has not: it calls only what can be called."""
+    for hook in HOOKS:
+        if getattr(type(callback), hook) is getattr(pl.Callback, hook) and hook not in vars(callback):
+            setattr(callback, hook, None)

@@ -149,7 +149,7 @@ class Augment(Built, nn.Module):
             if self.pad:
                 raise ValueError(f"Augment: pad={self.pad} would mirror pictures of flow, but no motion; set it to 0")
             return _moved(y, flip, torch.ones(2, len(x), device=x.device) if stretch is None else stretch)
-        return self._coloured(y, draws, more) if colour else y
+        return self._coloured(y, draws, more) if colour and not self.colour.idle else y
 
     def _coloured(self, x: Tensor, draws: Tensor, more: Tensor) -> Tensor:
         """Change colours, those of a clip as if its frames were one tall picture."""
@@ -176,7 +176,7 @@ def unit(x: Tensor) -> Tensor:
     """Make float32 in [0, 1] of uint8, in [-1, 1] of int16 (sound); floats are there already."""
     if x.is_floating_point():
         return x.float()
-    return x.float().div_(LOUDEST if x.dtype == torch.int16 else 255)
+    return x / (LOUDEST if x.dtype == torch.int16 else 255)
 
 
 def _flat(x: Tensor) -> Tensor:

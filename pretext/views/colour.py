@@ -22,6 +22,11 @@ class ColourJitter(NamedTuple):
     grey: float
     jitter: float
 
+    @property
+    def idle(self) -> bool:
+        """Does nothing change?"""
+        return not any(self[:5])
+
     def check(self) -> None:
         """Raise a ValueError that names what is out of its range."""
         brightness, contrast, saturation, hue, grey, jitter = self

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pretext.ops.constants import kept
 from pretext.ops.geometric import gather_pixels, reflect
 
 Border = Literal["reflect", "zero"]
@@ -50,9 +51,9 @@ def window(
         (N, C, side, side), of the type of `x`.
 
     """
-    steps = torch.arange(side, device=x.device)
+    steps, back = _steps(side, x.device), _steps(side, x.device, back=True)
     rows = top[:, None] + steps
-    columns = left[:, None] + torch.where(flip[:, None], steps.flip(0), steps)
+    columns = left[:, None] + torch.where(flip[:, None], back, steps)
     if not pad:
         return gather_pixels(x, rows[:, None], columns[:, None])
     rows, columns, last = rows - pad, columns - pad, x.shape[-1] - 1
@@ -62,6 +63,14 @@ def window(
     picked = gather_pixels(x, rows.clamp(0, last)[:, None], columns.clamp(0, last)[:, None])
     down, across = ((places >= 0) & (places <= last) for places in (rows, columns))
     return picked * (down[:, None, :, None] & across[:, None, None, :])
+
+
+@kept
+def _steps(side: int, device: torch.device, back: bool = False) -> Tensor:
+    """Count the pixels of a side, from its end with `back`."""
+    with torch.inference_mode(False):
+        steps = torch.arange(side, device=device)
+        return steps.flip(0) if back else steps
 
 
 def boxes(canvas: int, scale: tuple[float, float], aspect: tuple[float, float], area: Tensor, ratio: Tensor) -> Tensor:

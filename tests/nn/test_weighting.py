@@ -15,6 +15,16 @@ def test_fixed_is_a_weighted_sum_linear_in_each_weight():
     assert Fixed(["a", "b"], {"a": 0.0, "b": 2.0})(losses) == 6
 
 
+def test_a_single_task_is_weighed_as_several_are():
+    loss = torch.tensor(1.7, requires_grad=True)
+    for weights in ({}, {"a": 0.3}):
+        alone = Fixed(["a"], weights)({"a": loss})
+        beside = Fixed(["a", "b"], weights)({"a": loss, "b": torch.zeros(())})
+        assert alone.shape == ()
+        assert torch.equal(alone, beside)
+        assert torch.equal(*(torch.autograd.grad(total, loss)[0] for total in (alone, beside)))
+
+
 def test_weight_zero_removes_the_gradient_exactly():
     a, b = torch.ones((), requires_grad=True), torch.ones((), requires_grad=True)
     Fixed(["a", "b"], {"a": 0.0})({"a": a * 7, "b": b * 7}).backward()

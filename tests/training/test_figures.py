@@ -123,8 +123,8 @@ def test_what_is_logged_every_n_steps_are_the_values_of_that_step(tmp_path):
 
 def test_a_figure_is_a_copy_without_gradient_that_is_fetched_once():
     figures = Figures()
-    told = {"callback_metrics": {}, "logged_metrics": {}, "progress_bar_metrics": {}}
-    trainer = SimpleNamespace(global_step=3, **told)
+    shown = SimpleNamespace(_callback_metrics={}, _logged_metrics={})
+    trainer = SimpleNamespace(global_step=3, progress_bar_metrics={}, _logger_connector=shown)
     loss = torch.tensor(2.0, requires_grad=True) * 1
     kept = figures.keep(trainer, {"train/loss": loss, "right": torch.tensor(1, dtype=torch.int64)})
     figures.add(trainer, "lr", 0.1)
@@ -190,8 +190,8 @@ def test_a_line_of_progress_tells_of_the_step_that_ended(tmp_path, capsys):
 def test_on_a_device_a_diverging_run_is_found_when_its_figures_are_fetched():
     torch.manual_seed(0)
     module = Pretrainer(TinyNet(), {"turn": Rotation, "one": Single}, optim=Optim())
-    told = {"callback_metrics": {}, "logged_metrics": {}, "progress_bar_metrics": {}}
-    trainer = SimpleNamespace(global_step=10, **told)
+    shown = SimpleNamespace(_callback_metrics={}, _logged_metrics={})
+    trainer = SimpleNamespace(global_step=10, progress_bar_metrics={}, _logger_connector=shown)
     losses = {"train/turn/loss": torch.tensor(math.nan), "train/one/loss": torch.tensor(1.0)}
     module.figures.keep(trainer, {**losses, "train/loss": torch.tensor(math.nan)})
     look = Divergence()

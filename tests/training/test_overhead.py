@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pretext
-from pretext.training.overhead import NVML, Unwatched, lightened
+from pretext.training.overhead import HOOKS, NVML, Unwatched, lightened
 
 OPTIONS = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
 WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA, whose count torch keeps")
@@ -63,3 +63,26 @@ def test_a_host_knows_in_which_hook_it_is_and_keeps_its_parts() -> None:
     host.extra, host.more = nn.Linear(2, 2), nn.Parameter(torch.zeros(1))
     assert dict(host.named_modules())["extra"] is host.extra
     assert dict(host.named_parameters())["more"] is host.more
+
+
+def test_lightning_passes_by_the_hooks_that_a_callback_has_not() -> None:
+    class Two(pl.Callback):
+        def __init__(self) -> None:
+            self.called: list[str] = []
+            self.on_after_backward = lambda *unused: self.called.append("own")  # type: ignore[method-assign]
+
+        def on_train_batch_end(self, *unused: object) -> None:
+            self.called.append("end")
+
+    class Heir(Two):
+        pass
+
+    callback = Heir()
+    quiet = {"enable_progress_bar": False, "limit_val_batches": 0}
+    trainer = lightened(pl.Trainer(callbacks=[callback], max_steps=2, **quiet, **OPTIONS))
+    assert all(callable(getattr(pl.Callback, hook)) for hook in HOOKS)  # they are called so by this Lightning
+    idle = {hook for hook in HOOKS if getattr(callback, hook) is None}
+    assert idle == set(HOOKS) - {"on_after_backward", "on_train_batch_end"}
+    images = DataLoader(TensorDataset(torch.zeros(8, 3, 16, 16)), batch_size=4)
+    trainer.fit(module(), images, images)
+    assert callback.called == ["own", "end"] * 2
