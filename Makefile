@@ -8,7 +8,7 @@ PROBE ?= --data.split.limit 2000 --dims 1024
 # Compiled files stay, so that the next run need not compile the tests again (10 s of CPU).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-video docs test test-vectorisations slow walk clean
+.PHONY: demo demo-video docs test test-vectorisations test-newest test-floors slow walk clean
 
 demo: .venv/installed
 	if [ -e runs/demo/checkpoints/last.ckpt ]; then $(BIN)/pretext fit runs/demo; \
@@ -44,6 +44,31 @@ test-vectorisations: .venv/installed-test
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 	OMP_NUM_THREADS=4 $(BIN)/pytest
 
+# Environments of their own, made anew: the newest releases that pip finds, by the newest pip; and the oldest that
+# pyproject.toml declares, on the oldest Python that it declares. `TESTS=tests/core` runs some tests alone.
+NEWEST ?= build/newest
+FLOORS ?= build/floors
+OLDEST := $(shell sed -n 's/^requires-python = ">=\(.*\)"/python\1/p' pyproject.toml)
+PYTEST := pytest -n auto --maxprocesses 4 --dist loadfile
+SHARED := torch torchvision torchaudio$(if $(TORCH_INDEX), --index-url $(TORCH_INDEX))
+
+test-newest:
+	$(PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python -m pip install -q -U pip
+	$(if $(TORCH_INDEX),$(NEWEST)/bin/python -m pip install -q $(SHARED))
+	$(NEWEST)/bin/python -m pip install -q -e .[test]
+	$(NEWEST)/bin/python -m pip freeze --exclude-editable
+	$(NEWEST)/bin/$(PYTEST) $(TESTS)
+
+test-floors:
+	if $(OLDEST) -m venv --clear $(FLOORS) 2>/dev/null; then :; \
+	else echo "no $(OLDEST) here; the oldest releases are tried on $$($(PYTHON) -V)"; $(PYTHON) -m venv --clear $(FLOORS); fi
+	$(FLOORS)/bin/python tests/oldest.py > $(FLOORS)/oldest.txt
+	$(if $(TORCH_INDEX),$(FLOORS)/bin/python -m pip install -q -c $(FLOORS)/oldest.txt $(SHARED))
+	$(FLOORS)/bin/python -m pip install -q -c $(FLOORS)/oldest.txt -e .[test]
+	$(FLOORS)/bin/python -m pip freeze --exclude-editable
+	$(FLOORS)/bin/$(PYTEST) $(TESTS)
+
 # The newcomer's walk: the README from top to bottom in a fresh clone, then with the wheel alone.
 walk:
 	bash tests/walk.sh
@@ -76,4 +101,4 @@ slow: .venv/installed-test .venv/installed-docs
 	touch .venv/installed .venv/installed-flow $@
 
 clean:
-	rm -rf .venv build/site docs/pictures
+	rm -rf .venv build/site $(NEWEST) $(FLOORS) docs/pictures

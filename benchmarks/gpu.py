@@ -3,9 +3,10 @@
     python benchmarks/gpu.py --root DATA --seconds 480 [--only PART ...] [--out DIR] [--starts 2] [--dry]
 
 DATA holds `cifar10/{train,test}/<class>/*` (PNG or JPEG) or `cifar10.tar.xz` of that. Everything else that is looked at
-is made in `--out`. Each part knows its share of the time, and asks nothing more when that is over. Every answer goes at
-once into `gpu.json` there; a second start asks what is still open (RotNet's training goes on from its checkpoint), and
-`gpu.md` has the tables. The exit code is 1 if anything failed. `--dry` does all of it in small on a processor.
+is made in `--out`. What needs a package that ours does not bring, such as OpenCV, says where it is missing that it was
+not run. Each part knows its share of the time, and asks nothing more when that is over. Every answer goes at once into
+`gpu.json` there; a second start asks what is still open (RotNet's training goes on from its checkpoint), and `gpu.md`
+has the tables. The exit code is 1 if anything failed. `--dry` does all of it in small on a processor.
 
 Parts: contract, configs, steps, tasks, loaders, resume, elo, probe, rotnet; simclr only where it is named.
 """

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))  # last: no script there hides a library or a file of these tests
 
 import gpu  # noqa: E402
-from gpu_parts import contract, rotnet, simclr  # noqa: E402
+from gpu_parts import contract, elo, rotnet, simclr  # noqa: E402
 from gpu_parts.photos import make_photos, picture  # noqa: E402
 from gpu_parts.setting import Setting  # noqa: E402
 from schedule import Book, Clock, Part, Question, work  # noqa: E402
@@ -25,6 +25,7 @@ from pretext import tasks  # noqa: E402
 from pretext.benchmark.reproduce import CONFIGS  # noqa: E402
 from pretext.core.rng import rng  # noqa: E402
 from pretext.core.tree import leaves  # noqa: E402
+from pretext.training.run import build_data  # noqa: E402
 
 FACTS = {"about": {"device": "an accelerator"}, "start": {"command": "first"}}
 
@@ -188,10 +189,73 @@ def test_photos_are_the_same_wherever_they_are_made(tmp_path):
     assert not np.array_equal(first, picture(4, (64, 48), "round"))
 
 
-def dry(out, *words):
-    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--dry", "--out", str(out), *words]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+def ran(*command, **env):
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **env}
+    command = [sys.executable, *map(str, command)]
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=1800)
+
+
+def dry(out, *words):
+    return ran(ROOT / "benchmarks" / "gpu.py", "--dry", "--out", out, *words)
+
+
+FEW = {  # cheap ones
+    "contract": ["Rotation"],
+    "configs": ["image/rotation.yaml", "audio_visual/bouncing.yaml"],
+    "steps": ["does nothing, 8 images"],
+    "tasks": ["relative_position"],
+    "loaders": ["CIFAR-10, 32 px"],
+    "resume": ["a step"],
+    "elo": ["50 steps"],
+    "probe": ["pretext probe"],
+    "rotnet": ["plan"],
+}
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """Ask these of one process without OpenCV, in which an import of torchaudio fails and leaves a file behind."""
+    home = tmp_path_factory.mktemp("few")
+    mark = f"import pathlib\npathlib.Path({str(home / 'torchaudio')!r}).touch()\nraise RuntimeError('not here')"
+    for package, code in {"cv2": "raise ImportError('not here')", "torchaudio": mark}.items():
+        (home / "hidden" / package).mkdir(parents=True)
+        (home / "hidden" / package / "__init__.py").write_text(code)
+    paths = os.pathsep.join([str(home / "hidden"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    ended = ran(ROOT / "tests" / "few.py", json.dumps(FEW), "--out", home / "gpu", PYTHONPATH=paths)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return home
+
+
+@pytest.fixture(scope="module")
+def answers(few):
+    parts = json.loads((few / "gpu" / "gpu.json").read_text())["parts"]
+    return {(name, key): answer for name, part in parts.items() for key, answer in part["answers"].items()}
+
+
+def test_a_little_of_every_part_is_answered(answers):
+    assert list(FEW) == PARTS
+    assert set(answers) == {(name, key) for name, keys in FEW.items() for key in keys}
+    assert not [key for key, answer in answers.items() if "error" in answer]
+
+
+def test_what_needs_opencv_says_that_it_was_not_run(few, answers):
+    flow = {("configs", "audio_visual/bouncing.yaml"), ("elo", "50 steps")}
+    assert {key for key, answer in answers.items() if "not run" in answer} == flow
+    assert all(answers[key]["not run"].startswith("OpenCV is not installed") for key in flow)
+    said = (few / "gpu" / "gpu.md").read_text()
+    assert "Not run: OpenCV is not installed" in said
+    assert "- audio_visual/bouncing.yaml: not run: OpenCV is not installed" in said
+
+
+def test_torchaudio_is_not_imported_where_there_is_no_sound(few, answers):
+    """Not by all public names, nor by a training on images."""
+    assert answers["configs", "image/rotation.yaml"]["loss"] > 0
+    assert not (few / "torchaudio").exists()
+
+
+def test_elo_is_given_options_that_its_data_has(tmp_path):
+    data = build_data(elo.data(Setting(None, tmp_path, True, 100)))
+    assert type(data).__name__ == "Bouncing"
 
 
 @pytest.mark.slow

@@ -77,7 +77,9 @@ class _Placed(NamedTuple):
 def _paint_panel(axes: Axes, placed: _Placed) -> None:
     (_, h, w), x, y, right = placed.image.shape, placed.x, placed.y, placed.panel.right
     pixels = placed.image.permute(1, 2, 0).numpy()
-    axes.imshow(pixels, extent=(x, x + w, y + h, y), origin="upper", interpolation="nearest")
+    edge = 1e-3  # pixels: Matplotlib before 3.11 rounds a width of 192.0000001 up, and enlarges by no whole factor then
+    extent = (x + edge, x + w - edge, y + h - edge, y + edge)
+    axes.imshow(pixels, extent=extent, origin="upper", interpolation="nearest")
     for number, line in enumerate(placed.caption.splitlines(), start=1):
         axes.text(x, y + h + LINE * number, line, size=18 * 72 / DPI, **WORDS)
     if right is not None:

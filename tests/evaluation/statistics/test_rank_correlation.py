@@ -1,6 +1,7 @@
 """Spearman's rho by two formulas, its bootstrap, and the efficiency curve: SciPy, closed forms, every subset."""
 
 import math
+from inspect import signature
 from itertools import combinations
 from statistics import fmean, pstdev
 
@@ -54,13 +55,14 @@ def test_the_interval_is_that_of_resampled_pairs():
     low, high = bootstrap(x, y)
     assert -1 <= low < by_covariance(x, y) < high <= 1
     assert (low, high) == bootstrap(x, y)  # the same draws
+    seed = "rng" if "rng" in signature(stats.bootstrap).parameters else "random_state"  # as SciPy calls it before 1.15
     theirs = stats.bootstrap(
         (x, y),
         lambda a, b, axis: by_covariance(a, b),
         paired=True,
         vectorized=True,
         method="percentile",
-        rng=np.random.default_rng(1),
+        **{seed: np.random.default_rng(1)},
     ).confidence_interval
     # Each end is a quantile of 2,000 draws or more: its place has a standard deviation of
     # sqrt(.025 .975 / 2000), 0.35 %. Four of them, and what 20,000 draws add, lie between the quantiles at 0.5 and 4.5.
