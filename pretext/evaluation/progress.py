@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -15,10 +15,17 @@ def with_progress(batches: Iterable[Mapping[str, Any]], title: str) -> Iterator[
     console, begin, images = Console(stderr=True), time.perf_counter(), 0
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[speed]}"))
     with Progress(*columns, console=console, disable=not title or not console.is_terminal, transient=True) as bar:
-        total = len(batches) if isinstance(batches, Sized) else None
-        task = bar.add_task(title, total=total, speed="")
+        task = bar.add_task(title, total=_total(batches), speed="")
         for batch in batches:
             yield batch
             images += len(batch["index"])
             speed = f"{images} items, {images / (time.perf_counter() - begin):.0f}/s"
             bar.update(task, advance=1, speed=speed)
+
+
+def _total(batches: Any) -> int | None:
+    """Count batches; None where nobody knows, as of what is taken from others in turn."""
+    try:
+        return len(batches)
+    except TypeError:
+        return None

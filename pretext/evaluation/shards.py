@@ -86,8 +86,10 @@ class Crew:
         rows = look(dealt(batches, 0, self.world), types)
         try:
             first = next(rows)
-        finally:  # also where there is none, or it is bad: then nobody is to look at anything
-            self._tell(f"types/{call.number}", types)
+        except BaseException:  # there is none, or it is bad: then nobody is to look at anything
+            self._tell(f"types/{call.number}", {})
+            raise
+        self._tell(f"types/{call.number}", types)
         return _written(Path(call.folder) / "0", chain((first,), rows))
 
     def calls(self) -> Iterator[Call]:

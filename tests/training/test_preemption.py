@@ -157,11 +157,19 @@ def test_before_the_first_step_nothing_is_lost_and_one_command_begins_and_goes_o
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1, "null"], ids=["first", "second", "both"])
+PLACES = [("on_train_batch_start", 2, 4), ("on_train_batch_start", 5, 6), ("on_validation_batch_end", 6, 6)]
+RANKS = {0: "first", 1: "second", "null": "both"}
+FIRST = (*PLACES[0], 1)  # runs always
+
+
 @pytest.mark.parametrize(
-    ("hook", "step", "at"),
-    [("on_train_batch_start", 2, 4), ("on_train_batch_start", 5, 6), ("on_validation_batch_end", 6, 6)],
+    ("hook", "step", "at", "rank"),
+    [
+        pytest.param(*place, rank, id=f"{place[0]}-{place[1]}-{name}", marks=pytest.mark.slow if slow else ())
+        for place in PLACES
+        for rank, name in RANKS.items()
+        for slow in [(*place, rank) != FIRST]
+    ],
 )
 def test_two_ranks_stop_after_the_same_step(home, tmp_path, hook, step, at, rank):
     """One step later than one rank does: what is said in one round is heard in the next."""
