@@ -101,7 +101,7 @@ def test_a_run_that_was_killed_goes_on(old, name, epochs, step, last):
 
 def test_a_probe_finds_what_it_found(probed):
     before, after = read(OLD / "finished" / "probe.json"), read(probed / "finished" / "probe.json")
-    assert after.keys() == before.keys() | {"options", "fingerprints"}
+    assert after.keys() == before.keys() | {"options", "fingerprints", "step"}
     assert after["options"] == {"size": 16, "batch_size": 32, "split.limit": 200}
     assert after["data"] == before["data"]
     assert not list((probed / "finished").glob("probe-*.json"))  # the same probe: it takes the old one's place

@@ -163,7 +163,7 @@ def test_a_probe_in_shards_is_that_of_one_process_to_the_last_digit(two, found, 
     assert [rank["exit"] for rank in found] == ["led", 0]
     ours, theirs = (json.loads((folder / "probe" / "probe.json").read_text()) for folder in (two, one[0]))
     for result in (ours, theirs):
-        del result["seconds"], result["command"]
+        del result["seconds"], result["command"], result["step"]  # two processes took half as many
     assert len(ours["rows"]) > 4
     assert ours == theirs
     features = [{file.read_bytes() for file in folder.glob("probe/features/*/*.npy")} for folder in (two, one[0])]

@@ -114,7 +114,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "words as labels": (lambda: fit(DataLoader(Named(lambda k: (X[k], "cat")))), "y is a .*; give class numbers"),
     "arrays": (lambda: fit([np.zeros((2, 3, 16, 16))]), "ndarray.; yield a tensor x"),
     "pictures without channels": (lambda: fit(loader(X[:, 0])), r"NIN: the data is .*; it reads \(N, C, H, W\)"),
-    "pictures to a network for sound": (lambda: probe(loader(X, Y), wave()), "Sound: the data is .*reads sounds"),
+    "pictures to a network for sound": (lambda: probe(loader(X, Y), wave()), "Sound: the train data is .*reads sounds"),
     "a module that is none": (lambda: pretext.fit(nn.Linear(2, 2), loader(X)), "module is a Linear; give a pretext.Pr"),
     "no labels to probe": (lambda: probe(loader(X)), "probe needs labels, but Loaders has none"),
     "a network without data": (lambda: pretext.probe(net()), "probe: a NIN and no data"),

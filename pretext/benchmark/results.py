@@ -107,6 +107,7 @@ class Board:
         cells: those that are finished or have failed.
         amounts: of entries that belong to curves over an amount: its place on each.
         amount: what that is of, such as "images without labels".
+        notes: sentences that a reader of its figures should know.
 
     """
 
@@ -117,6 +118,7 @@ class Board:
     cells: tuple[CellResult, ...]
     amounts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     amount: str = "amount"
+    notes: tuple[str, ...] = ()
 
     @property
     def descriptions(self) -> tuple[Description, ...]:
@@ -135,12 +137,14 @@ class Board:
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         facts = {"name": self.name, "data": self.data, "protocol": self.protocol, "planned": self.planned}
-        curves = {"amounts": self.amounts, "amount": self.amount} if self.amounts else {}
-        return {**facts, **curves, "cells": [cell.to_json() for cell in self.cells]}
+        more: dict[str, Any] = {"amounts": self.amounts, "amount": self.amount} if self.amounts else {}
+        more |= {"notes": list(self.notes)} if self.notes else {}
+        return {**facts, **more, "cells": [cell.to_json() for cell in self.cells]}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Board:
         """Read what `to_json` returned."""
         cells = tuple(map(CellResult.from_json, plain["cells"]))
-        curves = {key: plain[key] for key in ("amounts", "amount") if key in plain}
-        return cls(plain["name"], plain["data"], plain["protocol"], plain["planned"], cells, **curves)
+        more = {key: plain[key] for key in ("amounts", "amount") if key in plain}
+        notes = tuple(plain.get("notes", ()))
+        return cls(plain["name"], plain["data"], plain["protocol"], plain["planned"], cells, **more, notes=notes)

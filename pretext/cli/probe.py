@@ -32,6 +32,7 @@ def main(args: list[str]) -> None:
     from pretext.report.probe import plot, tables
     from pretext.training.encoders import encoders_of_open_clip, encoders_of_run
     from pretext.training.networks import from_pretrained, from_run
+    from pretext.verbs.probing import check_own
 
     protocols = protocols_named(with_classes(own.protocols, own.classes))  # a mistake is told before all else
     if of_two_encoders(protocols) and name is not None:
@@ -42,10 +43,11 @@ def main(args: list[str]) -> None:
         networks, probed, folder = from_run(name, options, own.modality, own.dims)
     else:
         networks, probed, folder = from_pretrained(own.backbone, own.weights, options, own.crop, own.dims)
-    folder = own.out or folder
+    run, folder = folder, own.out or folder
     plan = ProbePlan(protocols, own.views, own.dims, ensemble=_ensemble(own))
+    check_own(probed.data, next(iter(networks.values())), plan)
     with crew_of(own, args, folder, lambda crew: assist(crew, lambda _: (networks, probed), plan)) as crew:
-        result = probe_run(networks, probed, folder, shlex.join(["pretext", *args]), plan, crew)
+        result = probe_run(networks, probed, folder, shlex.join(["pretext", *args]), plan, crew, run)
     file = file_of(result, folder)
     with whole(file.with_suffix(".png")) as draft:
         plot(result).savefig(draft, dpi=150, format="png")

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, NamedTuple
 
 from torch import Generator, Tensor, nn
 
 from pretext.core.built import Built
 
+FORGOTTEN = "its constructor does without super().__init__(); call that in the first line"
 Tree = Any
 """A tensor, or a tuple or dict of trees. Typed loosely because a task alone knows the structure of its own answer."""
 
@@ -90,6 +92,11 @@ class Task(nn.Module, ABC):
     to it. Learnt parts (the head) are ordinary sub-modules, state (queues, prototypes) ordinary buffers.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            setattr(cls, "__init__", _beginning(vars(cls)["__init__"]))  # noqa: B010  # mypy refuses a plain assignment
+
     @abstractmethod
     def pose(self, x: Tree, rng: Generator) -> Puzzle:
         """Make puzzles from `x`, (N, C, *S) in [0, 1], on its device, unchanged; draw everything from `rng`."""
@@ -131,6 +138,24 @@ class Task(nn.Module, ABC):
 
     def follow(self, backbone: Backbone) -> None:
         """Do what must follow an optimiser step, such as moving a momentum teacher towards `backbone`."""
+
+
+def _beginning(begin: Callable[..., None]) -> Callable[..., None]:
+    """Let a constructor that forgets torch's own say so: torch's words name no task."""
+
+    @wraps(begin)
+    def beginning(self: Task, *args: Any, **options: Any) -> None:
+        try:
+            begin(self, *args, **options)
+        except AttributeError as error:
+            if "before Module.__init__() call" in str(error):
+                raise ValueError(f"{type(self).__name__}: {FORGOTTEN}") from error
+            raise
+        outermost = getattr(type(self), "__init__") is beginning  # noqa: B009  # mypy refuses a plain look
+        if outermost and "_modules" not in vars(self):  # without parts it would fail only later
+            raise ValueError(f"{type(self).__name__}: {FORGOTTEN}")
+
+    return beginning
 
 
 TaskFactory = Callable[[Backbone], Task]

@@ -43,6 +43,7 @@ ONCE = tuple(protocol.description.name for protocol in OURS if protocol.descript
 """Those whose curves a result always has, be they empty."""
 RESERVED = {"features", "stage", "dims", "chosen", "data", "protocol", "rows", "seconds", "command", "described"}
 RESERVED |= {"entry", "kind", "seed", "pretext", "failed", "architecture", "compared", "nearest", "test"}
+RESERVED |= {"listed", "called", "step"}
 RESERVED |= {"options", "fingerprints", "interval", "view", "chance", "attention", "chosen on", "zero_shot_methods"}
 """Keys of results that no plug-in may take for its name."""
 

@@ -158,7 +158,12 @@ def _look(
         first, of = _items(batch["index"])
         rows = _rows(backbone, moved(batch["x"], device), view, dims, dtype)
         items = {name: _averaged(values, of, len(first)) for name, values in rows.items()}
-        yield _stored(items, dtypes, backbone) | ({"labels": batch["y"].cpu()[first]} if "y" in batch else {})
+        labels = {"labels": batch["y"].cpu()[first]} if "y" in batch else {}
+        for y in labels.values():
+            if dtypes.setdefault("labels", y.dtype) != y.dtype:  # a column of files has one type
+                kinds = f"{dtypes['labels']}, then {y.dtype}"
+                raise ValueError(f"embed got labels of {kinds}; give classes that are all whole and none NaN")
+        yield _stored(items, dtypes, backbone) | labels
     if not dtypes:
         raise ValueError("embed got no images; look at the data's folder and split")
 

@@ -23,8 +23,9 @@ def labels_by_class(
         y, wanted = ((part.cpu()[:, None] == classes).to(torch.int8) for part in (labels, answers))
         strange = torch.unique(answers.cpu()[wanted.sum(1) == 0]).tolist()
         if strange:
+            told = f"{strange[:5]}" if len(strange) <= 5 else f"{strange[:5]} and {len(strange) - 5} more"
             raise ValueError(
-                f"{asker} got test labels {strange} that no training item has; give both splits the same classes"
+                f"{asker} got test labels {told} that no training item has; give both splits the same classes"
             )
     else:
         y, wanted = labels.cpu().to(torch.int8), answers.cpu().to(torch.int8)

@@ -26,7 +26,7 @@ from pretext.evaluation.available import DEFAULT, plugins_described, protocols_n
 from pretext.evaluation.embed import DIMS, Cache, Embedded, View, embed, looking
 from pretext.evaluation.ensembled import GeneratedViews
 from pretext.evaluation.folds import VALIDATION_SHARE
-from pretext.evaluation.kept import keep
+from pretext.evaluation.kept import keep, step_of
 from pretext.evaluation.measure import Measured, measure
 from pretext.evaluation.protocol import Protocol
 from pretext.evaluation.results import Point, ProbeResult, StageRow
@@ -115,11 +115,12 @@ def probe_run(
     command: str,
     plan: ProbePlan | None = None,
     crew: Crew | None = None,
+    run: Path | None = None,
 ) -> ProbeResult:
     """Probe every stage, keep the result (see `kept`) and the features in `folder`, and return what was measured.
 
     `networks`: "trained", "random" (the same backbone at random initialisation) and "raw" (`baselines.raw_input`). A
-    `crew` embeds together; its helpers run `assist` meanwhile.
+    `crew` embeds together; its helpers run `assist` meanwhile. `run`: of which they may be; none: `folder`.
 
     Raises:
         ValueError: the data has no labels, or as in `embed` and `measure`.
@@ -128,6 +129,7 @@ def probe_run(
     begin, plan = time.perf_counter(), plan or ProbePlan()
     for backbone in networks.values():
         _check(backbone, probed, plan)
+    step = step_of(networks["trained"], run or folder) if "trained" in networks else None
     place = place_in(folder, probed.data)
     rows: list[StageRow] = []
     curves: dict[str, list[Point]] = {}
@@ -140,7 +142,9 @@ def probe_run(
     seconds = round(time.perf_counter() - begin, 2)
     joined = {name: tuple(points) for name, points in curves.items()}
     about = {**facts(probed, plan, measured), "options": dict(probed.options) or None, "fingerprints": place.prints}
-    result = ProbeResult(tuple(rows), joined, **about, seconds=seconds, command=command)
+    own: dict[str, Any] = {"listed": _listed(probed.data, place.prints), "step": step}
+    own["called"] = getattr(probed.data, "called", None)
+    result = ProbeResult(tuple(rows), joined, **about, **own, seconds=seconds, command=command)
     keep(result, folder)
     return result
 
@@ -148,6 +152,13 @@ def probe_run(
 def place_in(folder: Path, data: Labelled) -> Place:
     """Name the place for features in a folder, where all networks find the splits as they are now."""
     return Place(folder / "features", {split: data.fingerprint(split) for split in SPLITS})
+
+
+def _listed(data: Labelled, prints: Mapping[Split, str]) -> dict[Split, str] | None:
+    """Hash which items the splits have, as every machine does; None where the fingerprints are that already."""
+    listed: Callable[[Split], str] | None = getattr(data, "listed", None)
+    found = None if listed is None else {split: listed(split) for split in SPLITS}
+    return None if found == prints else found
 
 
 def probe_network(

@@ -134,7 +134,7 @@ Curves = Mapping[str, tuple[Point, ...]]
 """By the name of a protocol that is measured once ("low_label"): its points."""
 
 
-FACTS = ("data", "protocol", "seconds", "command", "described", "options", "fingerprints")
+FACTS = ("data", "protocol", "seconds", "command", "described", "options", "fingerprints", "listed", "called", "step")
 """What a result holds beside rows and curves."""
 
 
@@ -152,6 +152,10 @@ class ProbeResult:
         described: by name, what protocols say of themselves that are not this project's own (`Description.to_json`).
         options: of the data, those that are not its defaults.
         fingerprints: of "train" and "test": equal ones promise equal items.
+        listed: of data in files: as `fingerprints`, but by names and labels alone, so alike on every machine; None
+            where that is the same.
+        called: of data of a user's own: the class of what was given, where that of `data` is only what holds it.
+        step: of the checkpoint that was probed; None: it was none of a run, or of an early release.
 
     """
 
@@ -164,6 +168,14 @@ class ProbeResult:
     described: Mapping[str, Mapping[str, Any]] | None = None
     options: Mapping[str, Any] | None = None
     fingerprints: Mapping[str, str] | None = None
+    listed: Mapping[str, str] | None = None
+    called: str | None = None
+    step: int | None = None
+
+    @property
+    def data_name(self) -> str:
+        """What it was measured on, in a word."""
+        return self.called or str((self.data or {}).get("class", "the data"))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a flat dict for each stage of each network: {"features", "stage", "linear/accuracy", "knn/k", ...}."""

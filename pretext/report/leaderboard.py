@@ -87,7 +87,8 @@ def table(board: Board) -> RichTable:
     shown = whole._replace(columns=whole.columns[:-1], rows=rows).filled()
     heading = f"{_heading(board)}\n{board.status}"
     skilled = any(column.title == "Skill" for column in shown.columns)
-    caption = f"{LEGEND} {over(entries)} {spearman(correlation(entries)) if skilled else ''}".strip()
+    told = [LEGEND, over(entries), spearman(correlation(entries)) if skilled else "", *board.notes]
+    caption = " ".join(filter(None, told))
     return shown._replace(title=heading, caption=caption).rich()
 
 
@@ -102,7 +103,7 @@ def about(board: Board) -> str:
     """Say what a board is measured on, below a heading that is its name: what the name has is not said again."""
     named = _parts(board.name)
     said = " · ".join(part for part in title(board).split(" · ") if not set(_parts(part)) <= set(named))
-    return f"{said or title(board)}. {board.status}."
+    return " ".join([f"{said or title(board)}.", f"{board.status}.", *board.notes])
 
 
 def _parts(text: str) -> list[str]:
@@ -116,7 +117,8 @@ def markdown(boards: Sequence[Board]) -> str:
 
 def _markdown(board: Board) -> Iterator[str]:
     entries = summary(board)
-    yield from (f"## {plain(board.name)}", "", f"{plain(title(board))}. {plain(board.status)}.", "")
+    told = [f"{title(board)}.", f"{board.status}.", *board.notes]
+    yield from (f"## {plain(board.name)}", "", plain(" ".join(told)), "")
     yield from (ranking(board, entries).markdown(), "")
     yield from (f"{LEGEND} {over(entries)} {skill_words(entries)} {spearman(correlation(entries))}", "")
     if there := amount_curves(board, entries):

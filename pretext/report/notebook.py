@@ -43,7 +43,7 @@ def boards_text(boards: Sequence[Board]) -> str:
 
 def boards_html(boards: Sequence[Board]) -> str:
     """Write leaderboards for a notebook."""
-    told = [of_board(board, verdict(summary(board))) for board in boards]
+    told = [words for board in boards for words in (of_board(board, verdict(summary(board))), *board.notes)]
     drawn = [leaderboard.ranking(board, summary(board))._replace(title=board.name) for board in boards]
     return _html(told, drawn)
 

@@ -10,12 +10,14 @@ from typing import Any
 from markupsafe import Markup
 
 from pretext.evaluation.available import descriptions
+from pretext.evaluation.kept import overtaken
+from pretext.evaluation.results import ProbeResult
 from pretext.report import adaptation, probe, where
 from pretext.report.chart import Chart, Level, Series
 from pretext.report.glossary import glossary
 from pretext.report.page import Tile, embedded, write_page
 from pretext.report.plot import Key, legend
-from pretext.report.verdicts import UNPROBED, of_probe, of_test
+from pretext.report.verdicts import UNPROBED, of_probe, of_test, on_what
 from pretext.report.words import date, figure
 from pretext.supervised.scores import MEASURES
 from pretext.training.logs import HELD_OUT, ONLINE, SPLITS, Logs, intervals, read_logs
@@ -80,8 +82,14 @@ def _name(run: Path) -> str:
 
 def _verdict(logs: Logs) -> list[str]:
     """Say what is known of the run's worth, the most important first."""
-    said = [sentence for one in logs.probes.values() for sentence in of_probe(one)]
+    said = [sentence for one in logs.probes.values() for sentence in (*of_probe(one), *_overtaken(one, logs.folder))]
     return [*filter(None, [of_test(logs.score)]), *said] or [UNPROBED]
+
+
+def _overtaken(one: ProbeResult, run: Path) -> Iterator[str]:
+    """Say which probe is not of the run as it is now."""
+    if words := overtaken(one, run):
+        yield f"{on_what(one)}: {words}."
 
 
 def _legends(logs: Logs) -> list[str]:

@@ -24,15 +24,15 @@ UNPROBED = "Not probed yet: whether the backbone learned anything is not known."
 
 def of_probe(result: ProbeResult) -> list[str]:
     """Say what a probe found, in sentences, the most important first."""
-    compared, where = verdict(result), _where(result)
+    compared, there = verdict(result), on_what(result)
     if not compared:
         found = sorted({str(row.features) for row in result.stages})
-        return [f"{where}: nothing to compare; measured was {' and '.join(found) or 'nothing'}."]
+        return [f"{there}: nothing to compare; measured was {' and '.join(found) or 'nothing'}."]
     said = []
     for _, own in groupby(compared, key=lambda one: one.measured):
         first, *rest = own
         beside = (f" {one.outcome[:1].upper()}{one.outcome[1:]} {_other(one)}." for one in rest)
-        said.append(f"{where}: {of_comparison(first)}{''.join(beside)}")
+        said.append(f"{there}: {of_comparison(first)}{''.join(beside)}")
     return said
 
 
@@ -108,9 +108,9 @@ def _value(row: Mapping[str, Any], name: str) -> Value:
     return Value(row[name], row["low"], row["high"])
 
 
-def _where(result: ProbeResult) -> str:
-    data = result.data or {}
-    return " ".join(filter(None, ("On", str(data.get("class", "the data")), str(data.get("modality", "")))))
+def on_what(result: ProbeResult) -> str:
+    """Say on what was measured, to begin a sentence with."""
+    return " ".join(filter(None, ("On", result.data_name, str((result.data or {}).get("modality", "")))))
 
 
 def _named(one: Measured) -> str:

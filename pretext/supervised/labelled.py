@@ -7,28 +7,45 @@ from typing import Any
 from torch import Tensor
 
 from pretext.core.types import Tree
-from pretext.training.batches import lawful
+from pretext.training.batches import check_kind, check_labels, lawful
+from pretext.training.loaders import Adapted, Loaders
 
 
 def classes_of(data: Any, known: list[str], asker: str) -> list[str]:
     """Return the names of a data module's classes, or the `known` ones where there is no data module.
 
     Raises:
-        ValueError: there are none, or others than the known ones.
+        ValueError: there are none, or others than the known ones; a user's own labels are no classes.
 
     """
+    own = isinstance(data, Loaders | Adapted)
+    if own and not known:
+        check_labels(data.ordered("train"), asker, numbers=False)
     names = list(getattr(data, "classes", []))
     if not names and not known:
-        raise ValueError(
-            f"{asker} learns classes, but {type(data).__name__} has none; give a data module with labels, such as "
-            "--data datamodules.ImageFolder --data.root DIR"
-        )
+        module = "give a data module with labels, such as --data datamodules.ImageFolder --data.root DIR"
+        advice = "let the train loader yield (x, y), y int64 (N,)" if own else module
+        raise ValueError(f"{asker} learns classes, but {type(data).__name__} has none; {advice}")
     if names and known and names != known:
         raise ValueError(
             f"{asker} learnt {len(known)} classes ({', '.join(known[:3])} ...), but the data has {len(names)} "
             f"({', '.join(names[:3])} ...); give data with the same classes, or train anew"
         )
     return names or known
+
+
+def labels_of(batch: dict[str, Any], asker: str) -> Tensor:
+    """Take the labels of a batch: classes (N,), or several an item, (N, K).
+
+    Raises:
+        ValueError: there are none, or they are numbers or masks.
+
+    """
+    y = batch.get("y")
+    if not isinstance(y, Tensor):
+        raise ValueError(f"{asker} learns classes, but a batch has no y; give every item a label, in all splits")
+    check_kind(y, asker, numbers=False)
+    return y
 
 
 def part(x: Tree, modality: str | None, asker: str) -> Tensor:

@@ -14,7 +14,7 @@ from pretext.core.ranks import together, total
 from pretext.core.rng import seed_of
 from pretext.core.types import Tree
 from pretext.evaluation.supervision import occurrences, supervised_loss
-from pretext.supervised.labelled import classes_of, first_batch, part
+from pretext.supervised.labelled import classes_of, first_batch, labels_of, part
 from pretext.supervised.scores import Logits, Scores, key
 from pretext.training.execution import Execution
 from pretext.training.host import Host
@@ -96,11 +96,12 @@ class Supervised(Host, ABC):
 
     def training_step(self, batch: dict[str, Tree], batch_idx: int) -> Tensor:
         batch = self.lawful(batch)
+        y = labels_of(batch, type(self).__name__)
         x = self.inputs.for_network(self.train_input(_part(self, batch["x"]), batch_idx))
         logits = _averaged(self.logits(x), len(batch["index"]))
         with together():
-            losses = {name: supervised_loss(rows, batch["y"], self.label_smoothing) for name, rows in logits.items()}
-            self.counts += total(occurrences(batch["y"], len(self.classes)))
+            losses = {name: supervised_loss(rows, y, self.label_smoothing) for name, rows in logits.items()}
+            self.counts += total(occurrences(y, len(self.classes)))
         loss = torch.stack([self.loss_weights.get(name, 1.0) * value for name, value in losses.items()]).sum()
         each = {key("train", name, "loss"): value for name, value in losses.items() if name}
         self.keep({**each, "train/loss": loss}, group=-1)
@@ -108,6 +109,7 @@ class Supervised(Host, ABC):
 
     def validation_step(self, batch: dict[str, Tree], batch_idx: int) -> None:
         batch = self.lawful(batch)
+        labels_of(batch, type(self).__name__)
         self.scores.add(eval_logits(self, batch), batch, batch_idx)
 
     test_step = validation_step

@@ -23,9 +23,9 @@ from pretext.core.quiet import hush
 from pretext.core.stop import STOP
 from pretext.core.yaml_file import read_yaml
 from pretext.training.callbacks import Checkpoint, Stagnation
-from pretext.training.companions import TRAINER, loggers, plugins, watchers
+from pretext.training.companions import TRAINER, keeps_others, loggers, plugins, watchers
 from pretext.training.host import Host
-from pretext.training.loaders import taken
+from pretext.training.loaders import Adapted, taken
 from pretext.training.loggers import Elsewhere, Paint, going_on
 from pretext.training.one_writer import only_writer
 from pretext.training.options import merged, todays
@@ -152,7 +152,10 @@ class PretextCLI(LightningCLI):
         """Build all; loggers go on with what they began."""
         with going_on(self.config[self.subcommand].trainer.logger, self.run_dir):
             super().instantiate_classes()
-        self.datamodule = None if self.datamodule is None else taken(self.datamodule)
+        if self.datamodule is not None:
+            self.datamodule = taken(self.datamodule)
+            if isinstance(self.datamodule, Adapted):  # one seed for weights, puzzles and order
+                self.datamodule.seed = self.model.seed
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Add logs, progress and record unless the config says otherwise."""
@@ -164,7 +167,7 @@ class PretextCLI(LightningCLI):
         elsewhere = [Elsewhere(own, self.paint)] if fits and own else []
         kwargs["callbacks"] = [*(config.callbacks or []), *watchers(self.command, lines), *elsewhere]
         kwargs["plugins"] = plugins(_listed(config.plugins), config.sync_batchnorm)
-        kwargs["enable_checkpointing"] = False  # Checkpoint does it
+        kwargs["enable_checkpointing"] = keeps_others(kwargs["callbacks"])  # Checkpoint keeps the last one
         return prepared(super().instantiate_trainer(**kwargs))
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -202,7 +205,14 @@ class PretextCLI(LightningCLI):
         )
         if self.model.verb != "fit":  # another verb writes what it found
             then = f"what it found: pretext {self.model.verb} {run}"
-        return f"{files}run: {run}, step {step}; {then}"
+        return f"{files}run: {run}, step {step}{self._cut_short()}; {then}"
+
+    def _cut_short(self) -> str:
+        """Say so where epochs, of which there is a limit by default, ended a run that was to take more steps."""
+        epochs, steps = self.trainer.max_epochs or -1, self.trainer.max_steps
+        if self.trainer.global_step >= steps or not 0 < epochs <= self.trainer.current_epoch:
+            return ""
+        return f" (max_epochs={epochs} ended it before max_steps={steps}: --trainer.max_epochs -1 lifts that)"
 
     def after_validate(self) -> None:
         """Say what comes next."""

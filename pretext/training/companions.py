@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from pretext.training.batch_norm import SyncedBatchNorm
@@ -35,6 +36,11 @@ def watchers(command: str, progress: bool) -> list[pl.Callback]:
     """Watch a run; `progress`: say how far it is in lines, where there is no bar."""
     extra: list[pl.Callback] = [Questions(), Divergence(), Throughput(), Record(command), Predictions()]
     return [*extra, Revalidation(), *([Progress()] if progress else [])]
+
+
+def keeps_others(callbacks: Sequence[pl.Callback]) -> bool:
+    """Tell whether a user's own callbacks keep checkpoints: Lightning refuses them unless it is told."""
+    return any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
 
 
 def loggers(run: Path, resumed_at: int | None, own: Sequence[Any], waits: bool = False) -> list[Logger]:

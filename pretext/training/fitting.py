@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import pytorch_lightning as pl
 import yaml
@@ -21,7 +21,7 @@ from pretext.core.files import write_whole
 from pretext.core.quiet import quiet
 from pretext.core.types import Backbone
 from pretext.training.callbacks import Checkpoint, Stagnation
-from pretext.training.companions import TRAINER, loggers, plugins, watchers
+from pretext.training.companions import TRAINER, keeps_others, loggers, plugins, watchers
 from pretext.training.host import Host
 from pretext.training.loaders import taken
 from pretext.training.one_writer import only_writer
@@ -32,8 +32,15 @@ from pretext.training.trained import Run
 from pretext.training.written import config_of
 
 COMMAND = "pretext.fit(...)"
+DECIDED = {
+    "default_root_dir": "say folder, the run's own",
+    "enable_checkpointing": "a run keeps its last checkpoint; for others give Lightning's ModelCheckpoint in callbacks",
+}
+"""Options of Lightning's Trainer that are not a user's to set, and what is instead."""
 _TRAINED: WeakKeyDictionary[Host, set[str]] = WeakKeyDictionary()
 """Of modules that were trained, which are in evaluation mode since: what of them was in training mode."""
+_RUNS: WeakKeyDictionary[Host, ref[Run]] = WeakKeyDictionary()
+"""Of modules that were trained, the last run of each."""
 
 
 class _Config(pl.Callback):
@@ -76,14 +83,30 @@ def fit(module: Host, data: Any, folder: str | Path | None = None, *, resume: bo
     kept = RunFolder()
     try:
         run = _place(kept, folder, resume)
+        _part_from_earlier_run(module)
         before = set() if module.training else _TRAINED.get(module, set())
         for name, part in module.named_modules():
             part.training |= name in before
-        steps = _train(module, data, run, resume, {**TRAINER, **trainer})
+        steps = _train(module, data, run, resume, _with_defaults(trainer))
     finally:
         kept.give_back()
     _TRAINED[module] = {name for name, part in module.named_modules() if part.training}
-    return Run(run, module.eval(), data, steps)
+    made = Run(run, module.eval(), data, steps)
+    _RUNS[module] = ref(made)
+    return made
+
+
+def _part_from_earlier_run(module: Host) -> None:
+    """Give the run that a module was trained for a copy of it, if it is still there, for this module learns on."""
+    earlier = _RUNS[module]() if module in _RUNS else None
+    if earlier is not None:
+        object.__setattr__(earlier, "module", earlier.copied())
+
+
+def _with_defaults(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in options of the trainer; who limits steps or time alone wants no limit of epochs, as with Lightning."""
+    limited = trainer.get("max_steps", -1) not in (None, -1) or trainer.get("max_time") is not None
+    return {**TRAINER, **({"max_epochs": -1} if limited else {}), **trainer}
 
 
 def _train(module: Host, data: pl.LightningDataModule, run: Path, resume: bool, options: dict[str, Any]) -> int:
@@ -109,6 +132,8 @@ def _train(module: Host, data: pl.LightningDataModule, run: Path, resume: bool, 
 def _check_options(trainer: Mapping[str, Any]) -> None:
     """Refuse options that Lightning's Trainer does not have."""
     known = [*inspect.signature(pl.Trainer).parameters, "folder", "resume"]
+    for name, wanted in DECIDED.items():
+        require(name not in trainer, "fit", f"{name}={trainer.get(name)!r}", wanted)
     for name in trainer:
         like = get_close_matches(name, known, n=1)
         wanted = f"did you mean {like[0]}?" if like else "it takes folder, resume, and those of Lightning's Trainer"
@@ -119,7 +144,8 @@ def _trainer(run: Path, options: dict[str, Any], resumed_at: int | None, config:
     own, logger = dict(options), options.get("logger")
     listed = [] if logger in (None, True) else list(logger) if isinstance(logger, list | tuple) else [logger]
     bar = own.get("enable_progress_bar", True) and not sys.stderr.isatty()
-    own |= {"default_root_dir": str(run), "enable_checkpointing": False}  # Checkpoint does it
+    # Checkpoint keeps the last one; a user's own may keep others beside it.
+    own |= {"default_root_dir": str(run), "enable_checkpointing": keeps_others(_listed(own.get("callbacks")))}
     own["logger"] = False if logger is False else loggers(run, resumed_at, listed, waits=True)
     more = [*watchers(COMMAND, bool(bar)), _Config(config), Checkpoint(), Stagnation()]
     own["callbacks"] = [*_listed(own.get("callbacks")), *more]

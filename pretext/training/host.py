@@ -66,7 +66,7 @@ class Host(Built, pl.LightningModule, ABC):
         self.execution = execution
         self.seed = seed
         self.figures = Figures()
-        self._looked = False  # at a batch
+        self._looked: set[int] = set()  # at a batch of training, validation ..., by the ids of Lightning's stages
         self._recorded: Recorded | None = None
         self._networks = [m for m in inputs.backbone.modules() if isinstance(m, Backbone)]
 
@@ -92,8 +92,9 @@ class Host(Built, pl.LightningModule, ABC):
     def lawful(self, batch: Any) -> dict[str, Any]:
         """Bring what a user's own loader yields to a batch, and look at the first one. Raises as `batches.lawful`."""
         brought = lawful(batch)
-        if not self._looked:
-            self._looked = True
+        stage = 0 if self._trainer is None else id(self._trainer.state.stage)
+        if stage not in self._looked:
+            self._looked.add(stage)
             check_first(brought["x"], self.backbone)
         return brought
 

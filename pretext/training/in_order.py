@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 from torch.utils.data import (
     DataLoader,
     DistributedSampler,
@@ -20,7 +21,9 @@ from torch.utils.data import (
 
 from pretext.core.ranks import place
 from pretext.core.rng import rng
+from pretext.core.tree import leaves
 from pretext.training.batches import lawful
+from pretext.training.keyed import Batches, reader, seeded
 
 WHOLE = (SequentialSampler, RandomSampler, WeightedRandomSampler, DistributedSampler)
 """Samplers of torch that draw from all items; of others, the items that they draw are taken."""
@@ -37,6 +40,24 @@ class Plan(NamedTuple):
     def starts(self, rank: int, world: int) -> range:
         """Say where in `items` every batch of a rank begins."""
         return range(rank * self.size, len(self.items), world * self.size)
+
+
+class Numbered(NamedTuple):
+    """A batch as a loader made it, before a user's own hooks have seen it."""
+
+    loaded: Any
+    numbers: Tensor
+    """(N,), of its items."""
+    spare: bool = False
+
+    def lawful(self) -> dict[str, Any]:
+        """Bring it to a batch. Raises as `batches.lawful`."""
+        batch = lawful(self.loaded)
+        rows, numbers = len(batch["index"]), self.numbers
+        if rows != len(numbers):  # a hook made more of them, or left some out
+            numbers = torch.arange(int(numbers[0]), int(numbers[0]) + rows)
+        index = numbers.to(next(leaves(batch["x"])).device)
+        return {**batch, "index": index, **({"spare": True} if self.spare else {})}
 
 
 class InOrder:
@@ -79,30 +100,36 @@ class InOrder:
         return len(range(rank, len(self.loader), world))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (numbered.lawful() for numbered in self.numbered())
+
+    def numbered(self) -> Iterator[Numbered]:
+        """Go through the batches as the loader makes them."""
         rank, world = self.share
         return islice(self._as_loaded(), rank, None, world) if self.plan is None else self._by_number(self.plan)
 
     @cached_property
-    def _reader(self) -> DataLoader[Any]:
-        assert self.plan is not None
-        return reading(self.loader, self.plan, *self.share)
+    def _reader(self) -> tuple[Batches, DataLoader[Any]]:
+        batches = Batches()
+        return batches, reader(self.loader, batches)
 
-    def _by_number(self, plan: Plan) -> Iterator[dict[str, Any]]:
-        for start, loaded in zip(plan.starts(*self.share), self._reader, strict=True):
-            batch = lawful(loaded)
-            rows, items = len(batch["index"]), len(plan.items[start : start + plan.size])
-            first = start * -(-rows // items)  # a collate_fn may make several rows of an item, or leave some out
-            yield {**batch, "index": torch.arange(first, first + rows)}
+    def _by_number(self, plan: Plan) -> Iterator[Numbered]:
+        batches, loader = self._reader
+        starts = plan.starts(*self.share)
+        parts = [plan.items[start : start + plan.size].tolist() for start in starts]
+        batches.next = [[("in order", start), *part] for start, part in zip(starts, parts, strict=True)]
+        for start, part, loaded in zip(starts, parts, loader, strict=True):
+            rows = _rows(loaded)
+            first = start * -(-rows // len(part))  # a collate_fn may make several rows of an item, or leave some out
+            yield Numbered(loaded, torch.arange(first, first + rows))
 
-    def _as_loaded(self) -> Iterator[dict[str, Any]]:
+    def _as_loaded(self) -> Iterator[Numbered]:
         seen = 0
         for loaded in self.loader:
             if self.items is not None and seen >= self.items:
                 return
-            batch = lawful(loaded)
-            size = len(batch["index"])
-            yield {**batch, "index": torch.arange(seen, seen + size)}
-            seen += size
+            rows = _rows(loaded)
+            yield Numbered(loaded, torch.arange(seen, seen + rows))
+            seen += rows
 
 
 class Dealt:
@@ -110,10 +137,15 @@ class Dealt:
 
     As `datamodules.loader.InOrder` does: batches are cut as for one process, and a rank that has one fewer than others
     sees the last one again, with "spare" set. Lightning would shuffle items between batches, and repeat some.
+
+    Args:
+        loader: a DataLoader, or anything else that yields batches again and again.
+        raw: yield them as `Numbered`, for hooks that want what the loader makes.
+
     """
 
-    def __init__(self, loader: Any) -> None:
-        self.whole = InOrder(loader)
+    def __init__(self, loader: Any, raw: bool = False) -> None:
+        self.whole, self.raw = InOrder(loader), raw
 
     def __len__(self) -> int:
         """Count this rank's batches.
@@ -126,16 +158,19 @@ class Dealt:
             raise TypeError("a loader without a length")
         return -(-len(self.whole) // place()[1])
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Any]:
+        return (numbered if self.raw else numbered.lawful() for numbered in self._numbered())
+
+    def _numbered(self) -> Iterator[Numbered]:
         rank, world = place()
         if self.whole.plan is None:
-            for turn in _rounds(self.whole, world):
-                yield turn[rank] if rank < len(turn) else {**turn[-1], "spare": True}
+            for turn in _rounds(self.whole.numbered(), world):
+                yield turn[rank] if rank < len(turn) else turn[-1]._replace(spare=True)
             return
-        yield from self._mine
+        yield from self._mine.numbered()
         if len(self._mine) < len(self):
             last = len(self.whole) - 1
-            yield from ({**batch, "spare": True} for batch in self.whole.shard(last, last + 1))
+            yield from (numbered._replace(spare=True) for numbered in self.whole.shard(last, last + 1).numbered())
 
     @cached_property
     def _mine(self) -> InOrder:
@@ -161,9 +196,8 @@ def planned(loader: Any) -> Plan | None:
 
 
 def _drawn(sampler: Any, count: int) -> list[Any]:
-    """Draw once from a sampler, which may never end, without a trace in torch's randomness."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    """Draw once from a sampler, which may never end."""
+    with seeded("drawn"):
         return list(islice(sampler, len(sampler) if counted(sampler) else count))
 
 
@@ -174,23 +208,6 @@ def _of_drawn(drawn: list[Any], size: int) -> Plan | None:
     return Plan(torch.tensor(sorted(set(drawn))), size)
 
 
-def reading(loader: DataLoader[Any], plan: Plan, rank: int, world: int) -> DataLoader[Any]:
-    """Make a loader as the given one, but of a rank's batches of a plan."""
-    batches = [plan.items[start : start + plan.size].tolist() for start in plan.starts(rank, world)]
-    return DataLoader(
-        loader.dataset,
-        batch_sampler=batches,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        prefetch_factor=loader.prefetch_factor,
-        persistent_workers=loader.persistent_workers,
-    )
-
-
 def counted(loader: Any) -> bool:
     """Does a loader know how many batches it has? A DataLoader of an IterableDataset does not."""
     try:
@@ -198,6 +215,11 @@ def counted(loader: Any) -> bool:
     except (TypeError, NotImplementedError):
         return False
     return True
+
+
+def _rows(loaded: Any) -> int:
+    """Count the rows of a batch in any form, by its first tensor; one that has none is refused later."""
+    return next((len(leaf) for leaf in pytree.tree_leaves(loaded) if isinstance(leaf, Tensor) and leaf.ndim), 1)
 
 
 def _rounds(batches: Iterable[Any], world: int) -> Iterator[list[Any]]:

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any, Literal, final
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pretext.core.built import Built
+from pretext.core.built import Built, Noted
 from pretext.core.errors import require
-from pretext.training.in_order import Dealt, InOrder, counted
+from pretext.training.batches import numbers_of
+from pretext.training.in_order import Dealt, InOrder, Numbered, counted
+from pretext.training.resumable import resumable
 
 Split = Literal["train", "test"]
 BATCH_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
-HOOKS = (*BATCH_HOOKS, "state_dict", "load_state_dict", "teardown", "on_exception")
+HOOKS = ("state_dict", "load_state_dict", "teardown", "on_exception")
+CONTAINERS = ("torch", "pytorch_lightning", "lightning", "builtins")
+"""Packages of which a class of data says nothing of the data."""
 WANTED = "give a DataLoader, a LightningDataModule, or pretext.Loaders(train, val, test)"
 
 
 class _Own(Built, pl.LightningDataModule, ABC):
-    """What probing wants of a data module, from loaders alone."""
+    """What training and probing want of a data module, from loaders alone."""
+
+    seed = 0
+    """Of the order of training; `fit` sets it."""
+    raw = False
+    """Do hooks on batches want what a loader makes?"""
 
     @abstractmethod
     def loader(self, split: Literal["train", "val", "test"]) -> Any:
@@ -34,28 +45,45 @@ class _Own(Built, pl.LightningDataModule, ABC):
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes; where the data set does not say them, the numbers. Empty where unlabelled."""
+        """Names of the classes; where the data set does not say them, the numbers. Empty where there are none."""
         named = getattr(getattr(self.loader("train"), "dataset", None), "classes", None)
-        return [str(name) for name in named] if named else self._numbers
+        names = isinstance(named, Sequence) and not isinstance(named, str)  # others say how many, for one
+        return [str(name) for name in named] if names and named else self._numbers
+
+    @property
+    def called(self) -> str | None:
+        """The class of the data set, of a subset's own; None where it tells nothing of the data."""
+        held = getattr(self.loader("train"), "dataset", None)
+        while held is not None and not _tells(type(held)):
+            held = getattr(held, "dataset", None)  # such as of a Subset
+        return None if held is None else type(held).__name__
 
     @cached_property
     def _numbers(self) -> list[str]:
         labels = [batch["y"] for batch in self.ordered("train") if "y" in batch]
-        one = bool(labels) and labels[0].ndim == 1
-        return [str(k) for k in range(1 + max(int(y.max()) for y in labels))] if one else []
+        return numbers_of(labels, self)
 
     def train_dataloader(self) -> Any:
-        return self._needed("train")
+        loader = self._needed("train")
+        if getattr(self.trainer, "overfit_batches", 0) > 0:  # Lightning puts it in order then
+            return loader
+        clock = None if self.trainer is None else partial(getattr, self.trainer, "current_epoch")
+        return resumable(loader, self.seed, clock)
 
     def val_dataloader(self) -> Any:
         loader = self.loader("val")
-        return iter(()) if loader is None else Dealt(loader)  # Lightning warns at an empty list
+        return iter(()) if loader is None else self._dealt(loader)  # Lightning warns at an empty list
 
     def test_dataloader(self) -> Any:
-        return Dealt(self._needed("test"))
+        return self._dealt(self._needed("test"))
 
     def predict_dataloader(self) -> Any:
         return self.test_dataloader()
+
+    def _dealt(self, loader: Any) -> Dealt:
+        several = isinstance(loader, Mapping) or (isinstance(loader, list | tuple) and _loaders(loader))
+        require(not several, self, "several loaders to evaluate on", "give one; ConcatDataset joins data sets")
+        return Dealt(loader, self.raw)
 
     def ordered(self, split: Split, items: int | None = None) -> Iterable[dict[str, Any]]:
         """Go through a split, each item once, in the data set's own order where there is one, as `InOrder` does."""
@@ -131,6 +159,16 @@ class Adapted(_Own):
         for hook in HOOKS:  # only where it is defined: Lightning asks the data before it asks the network
             if is_overridden(hook, module, pl.LightningDataModule):
                 setattr(self, hook, getattr(module, hook))
+        self.raw = any(is_overridden(hook, module, pl.LightningDataModule) for hook in BATCH_HOOKS)
+        if self.raw:
+            for hook in BATCH_HOOKS:
+                setattr(self, hook, partial(_hooked, getattr(module, hook), hook == BATCH_HOOKS[-1]))
+
+    @property
+    def called(self) -> str | None:
+        """The class of the module, if it tells something."""
+        kind = type(self.module)
+        return kind.__name__ if _tells(kind) else None
 
     def prepare_data(self) -> None:
         """Let the module prepare, once; of several processes Lightning asks one on each machine."""
@@ -139,15 +177,65 @@ class Adapted(_Own):
             self._ready.add("prepared")
 
     def loader(self, split: Literal["train", "val", "test"]) -> Any:
-        stage = "test" if split == "test" else "fit"
+        return self._own("test" if split == "test" else "fit", f"{split}_dataloader")
+
+    def predict_dataloader(self) -> Any:
+        loader = self._own("predict", "predict_dataloader")
+        return self.test_dataloader() if loader is None else self._dealt(loader)
+
+    def ordered(self, split: Split, items: int | None = None) -> Iterable[dict[str, Any]]:
+        if self.raw and "told" not in self._ready:
+            self._ready.add("told")
+            hooks = " and ".join(name for name in BATCH_HOOKS if is_overridden(name, self.module))
+            rank_zero_warn(
+                f"probing sees what the loaders of {type(self.module).__name__} yield: its {hooks} is for training and "
+                "testing; what every look needs belongs into the data set or the collate_fn"
+            )
+        return super().ordered(split, items)
+
+    def _own(self, stage: str, hook: str) -> Any:
+        """Let the module get ready for a stage, and return what a hook of its own makes; None if it has none."""
+        if not is_overridden(hook, self.module, pl.LightningDataModule):
+            return None
         if stage not in self._ready:
             if self.trainer is None:
                 self.prepare_data()
             self.module.trainer = self.trainer
             self.module.setup(stage)
             self._ready.add(stage)
-        hook = f"{split}_dataloader"
-        return getattr(self.module, hook)() if is_overridden(hook, self.module, pl.LightningDataModule) else None
+        return getattr(self.module, hook)()
+
+
+def built_of(data: object) -> partial[Any] | None:
+    """Say what built data: its class and options, of a module of a user's own those that it saved; None: not known.
+
+    Of options that a module did not save (`save_hyperparameters`) nothing is known.
+    """
+    if not isinstance(data, Adapted):
+        return getattr(data, "built_with", None)
+    kind, saved = type(data.module), dict(data.module.hparams)
+    if isinstance(known := getattr(data.module, "built_with", None), partial):
+        return known
+    options = inspect.signature(kind).parameters
+    return Noted(kind, **saved) if saved.keys() == options.keys() else None
+
+
+def _hooked(hook: Callable[..., Any], ends: bool, batch: Any, *rest: Any) -> Any:
+    """Give a hook of a user's own what its loader made; an evaluation's batch has more around it until hooks `end`."""
+    if not isinstance(batch, Numbered):
+        return hook(batch, *rest)
+    changed = batch._replace(loaded=hook(batch.loaded, *rest))
+    return changed.lawful() if ends else changed
+
+
+def _tells(kind: type) -> bool:
+    """Tell whether a class says which data it is: a container of no one's own, such as a TensorDataset, does not."""
+    return kind.__module__.partition(".")[0] not in CONTAINERS and kind.__name__ not in ("Dataset", "IterableDataset")
+
+
+def _loaders(parts: Sequence[Any]) -> bool:
+    """Are these loaders, not batches?"""
+    return any(isinstance(part, DataLoader) for part in parts)
 
 
 def taken(data: Any) -> pl.LightningDataModule:

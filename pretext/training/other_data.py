@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from pretext.training.loaders import built_of
 from pretext.training.options import data_of, named_data
 from pretext.training.renamed import current, resolved_class
 
@@ -56,7 +57,8 @@ def options_of(data: object) -> dict[str, Any]:
 
     Of a class that does not note what it was built with (`built_with`) nothing is known.
     """
-    if (given := getattr(data, "built_with", None)) is None:
+    given = built_of(data)
+    if given is None:
         return {}
     signature = inspect.signature(given.func)
     bound = signature.bind_partial(*given.args, **given.keywords).arguments

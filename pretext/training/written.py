@@ -13,6 +13,7 @@ from typing import Any, get_args
 import pytorch_lightning as pl
 
 from pretext.training.host import Host
+from pretext.training.loaders import Adapted, built_of
 from pretext.training.pretrainer import Pretrainer
 from pretext.training.renamed import parameters_of
 from pretext.training.trained import Run
@@ -67,10 +68,10 @@ class Words:
             args = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
             kind = type(value)
             return self._arguments(kind, args, path) if kind in kinds else self._object(kind, args, path)
-        if isinstance(built := getattr(value, "built_with", None), partial):
+        if isinstance(built := built_of(value), partial):
             bound = inspect.signature(built.func).bind_partial(*built.args, **built.keywords).arguments
             return self._object(built.func, bound, path)
-        return self._lacking(value, path)
+        return self._lacking(value.module if isinstance(value, Adapted) else value, path)
 
     def _object(self, build: Any, args: Mapping[str, Any], path: str) -> Any:
         name = f"{build.__module__}.{getattr(build, '__qualname__', '')}"

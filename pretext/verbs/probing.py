@@ -16,10 +16,10 @@ from pretext.core.types import Backbone
 from pretext.evaluation.available import DEFAULT, of_two_encoders, protocols_named
 from pretext.evaluation.embed import DIMS
 from pretext.evaluation.ensembled import GeneratedViews
-from pretext.evaluation.probe import ProbedData, ProbePlan, probe_run
+from pretext.evaluation.probe import SPLITS, ProbedData, ProbePlan, probe_run
 from pretext.evaluation.protocol import Protocol
 from pretext.evaluation.results import ProbeResult
-from pretext.training.batches import check_first
+from pretext.training.batches import check_first, check_labels
 from pretext.training.encoders import encoders_of_module, encoders_of_run
 from pretext.training.fitting import check_rate
 from pretext.training.host import Host
@@ -68,12 +68,30 @@ def probe(
     data = None if data is None else taken(data)
     if (pairs := of_two_encoders(protocols_named(protocols))) is not None:
         networks, probed, home = _encoders(run, data, pairs.file)
-        return probe_run(networks, probed, Path(folder or home), COMMAND, plan)
+        return probe_run(networks, probed, Path(folder or home), COMMAND, plan, run=home)
     networks, probed, home = found(run, data, modality, dims)
-    if isinstance(probed.data, Loaders | Adapted):
-        check_first(next(iter(probed.data.ordered("train")))["x"], next(iter(networks.values())))
+    check_own(probed.data, next(iter(networks.values())), plan)
     check_rate(next(iter(networks.values())), probed.data)
-    return probe_run(networks, probed, Path(folder or home), COMMAND, plan)
+    return probe_run(networks, probed, Path(folder or home), COMMAND, plan, run=home)
+
+
+def check_own(data: Any, backbone: Backbone, plan: ProbePlan) -> None:
+    """Look at the first batch of both splits of a user's own data, each with a transform perhaps, and at the labels.
+
+    Raises:
+        ValueError: values out of range, or labels that are no classes.
+
+    """
+    if not isinstance(data, Loaders | Adapted):
+        return
+    for split in SPLITS:
+        first = next(iter(data.ordered(split)), None)
+        if first is None or "y" not in first:  # which is told later
+            return
+        check_first(first["x"], backbone, split)
+    by_labels = {one.description.name for one in protocols_named(plan.protocols) if one.description.labels}
+    if by_labels - {"regression"}:  # who asks for that alone may have the numbers 0 and 1
+        check_labels(data.ordered("train"), "probe")
 
 
 def _encoders(run: Any, data: Any, prompts: Path | None) -> tuple[Networks, ProbedData, Path]:

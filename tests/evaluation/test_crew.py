@@ -110,3 +110,11 @@ def test_nobody_looks_where_the_first_batch_is_bad(tmp_path):
         shared(2, SETS["batches"], tmp_path, net)
     with pytest.raises(ValueError, match="no images"):
         shared(2, list, tmp_path)
+
+
+def test_labels_of_another_type_than_before_are_refused():
+    """They would be kept as the first ones are, and read as other numbers."""
+    first, *rest = batches_of(4)
+    mixed = [first, *({**batch, "y": batch["y"] / 2} for batch in rest)]
+    with pytest.raises(ValueError, match=r"labels of torch\.int64, then torch\.float32"):
+        embed(TinyNet(norm=False).eval(), mixed, unit)

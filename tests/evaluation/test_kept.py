@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
-from pretext.evaluation.kept import keep, kept
+from pretext.evaluation.kept import comparable, keep, kept, overtaken, step_of, touched
 from pretext.evaluation.results import ProbeResult, Score, StageRow
 from pretext.evaluation.verdict import outcome, verdict
 from pretext.report.verdicts import of_probe
@@ -47,6 +49,46 @@ def test_a_result_of_an_early_release_gives_way_to_the_same_probe(tmp_path):
     keep(early, tmp_path)
     assert keep(result(row("trained", "stem")), tmp_path) == tmp_path / "probe.json"
     assert len(kept(tmp_path)) == 1
+
+
+def test_results_are_comparable_where_nothing_that_both_say_differs():
+    ours, names = result(row("trained", "stem")), {"train": "a", "test": "b"}
+    copied = replace(ours, listed=names, fingerprints={"train": "3", "test": "4"})
+    assert comparable(ours, replace(ours, seconds=3.0, step=5))
+    assert comparable(ours, replace(ours, fingerprints=None))
+    assert comparable(ours, replace(ours, listed=names))  # of an earlier release, which knows dates alone
+    assert not comparable(ours, copied)
+    assert comparable(replace(ours, listed=names), copied)
+    assert touched(replace(ours, listed=names), copied)
+    assert not touched(ours, copied)
+    assert not comparable(copied, replace(copied, listed={"train": "c", "test": "b"}))
+    assert not comparable(ours, replace(ours, protocol={"knn": "near"}))
+
+
+def checkpoint(run, network, step):
+    (run / "checkpoints").mkdir(exist_ok=True)
+    state = {f"backbone.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"global_step": step, "state_dict": state}, run / "checkpoints" / "last.ckpt")
+
+
+def test_the_step_is_that_of_the_checkpoint_that_holds_the_network(tmp_path):
+    network, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    assert step_of(network, tmp_path) is None
+    checkpoint(tmp_path, network, 3)
+    assert (step_of(network, tmp_path), step_of(other, tmp_path)) == (3, None)
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"cut off")
+    assert step_of(network, tmp_path) is None
+
+
+def test_a_result_of_another_step_says_what_measures_the_run_as_it_is(tmp_path):
+    early = result(row("trained", "stem"), step=3)
+    assert overtaken(early, tmp_path) == ""  # there is no checkpoint
+    checkpoint(tmp_path, nn.Linear(2, 2), 15_000)
+    told = f"probed at step 3; the run is at step 15,000: `pretext probe {tmp_path}`"
+    assert overtaken(early, tmp_path) == told
+    command = "pretext probe runs/a --data datamodules.Digits"
+    assert overtaken(replace(early, command=command), tmp_path).endswith(f": `{command}`")
+    assert overtaken(replace(early, step=15_000), tmp_path) == overtaken(replace(early, step=None), tmp_path) == ""
 
 
 def test_a_broken_result_is_named(tmp_path):

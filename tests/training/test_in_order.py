@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import pytorch_lightning as pl
 import torch
+import yaml
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -21,6 +22,7 @@ from pretext import Loaders
 from pretext.training import in_order
 from pretext.training.in_order import Dealt, InOrder
 from pretext.training.loaders import Adapted
+from pretext.training.other_data import options_of
 
 ITEMS = 23
 HELD_OUT = [3, 19, 7, 12, 8]
@@ -160,7 +162,7 @@ def test_what_a_loader_was_told_of_its_workers_is_kept():
         return torch.stack([x for x, _ in items])
 
     told = loader(num_workers=1, worker_init_fn=begin, collate_fn=joined, timeout=60, prefetch_factor=3)
-    mine = InOrder(told)._reader
+    _, mine = InOrder(told)._reader
     assert (mine.num_workers, mine.worker_init_fn, mine.collate_fn) == (1, begin, joined)
     assert (mine.timeout, mine.prefetch_factor, mine.persistent_workers) == (60, 3, False)
 
@@ -178,10 +180,12 @@ def test_rows_that_a_collate_fn_adds_or_leaves_out_are_numbered_apart():
 
 
 class Own(pl.LightningDataModule):
-    """A module that prepares, and changes batches once they are where the network is."""
+    """A textbook module: it prepares, and changes batches, as its loader makes them, where the network is."""
 
-    def __init__(self):
+    def __init__(self, labelled: bool = True, count: int = 8):
         super().__init__()
+        self.save_hyperparameters()
+        self.labelled, self.count = labelled, count
         self.prepared, self.ended, self.trained_by = 0, [], None
 
     def prepare_data(self):
@@ -191,38 +195,99 @@ class Own(pl.LightningDataModule):
         assert self.prepared
         self.trained_by = self.trainer
 
+    def made(self, count):
+        x, y = torch.zeros(count, 3, 16, 16), torch.arange(count) % 2
+        return DataLoader(TensorDataset(*((x, y) if self.labelled else (x,))), batch_size=3)
+
     def train_dataloader(self):
-        return DataLoader(TensorDataset(torch.zeros(8, 3, 16, 16)), batch_size=4)
+        return self.made(self.count)
 
     def val_dataloader(self):
-        return self.train_dataloader()
+        return self.made(self.count)
 
     def on_after_batch_transfer(self, batch, number):
-        x = batch["x"] if isinstance(batch, dict) else batch[0]
-        return {"x": x + 0.5, "index": torch.arange(len(x))}
+        if not self.labelled:
+            (x,) = batch
+            return x + 0.5
+        x, y = batch
+        return x + 0.5, y
 
     def teardown(self, stage):
         self.ended.append(stage)
 
 
-def test_the_hooks_of_a_users_own_module_are_called(tmp_path):
+class Predicts(Own):
+    def predict_dataloader(self):
+        return self.made(5)
+
+
+def few(folder, data, **options):
+    backbone = pretext.TorchVision("resnet18", stem="small", stem_stride=2, width=0.0625)
+    module = pretext.Pretrainer(backbone, {"turn": pretext.Rotation})
+    return pretext.fit(module, data, folder, **{"accelerator": "cpu", "max_epochs": 1, **options})
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_hooks_of_a_users_own_module_get_what_its_loader_makes(tmp_path, labelled):
     shown = []
 
     class Look(pl.Callback):
         def on_train_batch_start(self, trainer, module, batch, number):
-            shown.append(float(batch["x"].mean()))
+            shown.append(float(batch[0].mean() if labelled else batch.mean()))
 
         def on_validation_batch_start(self, trainer, module, batch, *rest):
             shown.append(float(batch["x"].mean()))
 
-    own = Own()
-    backbone = pretext.TorchVision("resnet18", stem="small", stem_stride=2, width=0.0625)
-    module = pretext.Pretrainer(backbone, {"turn": pretext.Rotation})
-    run = pretext.fit(module, own, tmp_path / "run", max_epochs=1, accelerator="cpu", callbacks=[Look()])
-    assert len(shown) >= 4
+    own = Own(labelled)
+    run = few(tmp_path / "run", own, callbacks=[Look()])
+    assert len(shown) == 6
     assert set(shown) == {0.5}
     assert (own.prepared, own.ended, own.trained_by) == (1, ["fit"], own.trainer)
-    assert run.steps == 2
+    assert run.steps == 3
+    assert "test/loss" in pretext.test(run, accelerator="cpu")
+    found = pretext.predict(run, accelerator="cpu")
+    assert found.index.tolist() == list(range(8))
+
+
+def test_a_probe_says_that_it_calls_no_hook():
+    data = Adapted(Own())
+    with pytest.warns(UserWarning, match="Own yield: its on_after_batch_transfer is for training"):
+        assert [float(batch["x"].max()) for batch in data.ordered("train")] == [0.0] * 3
+    data.ordered("train")  # without another word
+
+
+def test_a_loader_of_its_own_is_predicted_on(tmp_path):
+    run = few(tmp_path / "run", Predicts())
+    assert len(pretext.predict(run, accelerator="cpu").index) == 5
+
+
+def test_a_module_that_saves_its_options_is_written_and_others_are_not(tmp_path):
+    """So the command line can go on with the run."""
+    own = few(tmp_path / "own", Own(count=9), max_epochs=2, max_steps=1)
+    assert own.is_written
+    text = yaml.safe_load((tmp_path / "own" / "config.yaml").read_text())
+    assert text["data"] == {"class_path": "test_in_order.Own", "init_args": {"count": 9}}
+    assert options_of(own.data) == {"count": 9}
+    plain = pl.LightningDataModule()
+    plain.train_dataloader = loader
+    assert options_of(Adapted(plain)) == {}
+
+
+def test_several_loaders_to_evaluate_on_are_refused_before_training(tmp_path):
+    class Two(Own):
+        def val_dataloader(self):
+            return [self.made(4), self.made(4)]
+
+    with pytest.raises(ValueError, match="several loaders to evaluate on; give one; ConcatDataset"):
+        few(tmp_path / "run", Two())
+    assert not (tmp_path / "run").exists()
+
+
+def test_values_out_of_range_are_found_in_validation_too(tmp_path):
+    good = torch.rand(8, 3, 16, 16)
+    train, val = (DataLoader(TensorDataset(x), batch_size=4) for x in (good, good * 255))
+    with pytest.raises(ValueError, match="divide by 255"):
+        few(tmp_path / "run", {"train": train, "val": val})
 
 
 def test_hooks_that_a_module_does_not_have_are_lightnings():

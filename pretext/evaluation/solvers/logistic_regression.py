@@ -181,14 +181,19 @@ def check(train: Tensor, labels: Tensor, test: Tensor, answers: Tensor) -> None:
         raise ValueError(
             f"probe got train, labels, test, answers of shapes {shapes}; it wants (N, D), (N,), (M, D), (M,)"
         )
+    odd = [value for part in (labels, answers) if part.is_floating_point() for value in part[part != part.round()][:1]]
+    if odd:
+        raise ValueError(
+            f"probe got labels that are no classes, such as {float(odd[0]):.3g}; it wants whole numbers, int64 (N,), "
+            "or, for the protocol regression, numbers (N, V), such as y[:, None]"
+        )
     if len(torch.unique(labels)) < 2:
         raise ValueError(
             f"probe got one class only, {labels[0].item()}; it wants training items of two classes or more"
         )
     strange = torch.unique(answers[~torch.isin(answers, labels)]).tolist()
     if strange:
-        raise ValueError(
-            f"probe got test labels {strange} that no training item has; give both splits the same classes"
-        )
+        told = f"{strange[:5]}" if len(strange) <= 5 else f"{strange[:5]} and {len(strange) - 5} more"
+        raise ValueError(f"probe got test labels {told} that no training item has; give both splits the same classes")
     if not all(rows.isfinite().all() for rows in torch.split(test, ROWS)):
         raise ValueError("probe: the test features hold NaN or infinity; look at the backbone's weights")
