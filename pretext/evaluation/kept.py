@@ -110,7 +110,7 @@ def overtaken(result: ProbeResult, run: Path) -> str:
         return ""
     again = result.command or ""
     again = again if again.startswith("pretext probe ") else f"pretext probe {shlex.quote(str(run))}"
-    return f"probed at step {result.step:,}; the run is at step {last:,}: `{again}`"
+    return f"probed at step {result.step:,}; the run is at step {last:,}; again: {again}"
 
 
 def _last(run: Path) -> dict[str, Any] | None:

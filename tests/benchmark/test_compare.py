@@ -207,7 +207,7 @@ def test_a_run_that_was_trained_on_says_that_its_probe_is_of_an_earlier_step(tmp
     run = fit(3)
     first = pretext.probe(run, **FAST)
     assert first.step == json.loads((run.folder / "probe.json").read_text())["step"] == 3
-    told = f"probed at step 3; the run is at step 5: `pretext probe {run.folder}`."
+    told = f"probed at step 3; the run is at step 5; again: pretext probe {run.folder}."
     assert pretext.compare(run).boards[0].notes == ()
     assert "probed at step" not in pretext.write_report(run).read_text()
     run = fit(5)

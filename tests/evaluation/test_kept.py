@@ -84,7 +84,7 @@ def test_a_result_of_another_step_says_what_measures_the_run_as_it_is(tmp_path):
     early = result(row("trained", "stem"), step=3)
     assert overtaken(early, tmp_path) == ""  # there is no checkpoint
     checkpoint(tmp_path, nn.Linear(2, 2), 15_000)
-    told = f"probed at step 3; the run is at step 15,000: `pretext probe {tmp_path}`"
+    told = f"probed at step 3; the run is at step 15,000; again: pretext probe {tmp_path}"
     assert overtaken(early, tmp_path) == told
     command = "pretext probe runs/a --data datamodules.Digits"
     assert overtaken(replace(early, command=command), tmp_path).endswith(f": `{command}`")
