@@ -87,7 +87,7 @@ def test_a_result_of_another_step_says_what_measures_the_run_as_it_is(tmp_path):
     told = f"probed at step 3; the run is at step 15,000; again: pretext probe {tmp_path}"
     assert overtaken(early, tmp_path) == told
     command = "pretext probe runs/a --data datamodules.Digits"
-    assert overtaken(replace(early, command=command), tmp_path).endswith(f": `{command}`")
+    assert overtaken(replace(early, command=command), tmp_path).endswith(f"again: {command}")
     assert overtaken(replace(early, step=15_000), tmp_path) == overtaken(replace(early, step=None), tmp_path) == ""
 
 
