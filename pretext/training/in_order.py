@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain, islice
+from operator import index
 from typing import Any, NamedTuple
 
 import torch
@@ -56,8 +57,8 @@ class Numbered(NamedTuple):
         rows, numbers = len(batch["index"]), self.numbers
         if rows != len(numbers):  # a hook made more of them, or left some out
             numbers = torch.arange(int(numbers[0]), int(numbers[0]) + rows)
-        index = numbers.to(next(leaves(batch["x"])).device)
-        return {**batch, "index": index, **({"spare": True} if self.spare else {})}
+        numbers = numbers.to(next(leaves(batch["x"])).device)
+        return {**batch, "index": numbers, **({"spare": True} if self.spare else {})}
 
 
 class InOrder:
@@ -203,9 +204,11 @@ def _drawn(sampler: Any, count: int) -> list[Any]:
 
 def _of_drawn(drawn: list[Any], size: int) -> Plan | None:
     """Plan batches of what a sampler drew; None where these are no numbers."""
-    if not drawn or not all(isinstance(number, int) for number in drawn):
+    try:
+        numbers = {index(number) for number in drawn}  # NumPy's and tensors, too
+    except TypeError:
         return None
-    return Plan(torch.tensor(sorted(set(drawn))), size)
+    return Plan(torch.tensor(sorted(numbers)), size) if numbers else None
 
 
 def counted(loader: Any) -> bool:

@@ -118,7 +118,8 @@ class Loaders(_Own):
     """Plain loaders as a data module: of tensors x, pairs (x, y) or dicts {"x", "y"}.
 
     x is uint8 or float in [0, 1], (N, 3, H, W), clips (N, 3, T, H, W), sounds (N, 1, L) as int16 or float in [-1, 1],
-    or a dict of these by modality. Batches come in the order of the loader; probing takes the data set's own order.
+    or a dict of these by modality. A DataLoader is trained on in an order that follows from the run's seed if it
+    shuffles, and evaluated in the data set's own; others come as they are.
 
     Args:
         train: what to train on, such as a `torch.utils.data.DataLoader`.

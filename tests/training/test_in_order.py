@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -71,6 +72,8 @@ DRAWN = {
     "weighted": (lambda: loader(sampler=WeightedRandomSampler(torch.ones(ITEMS), 5)), ALL),
     "a rank's": (lambda: loader(sampler=DistributedSampler(range(ITEMS), 2, 1)), ALL),
     "held out": (lambda: loader(sampler=SubsetRandomSampler(HELD_OUT)), sorted(HELD_OUT)),
+    "held out by NumPy": (lambda: loader(sampler=SubsetRandomSampler(np.array(HELD_OUT))), sorted(HELD_OUT)),
+    "held out by torch": (lambda: loader(sampler=SubsetRandomSampler(torch.tensor(HELD_OUT))), sorted(HELD_OUT)),
     "own": (lambda: loader(sampler=Odd()), [1, 5, 9]),
     "own batches": (
         lambda: DataLoader(TensorDataset(pictures()), batch_sampler=BatchSampler(Odd(), 3, drop_last=False)),

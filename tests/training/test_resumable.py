@@ -46,6 +46,7 @@ MADE = {
     "in order": loader,
     "its own generator": own_generator,
     "some items": lambda: loader(sampler=SubsetRandomSampler(range(0, ITEMS, 2))),
+    "some of NumPy's": lambda: loader(sampler=SubsetRandomSampler(np.arange(0, ITEMS, 2))),
     "incomplete dropped": lambda: loader(shuffle=True, drop_last=True),
     "own batches": batches,
     "workers": lambda: loader(shuffle=True, num_workers=2),
